@@ -1,0 +1,1 @@
+"""A GPT made of nanograd layers: model, data, training, sampling."""

@@ -1,0 +1,1 @@
+"""Arrays, layers and their gradients; knows nothing of text."""
