@@ -30,8 +30,8 @@ def repetition_penalty(logits, seen, theta):
         z_i -> z_i / theta  where z_i > 0,     z_i * theta  where z_i <= 0,      for every seen token i
 
     `seen` is boolean, (V,): the tokens of the prompt and of what was sampled. theta > 0; 1 changes nothing.
-    Source: CTRL (Keskar et al. 2019, section 4.1), which divides every seen logit by theta. Dividing a negative
-    one would make its token more likely, so it is multiplied, as in Hugging Face and vLLM.
+    Source: CTRL (Keskar et al. 2019, section 4.1), which divides every seen logit by theta. Dividing a
+    negative one would make its token more likely, so it is multiplied, as in Hugging Face and vLLM.
     """
     return np.where(seen, np.where(logits > 0, logits / theta, logits * theta), logits)
 
@@ -106,7 +106,7 @@ def min_p(logits, p):
 
 
 def _keep_largest(logits, k, smallest_kept):
-    """The k largest logits, the k-th of which is `smallest_kept`; of those that tie with it, the lowest ids."""
+    """The k largest logits, the k-th of which is `smallest_kept`; of those that tie, the lowest ids."""
     keep = logits >= smallest_kept
     surplus = np.count_nonzero(keep) - k
     if surplus:

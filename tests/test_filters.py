@@ -89,11 +89,12 @@ def test_top_k_breaks_ties_by_the_lowest_id():
     [
         (0.01, [2]),
         (0.5, [2]),
-        (0.51, [2, 1]),
-        (0.8, [2, 1]),
-        (0.81, [2, 1, 0]),
-        (0.9, [2, 1, 0]),
-        (1.0, [2, 1, 0, 3]),
+        (0.51, [1, 2]),
+        (0.8, [1, 2]),
+        (0.81, [0, 1, 2]),
+        (0.9, [0, 1, 2]),
+        (0.91, [0, 1, 2, 3]),
+        (1.0, [0, 1, 2, 3]),
     ],
 )
 def test_top_p_keeps_the_fewest_that_reach_p(p, kept):
@@ -233,7 +234,7 @@ def chi_square(observed, expected):
 def chi_square_limit(freedom):
     """The value that chi-square with `freedom` degrees exceeds with probability 1e-4.
 
-    Wilson & Hilferty's cube-root approximation with the normal quantile 3.719; from a table where that is rough.
+    Wilson & Hilferty's cube-root approximation with the normal quantile 3.719; a table where that is rough.
     """
     table = {0: 0.0, 1: 15.137, 2: 18.421, 3: 21.108, 4: 23.513}
     return table.get(freedom) or freedom * (1 - 2 / (9 * freedom) + 3.719 * math.sqrt(2 / (9 * freedom))) ** 3
