@@ -1,0 +1,111 @@
+"""A GPT: embeddings, a stack of pre-LayerNorm blocks, a final LayerNorm, a head (GPT-2's layout and names).
+
+    x = wte[ids] + wpe[positions]
+    x = x + attn(ln_1(x));  x = x + mlp(ln_2(x))         in each block
+    logits = lm_head(ln_f(x))
+
+Backward through a residual x + f(x): the gradient reaches x by both ways and adds up, dx = dy + f'(dy).
+"""
+
+import math
+
+from gpt.config import GPTConfig
+from nanograd.attention import CausalSelfAttention
+from nanograd.backend import Device, xp_of
+from nanograd.dropout import Dropout
+from nanograd.embedding import Embedding, PositionEmbedding, Unembedding
+from nanograd.layer import Layer
+from nanograd.layernorm import LayerNorm
+from nanograd.losses import CrossEntropy
+from nanograd.mlp import MLP
+from nanograd.noise import Noise
+
+STD = 0.02  # of the weights at the start, as in GPT-2
+
+
+class Block(Layer):
+    """x + attn(ln_1(x)), then x + mlp(ln_2(x)). `number` counts the blocks from 0."""
+
+    def __init__(self, config: GPTConfig, device: Device, noise: Noise, number: int):
+        # Each block adds to the residual stream twice; the division keeps its variance in bounds at the start.
+        settings = {
+            "device": device,
+            "dropout": config.dropout,
+            "noise": noise,
+            "bias": config.bias,
+            "proj_std": STD / math.sqrt(2 * config.n_layer),
+        }
+        stream = 10 + 4 * number
+        self.ln_1 = LayerNorm(config.n_embd, config.bias, device=device)
+        self.attn = CausalSelfAttention(
+            config.n_embd, config.n_head, qkv_bias=config.qkv_bias, stream=stream, **settings
+        )
+        self.ln_2 = LayerNorm(config.n_embd, config.bias, device=device)
+        self.mlp = MLP(config.n_embd, activation=config.activation, stream=stream + 2, **settings)
+
+    def forward(self, x):  # (B, T, C) -> (B, T, C)
+        add = xp_of(x).add
+        x = add(x, self.attn(self.ln_1(x)), out=self.buffer("x", like=x))
+        return add(x, self.mlp(self.ln_2(x)), out=self.buffer("y", like=x))
+
+    def backward(self, dy):  # (B, T, C) -> (B, T, C)
+        dx = self.ln_2.backward(self.mlp.backward(dy))
+        dx += dy
+        dy = dx
+        dx = self.ln_1.backward(self.attn.backward(dy))
+        dx += dy
+        return dx
+
+
+class GPT(Layer):
+    """The model of `config` on `device`.
+
+    `logits, loss = model(idx, targets)`: ids (B, T) and the ids that follow each, (B, T), to logits (B, T, V) and
+    their mean cross-entropy in nats; `loss` is None without targets. `model.backward()` adds the gradient of that
+    loss to every parameter's `grad`. Ids may be NumPy arrays or lists. Raises ValueError for a sequence
+    that is empty or longer than block_size, or an id outside the vocabulary.
+    """
+
+    def __init__(self, config: GPTConfig, device: Device):
+        self.config, self.device = config, device
+        self.noise = Noise(device.seed)
+        self.wte = Embedding(config.vocab_size, config.n_embd, device=device, std=STD, stream=0)
+        self.wpe = PositionEmbedding(config.block_size, config.n_embd, device=device, std=STD, stream=1)
+        self.dropout = Dropout(config.dropout, device=device, noise=self.noise)
+        self.h = [Block(config, device, self.noise, number) for number in range(config.n_layer)]
+        self.ln_f = LayerNorm(config.n_embd, config.bias, device=device)
+        tied = self.wte if config.tie_weights else None
+        self.lm_head = Unembedding(
+            config.vocab_size, config.n_embd, device=device, tied=tied, std=STD, stream=2
+        )
+        self.loss = CrossEntropy()
+
+    def forward(self, idx, targets=None, count: int | None = None):
+        """`count`: the positions that the loss is a mean over, where this batch is a part of a larger one."""
+        idx = self.device.ids(idx, below=self.config.vocab_size)
+        if idx.ndim != 2 or not 0 < idx.shape[1] <= self.config.block_size or not len(idx):
+            raise ValueError(
+                f"idx must be (B, T) with T from 1 to block_size {self.config.block_size}, not {tuple(idx.shape)}"
+            )
+        x = self.dropout(self.wpe(self.wte(idx)))  # (B, T, C)
+        for block in self.h:
+            x = block(x)
+        logits = self.lm_head(self.ln_f(x))  # (B, T, V)
+        if targets is None:
+            return logits, None
+        targets = self.device.ids(targets, below=self.config.vocab_size)
+        if targets.shape != idx.shape:
+            raise ValueError(f"targets have shape {tuple(targets.shape)}, idx {tuple(idx.shape)}")
+        return logits, self.loss(logits, targets, count)
+
+    def backward(self) -> None:
+        dx = self.ln_f.backward(self.lm_head.backward(self.loss.backward()))
+        for block in reversed(self.h):
+            dx = block.backward(dx)
+        self.wte.backward(self.wpe.backward(self.dropout.backward(dx)))
+
+    def __call__(self, idx, targets=None, count: int | None = None):
+        return self.forward(idx, targets, count)
+
+    def n_parameters(self) -> int:
+        return sum(parameter.value.size for parameter in self.parameters())

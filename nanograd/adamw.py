@@ -1,0 +1,161 @@
+"""AdamW, and clipping by the global norm.
+
+AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101), at step t = 1, 2, … for gradient g:
+
+    m = beta1 m + (1 - beta1) g              the mean of recent gradients
+    v = beta2 v + (1 - beta2) g^2            the mean of their squares
+    p = p - lr weight_decay p                decay, apart from the gradient ("decoupled"); matrices only
+    p = p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+m and v start at 0 and so are too small at first; dividing by 1 - beta^t, the weight they have seen so far,
+corrects that.
+
+Clipping treats the gradients of all parameters as one vector. Where its norm exceeds the limit it is scaled
+down to it, so that its direction is kept.
+"""
+
+import math
+
+import numpy as np
+
+from nanograd.arena import arenas_of
+from nanograd.backend import fused, xp_of
+from nanograd.layer import Layer, check_tensor, to_host
+from nanograd.parallel import SERIAL, Team
+
+CHUNK = 32768  # elements updated at a time: five such pieces of float32 fit into a core's L2 cache
+
+
+@fused
+def adamw_update(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
+    """One step on flat arrays (n,), in place; g * grad_scale is the gradient. corrections: 1 - beta^t."""
+    for start in range(0, len(p), CHUNK):
+        part = slice(start, start + CHUNK)
+        _update_chunk(
+            p[part],
+            g[part],
+            m[part],
+            v[part],
+            lr,
+            beta1,
+            beta2,
+            eps,
+            decay,
+            correction1,
+            correction2,
+            grad_scale,
+        )
+
+
+def _update_chunk(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
+    work = g * ((1 - beta1) * grad_scale)
+    m *= beta1
+    m += work
+    np.multiply(g, grad_scale * math.sqrt(1 - beta2), out=work)
+    work *= work
+    v *= beta2
+    v += work
+    np.sqrt(v, out=work)
+    work *= 1 / math.sqrt(correction2)
+    work += eps
+    np.divide(m, work, out=work)
+    work *= lr / correction1
+    if decay:
+        p *= 1 - lr * decay
+    p -= work
+
+
+@fused
+def square_sum(g):  # (n,) -> float
+    """The sum of squares, added up in float64 over pieces."""
+    return sum(float(np.vdot(piece, piece)) for piece in (g[i : i + CHUNK] for i in range(0, len(g), CHUNK)))
+
+
+def grad_norm(model: Layer, team: Team = SERIAL) -> float:
+    """The Euclidean norm of all gradients of `model` together."""
+    squares = (square_sum(part) for arena in arenas_of(model) for part in [arena.grads])
+    if team.size == 1:
+        return math.sqrt(sum(squares))
+    parts = [arena.grads[part] for arena in arenas_of(model) for part in team.slices(arena.grads.size)]
+    return math.sqrt(sum(team.map(square_sum, parts)))
+
+
+def clip_scale(norm: float, max_norm: float) -> float:
+    """The factor, at most 1, that brings gradients of `norm` down to `max_norm`; as torch.nn.utils has it."""
+    return min(1.0, max_norm / (norm + 1e-6))
+
+
+def clip_grad_norm(model: Layer, max_norm: float, team: Team = SERIAL) -> float:
+    """Scale all gradients of `model` so that their global norm is at most `max_norm`; returns the norm before."""
+    norm = grad_norm(model, team)
+    scale = clip_scale(norm, max_norm)
+    if scale < 1:
+        for arena in arenas_of(model):
+            arena.grads[...] *= scale
+    return norm
+
+
+class AdamW:
+    """AdamW over the flat arenas of `model`. Matrices decay by `weight_decay`, vectors do not.
+
+    `lr` may be changed between steps. A `team` of threads shares the work by slices of the arenas.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 3e-4,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        team: Team = SERIAL,
+    ):
+        self.lr, self.betas, self.eps, self.weight_decay, self.team = lr, betas, eps, weight_decay, team
+        self.model = model
+        self.arenas = arenas_of(model)
+        self.exp_avg = [xp_of(arena.values).zeros_like(arena.values) for arena in self.arenas]
+        self.exp_avg_sq = [xp_of(arena.values).zeros_like(arena.values) for arena in self.arenas]
+        self.steps = 0
+
+    def step(self, grad_scale: float = 1.0) -> None:
+        """Update every parameter from its gradient times `grad_scale` (where clipping can be folded in)."""
+        self.steps += 1
+        beta1, beta2 = self.betas
+        for arena, m, v in zip(self.arenas, self.exp_avg, self.exp_avg_sq, strict=True):
+            p, g = arena.values, arena.grads
+            settings = (
+                *(self.lr, beta1, beta2, self.eps, self.weight_decay if arena.decay else 0.0),
+                *(1 - beta1**self.steps, 1 - beta2**self.steps, grad_scale),
+            )
+            self.team.map(
+                lambda part, p=p, g=g, m=m, v=v, settings=settings: adamw_update(
+                    p[part], g[part], m[part], v[part], *settings
+                ),
+                self.team.slices(p.size),
+            )
+
+    def zero_grad(self) -> None:
+        self.model.zero_grad()
+
+    def _named_moments(self):
+        for arena, m, v in zip(self.arenas, self.exp_avg, self.exp_avg_sq, strict=True):
+            for name, part in arena.slices():
+                shape = arena.parameters[name].shape
+                yield f"exp_avg.{name}", m[part].reshape(shape)
+                yield f"exp_avg_sq.{name}", v[part].reshape(shape)
+
+    def state_dict(self) -> dict:
+        """{"step": int, "exp_avg.NAME": array, "exp_avg_sq.NAME": array}, copies on the host."""
+        return {"step": self.steps} | {name: to_host(moment) for name, moment in self._named_moments()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """The reverse. Raises ValueError naming the first tensor that does not fit; nothing is changed then."""
+        own = dict(self._named_moments())
+        expected = own.keys() | {"step"}
+        for name in sorted(expected ^ state.keys()):
+            raise ValueError(f"optimizer tensor {name} is {'missing' if name in expected else 'unknown'}")
+        for name, moment in own.items():
+            check_tensor(name, state[name], moment.shape)
+        for name, moment in own.items():
+            moment[...] = xp_of(moment).asarray(state[name], dtype=moment.dtype)
+        self.steps = int(state["step"])

@@ -1,0 +1,81 @@
+"""Flat arenas: all parameters of a kind in one buffer of values, and all their gradients in another.
+
+A parameter becomes a view into the two. So zeroing, the gradient norm, AdamW and an all-reduce over ranks are
+each one or a few operations over one long array, on any backend, however many layers there are. There are two
+arenas: the matrices, which decay, and the vectors (biases and LayerNorm's gains), which do not.
+"""
+
+import copy
+
+from nanograd.backend import xp_of
+from nanograd.layer import Layer, Parameter
+
+
+class Arena:
+    """`values` and `grads`: flat arrays of equal length that the `parameters` (name -> Parameter) are views of.
+
+    Without `values` the parameters' own are copied in; with it, as for a replica, they are replaced by its parts.
+    """
+
+    def __init__(self, parameters: dict[str, Parameter], decay: bool, values=None):
+        self.parameters = parameters
+        self.decay = decay
+        example = next(iter(parameters.values())).value
+        size = sum(parameter.value.size for parameter in parameters.values())
+        self.values = xp_of(example).empty(size, dtype=example.dtype) if values is None else values
+        self._grads = xp_of(example).empty(size, dtype=example.dtype)
+        for name, part in self.slices():
+            parameter = parameters[name]
+            view, grad = (
+                self.values[part].reshape(parameter.shape),
+                self._grads[part].reshape(parameter.shape),
+            )
+            if values is None:
+                view[...] = parameter.value
+            if not parameter.blank:
+                grad[...] = parameter.grad
+            parameter.move(view, grad)
+
+    @property
+    def grads(self):
+        """The flat gradients, with zeros where nothing has arrived yet."""
+        for parameter in self.parameters.values():
+            parameter.fill_blank()
+        return self._grads
+
+    def slices(self):
+        """(name, its slice of the flat arrays) of each parameter."""
+        end = 0
+        for name, parameter in self.parameters.items():
+            start, end = end, end + parameter.value.size
+            yield name, slice(start, end)
+
+
+def group_parameters(model: Layer):
+    """({name: Parameter}, whether they decay): the matrices, then the vectors, each where there are any."""
+    named = dict(model.named_parameters())
+    matrices = {name: p for name, p in named.items() if p.value.ndim >= 2}
+    vectors = {name: p for name, p in named.items() if p.value.ndim < 2}
+    return [(group, decay) for group, decay in ((matrices, True), (vectors, False)) if group]
+
+
+def arenas_of(model: Layer) -> list[Arena]:
+    """The model's arenas; its parameters are moved into them the first time."""
+    if not hasattr(model, "_arenas"):
+        model._arenas = [Arena(group, decay) for group, decay in group_parameters(model)]
+    return model._arenas
+
+
+def replica_of(model: Layer) -> Layer:
+    """A copy of `model` that shares its values and owns its gradients and buffers, for a worker of its own."""
+    arenas = arenas_of(model)
+    model.drop_buffers()
+    shared = [arena.values for arena in arenas] + [arena._grads for arena in arenas] + [arenas]
+    shared += [array for p in model.parameters() for array in (p.value, p._grad)]
+    replica = copy.deepcopy(model, {id(thing): thing for thing in shared})
+    replica.zero_grad()
+    replica._arenas = [
+        Arena(group, decay, original.values)
+        for (group, decay), original in zip(group_parameters(replica), arenas, strict=True)
+    ]
+    return replica

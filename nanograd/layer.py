@@ -1,0 +1,215 @@
+"""What every layer shares: parameters, a memory of the forward pass, scratch buffers, a walk over the tree.
+
+A layer has a `forward` and, right under it, a `backward`. Three rules hold everywhere:
+
+* Accumulation is a policy: parameter gradients are added to (`+=`), activation gradients are assigned (`=`).
+  So a parameter used in two places, such as a tied embedding, needs no special care.
+* Memory: `forward` leaves what `backward` needs with `self.remember(...)`; `backward` takes it with
+  `self.recall()`, once.
+* Ownership: what a layer is given is borrowed, never written to. What `forward` returns is lent until that
+  layer's next forward. What `backward` returns is handed over; the caller may add into it.
+"""
+
+import math
+from collections.abc import Iterator
+
+from nanograd.backend import xp_of
+
+
+class Parameter:
+    """An array that is learned, and the gradient of the loss with respect to it.
+
+    `value` and `grad` are device arrays of one shape. Both may be views into larger buffers (see `arena.py`).
+    After `zero_grad` the gradient is *blank*: known to be zero, yet not written. It is filled with zeros when
+    somebody looks, and simply overwritten when the first thing to arrive is a matrix product.
+    """
+
+    def __init__(self, value):
+        self.value = value
+        self._grad = None
+        self.blank = True
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def grad(self):
+        self.fill_blank()
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad):  # also the second half of `parameter.grad += x`
+        if grad is not self._grad:
+            self.grad[...] = grad
+
+    def zero_grad(self) -> None:
+        self.blank = True
+
+    def fill_blank(self) -> None:
+        if self.blank:
+            if self._grad is None:
+                self._grad = xp_of(self.value).empty_like(self.value)
+            self._grad[...] = 0
+            self.blank = False
+
+    def add_product(self, a, b, scratch) -> None:
+        """grad += a @ b.
+
+        `scratch()` returns an array of this shape to work in; it is called only where the gradient already
+        holds something.
+        """
+        xp = xp_of(a)
+        if self.blank:
+            if self._grad is None:
+                self._grad = xp.empty_like(self.value)
+            xp.matmul(a, b, out=self._grad)
+            self.blank = False
+        else:
+            self._grad += xp.matmul(a, b, out=scratch())
+
+    def move(self, value, grad) -> None:
+        """Live in other memory from now on: `value` and `grad` already hold what the old arrays held."""
+        self.value, self._grad = value, grad
+
+
+class Layer:
+    """The base of every layer. A subclass writes `forward` and `backward`, and nothing else by necessity."""
+
+    training = True
+
+    def forward(self, x):
+        raise TypeError(f"{type(self).__name__} does not define forward")
+
+    def backward(self, dy):
+        raise TypeError(f"{type(self).__name__} does not define backward")
+
+    def __call__(self, *inputs):
+        return self.forward(*inputs)
+
+    # What backward needs of forward
+
+    def remember(self, *saved) -> None:
+        """Keep `saved` for the backward pass that belongs to this forward pass."""
+        self._saved = saved
+
+    def recall(self):
+        """Take what `remember` kept (one thing bare, several as a tuple). It can be taken once.
+
+        Raises RuntimeError when no forward pass came before, or when its backward pass has been done already.
+        """
+        saved = getattr(self, "_saved", None)
+        if saved is None:
+            name = type(self).__name__
+            raise RuntimeError(
+                f"{name}.backward needs a {name}.forward before it, one forward for each backward"
+            )
+        self._saved = None
+        return saved[0] if len(saved) == 1 else saved
+
+    # Scratch memory
+
+    def buffer(self, name: str, shape=None, *, like):
+        """A scratch array that lives with the layer, of `shape` (default: that of `like`) and the dtype of `like`.
+
+        Its contents are whatever the last user left. A buffer asked for again in a smaller shape is a view of
+        the same memory, so batches of changing sizes do not allocate.
+        """
+        shape = like.shape if shape is None else shape
+        buffers = self.__dict__.setdefault("_buffers", {})
+        held = buffers.get(name)
+        if held is not None and held[0].shape == shape and held[0].dtype == like.dtype:
+            return held[0]
+        size = math.prod(shape)
+        if held is None or held[1].size < size or held[1].dtype != like.dtype:
+            flat = xp_of(like).empty(size, dtype=like.dtype)
+        else:
+            flat = held[1]
+        buffers[name] = flat[:size].reshape(shape), flat
+        return buffers[name][0]
+
+    def drop_buffers(self) -> None:
+        """Give all scratch memory back, and forget a forward pass that is still open."""
+        for _, layer in self.named_layers():
+            layer.__dict__.pop("_buffers", None)
+            layer._saved = None
+
+    # The tree
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, "Layer"]]:
+        """This layer and all below it, with their dotted names, in the order of their definition."""
+        yield prefix, self
+        for name, child in self._children(Layer):
+            yield from child.named_layers(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with its dotted name. A shared one appears under its first name only."""
+        seen = set()
+        for prefix, layer in self.named_layers():
+            for name, parameter in layer._children(Parameter):
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield (f"{prefix}.{name}" if prefix else name), parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        return (parameter for _, parameter in self.named_parameters())
+
+    def _children(self, kind: type):
+        for name, value in vars(self).items():
+            if name.startswith("_"):
+                continue
+            if isinstance(value, kind):
+                yield name, value
+            elif isinstance(value, list | tuple):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, kind))
+
+    # All layers below at once
+
+    def train(self, training: bool = True) -> "Layer":
+        """Training mode: dropout is on. Returns the layer itself."""
+        for _, layer in self.named_layers():
+            layer.training = training
+        return self
+
+    def eval(self) -> "Layer":
+        """Evaluation mode: dropout is off. Returns the layer itself."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def state_dict(self) -> dict:
+        """{name: NumPy array}, copies of the parameters on the host."""
+        return {name: to_host(parameter.value) for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Copy the arrays of `state` into the parameters of the same names.
+
+        Raises ValueError, before anything is changed, naming the first tensor that is missing, unknown, of
+        another shape, not of numbers, or not finite.
+        """
+        own = dict(self.named_parameters())
+        for name in own.keys() - state.keys():
+            raise ValueError(f"tensor {name} is missing")
+        for name, value in state.items():
+            if name not in own:
+                raise ValueError(f"tensor {name} is not one of this model's")
+            check_tensor(name, value, own[name].shape)
+        for name, parameter in own.items():
+            parameter.value[...] = xp_of(parameter.value).asarray(state[name], dtype=parameter.value.dtype)
+
+
+def check_tensor(name: str, value, shape: tuple[int, ...]) -> None:
+    """Raise ValueError, naming the tensor, unless `value` holds finite real numbers in `shape`."""
+    if tuple(value.shape) != tuple(shape):
+        raise ValueError(f"tensor {name} has shape {tuple(value.shape)}, expected {tuple(shape)}")
+    if value.dtype.kind != "f":
+        raise ValueError(f"tensor {name} holds {value.dtype}, expected floating-point numbers")
+    if not bool(xp_of(value).isfinite(value).all()):
+        raise ValueError(f"tensor {name} holds NaN or infinity")
+
+
+def to_host(array):
+    """A NumPy copy of a device array."""
+    return array.get() if hasattr(array, "get") else array.copy()

@@ -1,0 +1,42 @@
+"""Random numbers for dropout that belong to a sample, not to a process.
+
+The masks of one training step are a function of (seed, step, global index of the sample) and of nothing else.
+Each sample has a stream of its own: Philox, a counter-based generator (Salmon et al. 2011, "Parallel random
+numbers: as easy as 1, 2, 3"), with (seed, step) as its key and the sample in the top word of its counter. So
+one thread or eight, one rank or four, a run resumed or never stopped: all draw the same masks, and there is
+no random state to save.
+"""
+
+import numpy as np
+
+
+class Noise:
+    """Keep-or-drop masks for a batch whose first axis counts samples.
+
+    `begin(step, first)` starts the streams of samples first, first + 1, … of that step. Masks asked for after it
+    follow one another in those streams; without a new `begin` they simply go on.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+        self.begin(0)
+
+    def begin(self, step: int, first: int = 0) -> None:
+        self.step, self.first = step, first
+        self._streams = []
+
+    def mask(self, shape, p: float, out) -> None:
+        """Fill `out`, of `shape` (B, …), with 0 where an element is dropped, else with 1 / (1 - p).
+
+        An element is decided by 16 random bits, so p is rounded to a multiple of 1/65536; the scale uses the
+        rounded p, so that the expectation stays exactly 1.
+        """
+        keep_below = max(1, round((1 - p) * 65536))
+        scale = out.dtype.type(65536 / keep_below)
+        while len(self._streams) < shape[0]:
+            counter = [0, 0, 0, self.first + len(self._streams)]
+            self._streams.append(np.random.Philox(key=[self.seed, self.step], counter=counter))
+        size = out[0].size
+        for row, stream in zip(out, self._streams, strict=False):
+            bits = stream.random_raw(-(-size // 4)).view(np.uint16)[:size].reshape(row.shape)
+            np.multiply(bits < keep_below, scale, out=row)
