@@ -75,9 +75,7 @@ class GPT(Layer):
         self.h = [Block(config, device, self.noise, number) for number in range(config.n_layer)]
         self.ln_f = LayerNorm(config.n_embd, config.bias, device=device)
         tied = self.wte if config.tie_weights else None
-        self.lm_head = Unembedding(
-            config.vocab_size, config.n_embd, device=device, tied=tied, std=STD, stream=2
-        )
+        self.lm_head = Unembedding(config.vocab_size, config.n_embd, device=device, tied=tied, std=STD, stream=2)
         self.loss = CrossEntropy()
 
     def forward(self, idx, targets=None, count: int | None = None):

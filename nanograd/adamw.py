@@ -144,9 +144,9 @@ class AdamW:
                 yield f"exp_avg.{name}", m[part].reshape(shape)
                 yield f"exp_avg_sq.{name}", v[part].reshape(shape)
 
-    def state_dict(self) -> dict:
-        """{"step": int, "exp_avg.NAME": array, "exp_avg_sq.NAME": array}, copies on the host."""
-        return {"step": self.steps} | {name: to_host(moment) for name, moment in self._named_moments()}
+    def state_dict(self, copy: bool = True) -> dict:
+        """{"step": int, "exp_avg.NAME": array, "exp_avg_sq.NAME": array} on the host; `copy` as for a layer's."""
+        return {"step": self.steps} | {name: to_host(moment, copy) for name, moment in self._named_moments()}
 
     def load_state_dict(self, state: dict) -> None:
         """The reverse. Raises ValueError naming the first tensor that does not fit; nothing is changed then."""

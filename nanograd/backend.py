@@ -62,6 +62,9 @@ class Device:
                 raise BackendUnavailable(missing)
             self.xp, self.name = (np, "numpy") if missing else (xp, "cupy")
 
+    def __deepcopy__(self, memo) -> "Device":
+        return self  # a place, not a thing: copies of a model stand on the same device
+
     def describe(self) -> str:
         """The backend and the hardware behind it, for a person."""
         if self.name == "numpy":

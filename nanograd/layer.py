@@ -101,9 +101,7 @@ class Layer:
         saved = getattr(self, "_saved", None)
         if saved is None:
             name = type(self).__name__
-            raise RuntimeError(
-                f"{name}.backward needs a {name}.forward before it, one forward for each backward"
-            )
+            raise RuntimeError(f"{name}.backward needs a {name}.forward before it, one forward for each backward")
         self._saved = None
         return saved[0] if len(saved) == 1 else saved
 
@@ -179,9 +177,9 @@ class Layer:
         for parameter in self.parameters():
             parameter.zero_grad()
 
-    def state_dict(self) -> dict:
-        """{name: NumPy array}, copies of the parameters on the host."""
-        return {name: to_host(parameter.value) for name, parameter in self.named_parameters()}
+    def state_dict(self, copy: bool = True) -> dict:
+        """{name: NumPy array} of the parameters on the host. Without `copy`, views of them where that can be."""
+        return {name: to_host(parameter.value, copy) for name, parameter in self.named_parameters()}
 
     def load_state_dict(self, state: dict) -> None:
         """Copy the arrays of `state` into the parameters of the same names.
@@ -210,6 +208,8 @@ def check_tensor(name: str, value, shape: tuple[int, ...]) -> None:
         raise ValueError(f"tensor {name} holds NaN or infinity")
 
 
-def to_host(array):
-    """A NumPy copy of a device array."""
-    return array.get() if hasattr(array, "get") else array.copy()
+def to_host(array, copy: bool = True):
+    """A device array as a NumPy array: a copy, or with copy=False the array itself where it is one already."""
+    if hasattr(array, "get"):
+        return array.get()
+    return array.copy() if copy else array

@@ -1,18 +1,21 @@
 """Threads that share one step's work.
 
 NumPy lets go of Python's lock inside its loops and its BLAS, so threads really run side by side. A `Team` runs
-one function over several items at once. `DataParallel` gives each thread a replica of the model, which shares the values and owns
-its gradients and buffers, and a part of the batch; afterwards the gradients are summed, in a fixed order, over
-slices of the flat arenas. Layers know nothing of it.
+one function over several items at once. `DataParallel` gives each thread a replica of the model, which shares
+the values and owns its gradients and buffers, and a part of the batch; afterwards the gradients are summed, in a
+fixed order, over slices of the flat arenas. Layers know nothing of it.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-
-from threadpoolctl import ThreadpoolController
+from dataclasses import dataclass
+from itertools import pairwise
 
 from nanograd.arena import arenas_of, replica_of
 from nanograd.layer import Layer
+
+CHUNK_ELEMENTS = 512 * 128  # positions x channels of a chunk whose activations stay in a core's cache
+ACTIVATIONS_PER_CHANNEL = 12  # of a block: what a position computes is this many times its channels
 
 
 def available_cores() -> int:
@@ -60,10 +63,43 @@ class Team:
     def slices(self, n: int) -> list[slice]:
         """range(n) in `size` contiguous parts of nearly equal length, none empty."""
         edges = [n * i // self.size for i in range(self.size + 1)]
-        return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+        return [slice(a, b) for a, b in pairwise(edges) if b > a]
 
 
 SERIAL = Team(1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How `team` threads share a step: `workers` replicas of the model, each with `blas` threads for its products,
+    which take `chunk` samples at a time."""
+
+    team: int
+    workers: int
+    blas: int
+    chunk: int
+
+
+def plan_threads(threads: int, *, batch_size: int, positions: int, channels: int, parameters: int) -> Plan:
+    """Decide between splitting the batch and splitting the products, for a model of that many parameters.
+
+    A replica costs a pass over all gradients to add them up. That is little where a worker has many positions for
+    each row of weights, and too much where the model is large and the batch small: there one replica computes,
+    and the BLAS splits each product.
+    """
+    workers = min(threads, batch_size)
+    activations = batch_size * positions * channels * ACTIVATIONS_PER_CHANNEL
+    if parameters > activations or workers < threads:
+        return Plan(threads, 1, threads, batch_size)
+    chunk = max(1, CHUNK_ELEMENTS // (positions * channels))
+    return Plan(threads, workers, 1, chunk)
+
+
+def limit_blas(threads: int) -> None:
+    """Let the BLAS use that many threads, in this process, from now on."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(threads, user_api="blas")
 
 
 class DataParallel:
@@ -77,25 +113,43 @@ class DataParallel:
         self.model, self.team, self.chunk = model, team, chunk
         self.replicas = [model, *(replica_of(model) for _ in range(team.size - 1))]
 
-    def forward_backward(self, idx, targets, count: int, step: int = 0, first: int = 0) -> float:
+    def forward_backward(self, idx, targets, count: int, step: int = 0, first: int = 0):
         """Add the gradients of this batch's share in a mean over `count` positions; returns its share of the loss.
 
         idx, targets: (B, T) ids on the host. `step`, `first`: which step, and which global sample the batch begins
         with, to key the dropout masks. Gradients are complete after `reduce`.
         """
 
-        def work(replica, part: slice) -> float:
-            loss = 0.0
-            for start in range(part.start, part.stop, self.chunk):
-                rows = slice(start, min(start + self.chunk, part.stop))
-                replica.noise.begin(step, first + start)
-                _, share = replica(idx[rows], targets[rows], count)
-                replica.backward()
-                loss += float(share)
-            return loss
+        def work(replica, rows: slice):
+            replica.noise.begin(step, first + rows.start)
+            _, share = replica(idx[rows], targets[rows], count)
+            replica.backward()
+            return share
 
-        parts = zip(self.replicas, self.team.slices(len(idx)), strict=False)
-        return sum(self.team.map(lambda pair: work(*pair), parts))
+        return self._sum_over_chunks(work, len(idx))
+
+    def loss(self, idx, targets) -> float:
+        """The mean loss of a batch in evaluation mode, without gradients."""
+
+        def work(replica, rows: slice):
+            return replica(idx[rows], targets[rows], targets.size)[1]
+
+        for replica in self.replicas:
+            replica.eval()
+        total = float(self._sum_over_chunks(work, len(idx)))
+        for replica in self.replicas:
+            replica.train()
+        return total
+
+    def _sum_over_chunks(self, work, n: int):
+        """The sum of work(replica, rows) over all chunks of range(n), each thread's part on its own replica."""
+
+        def part_of(pair):
+            replica, part = pair
+            edges = range(part.start, part.stop, self.chunk)
+            return sum(work(replica, slice(edge, min(edge + self.chunk, part.stop))) for edge in edges)
+
+        return sum(self.team.map(part_of, list(zip(self.replicas, self.team.slices(n), strict=False))))
 
     def reduce(self) -> None:
         """Add the replicas' gradients to the model's, in the order of the replicas, by slices of the arenas."""

@@ -1,0 +1,78 @@
+"""Reading a model one token at a time, with a KV cache.
+
+A position's keys and values depend only on the positions before it. So they are kept, and a new token costs one
+position, not a whole context: its query meets the kept keys, its weights the kept values.
+
+That holds until the context is full. Then the window slides: the oldest token goes, and every other one moves
+to the position before its own. Positions are learned vectors that are added at the bottom, so with them all
+keys and values change, and the window is computed again. This is what the model was trained on, and what a full
+forward over the last `block_size` tokens gives; a cache carried on beyond that point would be another model.
+"""
+
+import math
+
+import numpy as np
+
+from gpt.model import GPT
+from nanograd.attention import masked_exp
+from nanograd.backend import xp_of
+
+
+class Decoder:
+    """Feeds `model` with `batch_size` sequences side by side and gives the logits of what comes next.
+
+    `tokens` counts the tokens fed so far. The model should be in evaluation mode; its weights may not change
+    while the decoder is in use.
+    """
+
+    def __init__(self, model: GPT, batch_size: int = 1):
+        config = model.config
+        self.model, self.batch_size, self.block_size = model, batch_size, config.block_size
+        self.tokens = 0
+        self._window = np.zeros((batch_size, 0), dtype=np.int64)  # the ids in the context
+        shape = (batch_size, config.n_head, config.block_size, config.n_embd // config.n_head)
+        self._cache = [(model.device.empty(shape), model.device.empty(shape)) for _ in model.h]  # (B, H, T, D)
+
+    def feed(self, ids):  # (B, n) integers -> (B, V)
+        """Append ids to every sequence; the logits at the last position, lent until the next call.
+
+        Raises ValueError for ids that are not (batch_size, n >= 1) or outside the vocabulary.
+        """
+        ids = np.asarray(ids)
+        if ids.ndim != 2 or len(ids) != self.batch_size or not ids.size:
+            raise ValueError(f"ids must be ({self.batch_size}, n) with n at least 1, not {ids.shape}")
+        self.model.device.ids(ids, below=self.model.config.vocab_size)
+        self.tokens += ids.shape[1]
+        start = self._window.shape[1]
+        if start + ids.shape[1] > self.block_size:  # the window slides: all positions are new
+            start = 0
+            ids = np.concatenate([self._window, ids], axis=1)[:, -self.block_size :]
+            self._window = ids
+        else:
+            self._window = np.concatenate([self._window, ids], axis=1)
+        return self._extend(ids, start)
+
+    def _extend(self, ids, start):  # (B, n), its first position -> (B, V)
+        model = self.model
+        n = ids.shape[1]
+        x = model.wte(model.device.asarray(ids)) + model.wpe.weight.value[start : start + n]  # (B, n, C)
+        for block, cache in zip(model.h, self._cache, strict=True):
+            x = x + attend(block.attn, block.ln_1(x), cache, start)
+            if block is model.h[-1]:
+                x = x[:, -1:]  # above the last attention only the last position is asked for
+            x = x + block.mlp(block.ln_2(x))
+        return model.lm_head(model.ln_f(x[:, -1]))
+
+
+def attend(attention, x, cache, start):  # (B, n, C), keys and values (B, H, T, D) -> (B, n, C)
+    """`attention` for positions start, start + 1, …, over the cache; their own keys and values are added to it."""
+    xp = xp_of(x)
+    B, n, C = x.shape
+    q, k, v = attention.heads.split(attention.c_attn(x))  # (B, H, n, D)
+    keys, values = (kept[:, :, : start + n] for kept in cache)
+    keys[:, :, start:] = k
+    values[:, :, start:] = v
+    weights = xp.matmul(q * (1 / math.sqrt(q.shape[-1])), keys.swapaxes(2, 3))  # (B, H, n, start + n)
+    z = masked_exp(weights)
+    y = xp.matmul(weights, values) / z  # (B, H, n, D)
+    return attention.c_proj(y.swapaxes(1, 2).reshape(B, n, C))

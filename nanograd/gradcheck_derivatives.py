@@ -1,0 +1,108 @@
+"""Derivatives of a function by evaluating it: the complex step, and central differences of fourth order.
+
+For a smooth f, a real point x and a direction v:
+
+Complex step (Squire & Trapp 1998, https://doi.org/10.1137/S003614459631241X). Where f is analytic, Taylor's series
+along the imaginary axis is
+
+    f(x + i h v) = f(x) + i h f'(x) v - h^2 f''(x) v v / 2 - ...
+
+so Im f(x + i h v) / h is the derivative with an error of order h^2 and, as nothing is subtracted, without
+cancellation: h = 1e-30 gives it to the last digits. A ReLU written as a maximum is no obstacle, since NumPy
+orders complex numbers by their real part first: off the kink the right branch is taken.
+
+Differences, where f cannot take complex numbers or is not analytic (|x|, say):
+
+    f'(x) v = [8 (f(x + h v) - f(x - h v)) - (f(x + 2 h v) - f(x - 2 h v))] / (12 h)  +  O(h^4)
+
+Smaller h: less truncation, more rounding. Two sizes of h that agree are both good, and a kink between x - 2hv and
+x + 2hv makes them disagree; so h shrinks until they do agree, which steps around every kink that is not at x
+itself. For one that is, see `at_kink`.
+"""
+
+import warnings
+
+import numpy as np
+
+IMAGINARY = 1e-30
+LARGEST, SMALLEST = 2e-3, 1e-6  # steps of the differences
+AGREE = 2e-11  # two estimates that differ by less, relative to the largest derivative, are taken as right
+
+COMPLEX_STEP, DIFFERENCES = "complex step", "differences"
+
+
+class Function:
+    """`evaluate({name: array}) -> (m,)` around the point `values`, and its derivatives along directions there.
+
+    A direction is {name: array} for the arrays that it moves.
+    """
+
+    def __init__(self, evaluate, values: dict[str, np.ndarray]):
+        self.evaluate = evaluate
+        self.values = values
+        self.complex_values = {name: value.astype(np.complex128) for name, value in values.items()}
+        self.scale = None  # of the differences: the largest derivative seen
+
+    def moved(self, direction: dict[str, np.ndarray], step: float) -> np.ndarray:
+        return self.evaluate(self.values | {n: self.values[n] + step * v for n, v in direction.items()})
+
+    def moved_complex(self, direction: dict[str, np.ndarray], step: float) -> np.ndarray:
+        moved = {n: self.complex_values[n] + 1j * step * v for n, v in direction.items()}
+        return self.evaluate(self.complex_values | moved)
+
+    def by_complex_step(self, direction: dict[str, np.ndarray]) -> np.ndarray:
+        return self.moved_complex(direction, IMAGINARY).imag / IMAGINARY
+
+    def by_differences(self, direction: dict[str, np.ndarray]) -> np.ndarray:
+        """Tries steps from large to small until two agree; otherwise returns the finer of the two that agree best."""
+        best, closest, coarse, step = None, np.inf, None, LARGEST
+        while step >= SMALLEST:
+            near = self.moved(direction, step) - self.moved(direction, -step)
+            far = self.moved(direction, 2 * step) - self.moved(direction, -2 * step)
+            fine = (8 * near - far) / (12 * step)
+            if coarse is not None:
+                gap = np.abs(fine - coarse).max(initial=0)
+                if best is None or gap < closest:
+                    best, closest = fine, gap
+                if gap <= AGREE * max(self.scale or 0, np.abs(fine).max(initial=0)):
+                    break
+            coarse, step = fine, step / 4
+        self.scale = max(self.scale or 0, np.abs(best).max(initial=0))
+        return best
+
+    def along(self, direction: dict[str, np.ndarray], method: str) -> np.ndarray:
+        """(m,): how fast each output changes along `direction`."""
+        return self.by_complex_step(direction) if method == COMPLEX_STEP else self.by_differences(direction)
+
+    def is_analytic(self, direction: dict[str, np.ndarray]) -> bool:
+        """Does the complex step work here? It is believed only after it agreed with differences along `direction`."""
+        numeric = self.by_differences(direction)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)
+                stepped = self.by_complex_step(direction)
+        except Exception:  # whatever a forward that ran on real numbers raises on complex ones: it cannot take them
+            return False
+        if stepped.dtype.kind == "c" or not np.isfinite(stepped).all():
+            return False
+        rounding = 1e-9 * np.abs(self.moved({}, 0)).max(initial=0)
+        gap = np.abs(stepped - numeric).max(initial=0)
+        return bool(gap <= 1e-5 * np.abs(numeric).max(initial=0) + rounding)
+
+    def at_kink(self, direction: dict[str, np.ndarray], method: str) -> bool:
+        """Is there a kink at the point itself, so that the derivative along `direction` depends on the side?
+
+        By complex step: the two sides of the real axis must be mirror images. By differences: the slopes to the
+        right and to the left differ, and go on differing when the step shrinks.
+        """
+        if method == COMPLEX_STEP:
+            above = self.moved_complex(direction, IMAGINARY).imag
+            below = self.moved_complex(direction, -IMAGINARY).imag
+            return bool(np.abs(above + below).max(initial=0) > 1e-6 * np.abs(above).max(initial=0))
+        here = self.moved({}, 0)
+        bends = []
+        for step in (1e-4, 1e-6):
+            right, left = self.moved(direction, step) - here, here - self.moved(direction, -step)
+            bends.append(np.abs(right - left) / step)
+        slope = max(self.scale or 0, np.abs(right).max(initial=0) / step)
+        return bool((bends[1] > np.maximum(0.3 * bends[0], 1e-3 * slope)).any())
