@@ -123,7 +123,7 @@ def _positional(config_class: type[Checked], given: Given, argument: str) -> dat
 def _unknown(argument: str, names: dict[str, dataclasses.Field]) -> str:
     typed = argument.partition("=")[0]
     switches = [f"no_{name}" for name, field in names.items() if kind_of(field) is bool]
-    near = suggestion(typed.lstrip("-"), [*names, *switches], prefix="--")
+    near = suggestion(typed.lstrip("-"), ["help", *names, *switches], prefix="--")
     return f"there is no flag {shown(typed)[1:-1]}{near or '; --help lists them all'}"
 
 

@@ -46,7 +46,7 @@ class DataFlags(Checked):
     # A text may move: what a resumed run holds on to is the text's hash, not its place.
     data: tuple[str, ...] = flag(
         (),
-        "text to learn: files, folders, globs or the name of a known corpus; may be repeated",
+        "text to learn: files, folders, globs or a known corpus; may be repeated",
         metavar="FILE",
         default_text="tales, the stories that come along",
         path=True,
