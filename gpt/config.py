@@ -235,7 +235,7 @@ class PromptFlags(Checked):
 @dataclass(frozen=True, kw_only=True)
 class ChoiceFlags(Checked):
     # Names as vLLM and Hugging Face have them, in the order in which they are applied.
-    repetition_penalty: float = flag(1.0, "CTRL's, over prompt and sample; 1 is off", above=0)
+    repetition_penalty: float = flag(1.0, "CTRL's, over prompt and sample; 1 is off", at_least=0.01, at_most=100)
     frequency_penalty: float = flag(
         0.0, "OpenAI's, for each time a token was sampled; 0 is off", at_least=-2, at_most=2
     )
@@ -246,7 +246,9 @@ class ChoiceFlags(Checked):
     min_p: float = flag(
         0.0, "choose among those at least p times as likely as the likeliest; 0 is off", at_least=0, at_most=1
     )
-    seed: int = flag(0, "decides every choice", at_least=0, at_most=LARGEST_SEED)
+    seed: int | None = flag(
+        None, "decides every choice", at_least=0, at_most=LARGEST_SEED, default_text="a fresh one, printed"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
