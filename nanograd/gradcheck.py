@@ -149,9 +149,9 @@ def check_layer(
     probe = Probe(layer, inputs, before_forward)
     rng = np.random.default_rng(seed)
     with probe.borrowed():
-        report = _check(probe, type(layer).__name__, method, full, spread, samples, tolerance, rng)
+        values = _spread_out(probe.values(), set(probe.parameters), spread, rng)
+        report = _check(probe, values, type(layer).__name__, method, full, samples, tolerance, rng)
         if rules:
-            values = _spread_out(probe.values(), set(probe.parameters), spread, np.random.default_rng(seed))
             report.broken = broken_rules(probe, values, rng)
     return report
 
@@ -176,17 +176,17 @@ def check_model(
     are those of nanograd.parallel.DataParallel, batch split and summed, which needs a model in float64.
     """
     probe = ModelProbe(model, idx, targets, before_forward)
+    rng = np.random.default_rng(seed)
     with probe.borrowed():
-        rng = np.random.default_rng(seed)
+        values = _spread_out(probe.values(), set(probe.parameters), spread, rng)
         if threads > 1:
             probe.gradients = lambda values, dy: _threaded_gradients(probe, values, threads)
-        return _check(probe, type(model).__name__, method, full, spread, samples, tolerance, rng)
+        return _check(probe, values, type(model).__name__, method, full, samples, tolerance, rng)
 
 
-def _check(probe, name, method, full, spread, samples, tolerance, rng) -> Report:
+def _check(probe, values, name, method, full, samples, tolerance, rng) -> Report:
     if method not in (None, COMPLEX_STEP, DIFFERENCES):
         raise ValueError(f"method must be {COMPLEX_STEP!r} or {DIFFERENCES!r}, not {method!r}")
-    values = _spread_out(probe.values(), set(probe.parameters), spread, rng)
     y = probe.output(values)
     if not np.array_equal(y, probe.output(values), equal_nan=True):
         raise ValueError(
@@ -200,8 +200,9 @@ def _check(probe, name, method, full, spread, samples, tolerance, rng) -> Report
     entries = {n: Entry(n, value.shape) for n, value in function.values.items()}
     if full:
         _compare_jacobian(probe, function, method, y.size, entries)
-    dy = np.ones(1) if isinstance(probe, ModelProbe) else rng.standard_normal(y.size)
     if y.size:
+        dy = np.ones(1) if isinstance(probe, ModelProbe) else rng.standard_normal(y.size)
+        dy /= np.linalg.norm(dy)
         _compare_sample(probe, function, method, dy, 0 if full else samples, entries, rng)
     overall = max((entry.largest for entry in entries.values()), default=0.0)
     for entry in entries.values():
