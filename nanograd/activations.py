@@ -22,6 +22,7 @@ import numpy as np
 
 from nanograd.backend import fused
 from nanograd.layer import Layer
+from nanograd.rows import constant_row, tiled
 
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
@@ -30,12 +31,13 @@ CUBIC = 0.044715
 @fused
 def relu(x, y):
     """y = max(x, 0)."""
-    np.maximum(x, x.dtype.type(0), out=y)
+    wide, zeros = tiled(x, constant_row(x.shape[-1], 0.0, x.dtype))
+    np.maximum(wide, zeros, out=y.reshape(wide.shape))
 
 
 @fused
 def relu_backward(dy, y, dx):
-    """dx = dy where y > 0, else 0. A comparison with NaN is false, so NaN in x is put back by dy * y's NaN."""
+    """dx = dy where y > 0, else 0."""
     np.multiply(dy, y > 0, out=dx)
 
 
@@ -50,7 +52,7 @@ class ReLU(Layer):
 
     def backward(self, dy):  # (...) -> (...)
         y = self.recall()
-        dx = self.buffer("dx", like=dy)
+        dx = self.scratch("dx", like=dy)
         relu_backward(dy, y, dx)
         return dx
 
@@ -95,7 +97,7 @@ class GELU(Layer):
 
     def backward(self, dy):  # (...) -> (...)
         x, t = self.recall()
-        dx = self.buffer("dx", like=dy)
+        dx = self.scratch("dx", like=dy)
         gelu_backward(dy, x, t, dx)
         return dx
 

@@ -36,7 +36,8 @@ class Noise:
         while len(self._streams) < shape[0]:
             counter = [0, 0, 0, self.first + len(self._streams)]
             self._streams.append(np.random.Philox(key=[self.seed, self.step], counter=counter))
-        size = out[0].size
-        for row, stream in zip(out, self._streams, strict=False):
-            bits = stream.random_raw(-(-size // 4)).view(np.uint16)[:size].reshape(row.shape)
+        rows = out.reshape(len(out), -1)  # a view: buffers are contiguous
+        size = rows.shape[1]
+        for row, stream in zip(rows, self._streams, strict=False):
+            bits = stream.random_raw(-(-size // 4)).view(np.uint16)[:size]
             np.multiply(bits < keep_below, scale, out=row)
