@@ -86,12 +86,16 @@ def top_p(logits, p):
     if p >= 1:
         return logits.copy()
     alive = logits[logits > -np.inf]
-    alive.sort()
-    alive = alive[::-1]
-    q = np.exp(alive - alive[0])
-    reached = q.cumsum()
-    k = int(reached.searchsorted((p - ROUNDING) * reached[-1])) + 1
-    return _keep_largest(logits, k, alive[k - 1])
+    best = alive.max()
+    target = (p - ROUNDING) * np.exp(alive - best).sum()
+    for m in (256, 4096, alive.size):  # few tokens make up p as a rule: sort no more than needed
+        largest = alive if m >= alive.size else np.partition(alive, alive.size - m)[-m:]
+        largest = np.sort(largest)[::-1]
+        reached = np.exp(largest - best).cumsum()
+        if reached[-1] >= target:
+            break
+    k = min(int(reached.searchsorted(target)) + 1, largest.size)
+    return _keep_largest(logits, k, largest[k - 1])
 
 
 def min_p(logits, p):

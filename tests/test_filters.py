@@ -1,9 +1,11 @@
 """Every filter against hand-worked vectors, a slow obvious definition, and the properties it promises."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from chi_square import chi_square, chi_square_limit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,9 +34,7 @@ logit_rows = st.lists(
     st.one_of(st.integers(-3, 3).map(float), st.floats(-1e4, 1e4), st.just(-INF)), min_size=1, max_size=70
 ).filter(lambda values: max(values) > -INF)
 logit_rows = logit_rows.map(np.array)
-fractions = st.one_of(
-    st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9, 0.95]), st.floats(1e-6, 1, exclude_max=True)
-)
+fractions = st.one_of(st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9, 0.95]), st.floats(1e-6, 1, exclude_max=True))
 
 
 # ---- hand-worked vectors ----
@@ -154,6 +154,15 @@ def test_top_p_is_the_smallest_set_that_reaches_p(logits, p):
     assert len(kept) == 1 or without_the_last < p  # and one fewer would not
 
 
+@pytest.mark.parametrize("spread", [0.01, 1.0, 2.0, 5.0])  # from thousands of survivors to a handful
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.95, 0.9999])
+def test_top_p_of_a_large_vocabulary(spread, p):
+    logits = np.round(np.random.default_rng(3).normal(size=9000) * spread, 3)  # rounded: with ties
+    q, order = filters.softmax(logits), ranked(logits)
+    k = next(n for n, total in enumerate(itertools.accumulate(q[order]), start=1) if total >= p)
+    assert survivors(filters.top_p(logits, p)) == sorted(order[:k])
+
+
 @given(logit_rows, fractions)
 def test_min_p_is_its_definition(logits, p):
     kept = set(survivors(filters.min_p(logits, p)))
@@ -204,9 +213,7 @@ def test_temperature_and_penalties_move_no_token_out_and_one_is_neutral(logits, 
     alive = survivors(logits)
     warm = filters.temperature(logits, t)
     assert warm.max() == 0 and survivors(warm) == alive
-    assert filters.softmax(filters.temperature(logits, 1.0)) == pytest.approx(
-        filters.softmax(logits), abs=1e-12
-    )
+    assert filters.softmax(filters.temperature(logits, 1.0)) == pytest.approx(filters.softmax(logits), abs=1e-12)
     some = np.arange(len(logits)) % 2
     assert np.array_equal(filters.repetition_penalty(logits, some == 1, 1.0), logits)
     assert np.array_equal(filters.frequency_penalty(logits, some, 0.0), logits)
@@ -222,22 +229,6 @@ def test_draw_is_the_inverse_of_the_cumulative_distribution(logits, u):
 
 
 # ---- statistics ----
-
-
-def chi_square(observed, expected):
-    """Pearson's statistic over the cells with an expectation, and the count seen in the others."""
-    cells = expected > 0
-    statistic = ((observed[cells] - expected[cells]) ** 2 / expected[cells]).sum()
-    return statistic, observed[~cells].sum(), cells.sum() - 1
-
-
-def chi_square_limit(freedom):
-    """The value that chi-square with `freedom` degrees exceeds with probability 1e-4.
-
-    Wilson & Hilferty's cube-root approximation with the normal quantile 3.719; a table where that is rough.
-    """
-    table = {0: 0.0, 1: 15.137, 2: 18.421, 3: 21.108, 4: 23.513}
-    return table.get(freedom) or freedom * (1 - 2 / (9 * freedom) + 3.719 * math.sqrt(2 / (9 * freedom))) ** 3
 
 
 CHAINS = {

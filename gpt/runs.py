@@ -1,0 +1,72 @@
+"""A run's folder -> the trained model in it, ready to be used, with the tokenizer it was trained with."""
+
+import os
+from pathlib import Path
+
+from gpt.checkpoint import Checkpoint, load_checkpoint
+from gpt.config import GPTConfig
+from gpt.errors import RunError, UsageError
+from gpt.model import GPT
+from gpt.run_folder import is_run
+from nanograd.backend import Device
+from tokenizers import Tokenizer, load_tokenizer
+
+
+def load_model(
+    run_dir: str | os.PathLike, which: str | int = "best", device: Device | str = "auto"
+) -> tuple[GPT, Tokenizer, Checkpoint]:
+    """The model of one checkpoint of a run ("best", "latest" or a step), its tokenizer, and the checkpoint.
+
+    `device` is a Device, or the name of a backend; then the model computes in the precision its weights were
+    saved in. The model is in evaluation mode: dropout is off.
+
+    Raises UsageError if there is no run in `run_dir`, RunError or TokenizerFileError if what is there is damaged
+    or does not fit together, BackendUnavailable.
+    """
+    run_dir = Path(run_dir)
+    if not is_run(run_dir):
+        problem = "holds no run" if run_dir.is_dir() else "is not a folder" if run_dir.exists() else "does not exist"
+        raise UsageError(f"{run_dir} {problem}: name the folder of a run, as python train.py made it")
+    checkpoint = load_checkpoint(run_dir, which, optimizer=False)
+    tokenizer = load_tokenizer(run_dir)
+    config = model_config(checkpoint)
+    if config.vocab_size != tokenizer.vocab_size:
+        raise RunError(
+            f"{run_dir} does not fit together: its tokenizer has {tokenizer.vocab_size} tokens,"
+            f" the model of {checkpoint.path.name} {config.vocab_size}"
+        )
+    if isinstance(device, str):
+        double = checkpoint.model_state["wte.weight"].dtype == "float64"
+        device = Device(device, dtype="float64" if double else "float32")
+    model = GPT(config, device)
+    try:
+        model.load_state_dict(checkpoint.model_state)
+    except ValueError as error:
+        raise RunError(f"{checkpoint.path} does not fit: {error}") from None
+    model.eval()
+    return model, tokenizer, checkpoint
+
+
+def model_config(checkpoint: Checkpoint) -> GPTConfig:
+    """The shape of a checkpoint's model, checked against its tensors before anything of that size is allocated.
+
+    Raises RunError if it is missing, not possible, or not that of the tensors.
+    """
+    where = f"{checkpoint.path / 'state.json'}"
+    if "model" not in checkpoint.state:
+        raise RunError(f"{where} does not say what shape the model has")
+    try:
+        config = GPTConfig.from_dict(checkpoint.state["model"], f"{where}: ")
+    except UsageError as error:
+        raise RunError(str(error)) from None
+    shapes = {name: tensor.shape for name, tensor in checkpoint.model_state.items()}
+    expected = {
+        "wte.weight": (config.vocab_size, config.n_embd),
+        "wpe.weight": (config.block_size, config.n_embd),
+        f"h.{config.n_layer - 1}.mlp.c_fc.weight": (config.n_embd, 4 * config.n_embd),
+    }
+    for name, shape in expected.items():
+        if shapes.get(name) != shape:
+            found = f"shape {shapes[name]}" if name in shapes else "no such tensor"
+            raise RunError(f"{checkpoint.path} does not fit: {name} should have shape {shape}, and it has {found}")
+    return config
