@@ -11,10 +11,11 @@ import math
 
 from gpt.config import GPTConfig
 from nanograd.attention import CausalSelfAttention
-from nanograd.backend import Device, xp_of
+from nanograd.backend import Device
 from nanograd.dropout import Dropout
 from nanograd.embedding import Embedding, PositionEmbedding, Unembedding
-from nanograd.layer import Layer
+from nanograd.elementwise import add
+from nanograd.layer import Layer, share_scratch
 from nanograd.layernorm import LayerNorm
 from nanograd.losses import CrossEntropy
 from nanograd.mlp import MLP
@@ -44,16 +45,16 @@ class Block(Layer):
         self.mlp = MLP(config.n_embd, activation=config.activation, stream=stream + 2, **settings)
 
     def forward(self, x):  # (B, T, C) -> (B, T, C)
-        add = xp_of(x).add
-        x = add(x, self.attn(self.ln_1(x)), out=self.buffer("x", like=x))
-        return add(x, self.mlp(self.ln_2(x)), out=self.buffer("y", like=x))
+        middle, y = self.buffer("middle", like=x), self.buffer("y", like=x)
+        add(x, self.attn(self.ln_1(x)), middle)
+        add(middle, self.mlp(self.ln_2(middle)), y)
+        return y
 
     def backward(self, dy):  # (B, T, C) -> (B, T, C)
-        dx = self.ln_2.backward(self.mlp.backward(dy))
-        dx += dy
-        dy = dx
-        dx = self.ln_1.backward(self.attn.backward(dy))
-        dx += dy
+        dmiddle = self.ln_2.backward(self.mlp.backward(dy))
+        add(dmiddle, dy, dmiddle)
+        dx = self.ln_1.backward(self.attn.backward(dmiddle))
+        add(dx, dmiddle, dx)
         return dx
 
 
@@ -73,6 +74,7 @@ class GPT(Layer):
         self.wpe = PositionEmbedding(config.block_size, config.n_embd, device=device, std=STD, stream=1)
         self.dropout = Dropout(config.dropout, device=device, noise=self.noise)
         self.h = [Block(config, device, self.noise, number) for number in range(config.n_layer)]
+        share_scratch(self.h)
         self.ln_f = LayerNorm(config.n_embd, config.bias, device=device)
         tied = self.wte if config.tie_weights else None
         self.lm_head = Unembedding(config.vocab_size, config.n_embd, device=device, tied=tied, std=STD, stream=2)

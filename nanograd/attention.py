@@ -41,7 +41,7 @@ from nanograd.dropout import Dropout
 from nanograd.layer import Layer
 from nanograd.linear import Linear
 from nanograd.noise import Noise
-from nanograd.reductions import dot_channels, sum_channels
+from nanograd.rows import dot_channels, sum_channels
 from nanograd.softmax import exp_rows
 
 BLOCK = 64  # rows of attention computed at a time
@@ -98,9 +98,7 @@ class Attention(Layer):
             xp.matmul(q[:, :, start:stop], k[:, :, :stop].swapaxes(2, 3), out=e)
             z[:, :, start:stop] = masked_exp(e)
             mask = self.dropout.mask(f"mask{start}", e.shape, like=e)
-            weights = (
-                e if mask is None else xp.multiply(e, mask, out=self.dropout.buffer(f"y{start}", like=e))
-            )
+            weights = e if mask is None else xp.multiply(e, mask, out=self.dropout.buffer(f"y{start}", like=e))
             xp.matmul(weights, v[:, :, :stop], out=o[:, start:stop].swapaxes(1, 2))
             blocks.append((start, stop, e, mask, weights))
         o /= z.swapaxes(1, 2)
@@ -111,14 +109,14 @@ class Attention(Layer):
         xp = xp_of(dy)
         q, k, v, o, z, blocks = self.recall()
         B, H, T, D = q.shape
-        dqkv = self.buffer("dqkv", (B, T, 3 * H * D), like=dy)
+        dqkv = self.scratch("dqkv", (B, T, 3 * H * D), like=dy)
         dq, dk, dv = self.split(dqkv)
-        g = self.buffer("g", (B, H, T, D), like=dy)
+        g = self.scratch("g", (B, H, T, D), like=dy)
         xp.divide(dy.reshape(B, T, H, D).swapaxes(1, 2), z, out=g)
         go = dot_channels(g, o.swapaxes(1, 2))[..., None]  # (B, H, T, 1)
         for start, stop, e, mask, weights in reversed(blocks):
             g_rows = g[:, :, start:stop]
-            ds = self.buffer("ds", e.shape, like=dy)
+            ds = self.scratch("ds", e.shape, like=dy)
             xp.matmul(g_rows, v[:, :, :stop].swapaxes(2, 3), out=ds)
             masked_exp_backward(ds, e, go[:, :, start:stop], mask)
             xp.matmul(ds, k[:, :, :stop], out=dq[:, :, start:stop])
@@ -133,7 +131,7 @@ class Attention(Layer):
         if stop == total.shape[2]:
             xp_of(total).matmul(a, b, out=part)
         else:
-            part += xp_of(total).matmul(a, b, out=self.buffer("part", part.shape, like=total))
+            part += xp_of(total).matmul(a, b, out=self.scratch("part", part.shape, like=total))
 
 
 class CausalSelfAttention(Layer):

@@ -51,4 +51,4 @@ class Dropout(Layer):
 
     def backward(self, dy):  # (B, ...) -> (B, ...)
         mask = self.recall()
-        return dy if mask is None else xp_of(dy).multiply(dy, mask, out=self.buffer("dx", like=dy))
+        return dy if mask is None else xp_of(dy).multiply(dy, mask, out=self.scratch("dx", like=dy))

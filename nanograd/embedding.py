@@ -25,9 +25,10 @@ both gradients then add up in the one parameter.
 
 import numpy as np
 
-from nanograd.backend import Device, fused, xp_of
+from nanograd.backend import Device, fused
+from nanograd.elementwise import add
 from nanograd.layer import Layer, Parameter
-from nanograd.reductions import sum_positions
+from nanograd.rows import sum_positions
 
 
 @fused
@@ -41,7 +42,8 @@ def gather_rows(table, ids, y):
 @fused
 def scatter_add_rows(grad, ids, dy):
     """grad[ids[n]] += dy[n] for every n, repeated ids adding up, in a fixed order."""
-    order = np.argsort(ids, kind="stable")
+    narrow = ids.astype(np.uint16) if len(grad) <= 65536 else ids  # 16 bits are sorted by radix
+    order = np.argsort(narrow, kind="stable")
     ids = ids[order]
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
     grad[ids[starts]] += np.add.reduceat(dy[order], starts, axis=0)
@@ -51,11 +53,13 @@ class Embedding(Layer):
     """A table of `n` vectors of `dim` channels: `weight` (n, dim), normal with deviation `std`."""
 
     def __init__(self, n: int, dim: int, *, device: Device, std: float = 0.02, stream: int = 0):
+        self.device = device
         self.weight = Parameter(device.normal((n, dim), std, stream))
 
     def forward(self, ids):  # (...) integers -> (..., dim)
         self.remember(ids)
-        y = self.buffer("y", (*ids.shape, self.weight.shape[1]), like=self.weight.value)
+        shape = (*ids.shape, self.weight.shape[1])
+        y = self.buffer("y", shape, like=self.device.example(self.weight.value))
         gather_rows(self.weight.value, ids, y)
         return y
 
@@ -72,7 +76,9 @@ class PositionEmbedding(Layer):
 
     def forward(self, x):  # (B, T, dim) -> (B, T, dim)
         self.remember(x.shape)
-        return xp_of(x).add(x, self.weight.value[: x.shape[1]], out=self.buffer("y", like=x))
+        y = self.buffer("y", like=x)
+        add(x, self.weight.value[: x.shape[1]], y)
+        return y
 
     def backward(self, dy):  # (B, T, dim) -> (B, T, dim), dy itself
         B, T, dim = self.recall()
@@ -93,22 +99,24 @@ class Unembedding(Layer):
         std: float = 0.02,
         stream: int = 0,
     ):
+        self.device = device
         self.weight = tied.weight if tied else Parameter(device.normal((n, dim), std, stream))
 
     def forward(self, x):  # (..., dim) -> (..., n)
         n, dim = self.weight.shape
-        self.remember(x)
+        weight = self.narrowed(self.weight, like=x)
+        self.remember(x, weight)
         logits = self.buffer("logits", (*x.shape[:-1], n), like=x)
-        xp_of(x).matmul(x.reshape(-1, dim), self.weight.value.T, out=logits.reshape(-1, n))
+        self.device.matmul(x.reshape(-1, dim), weight.T, logits.reshape(-1, n))
         return logits
 
     def backward(self, dlogits):  # (..., n) -> (..., dim)
         n, dim = self.weight.shape
-        x = self.recall()
+        x, weight = self.recall()
         dlogits2 = dlogits.reshape(-1, n)
         self.weight.add_product(
-            dlogits2.T, x.reshape(-1, dim), lambda: self.buffer("dw", (n, dim), like=dlogits)
+            self.device, dlogits2.T, x.reshape(-1, dim), lambda: self.scratch("dw", (n, dim), like=dlogits)
         )
-        dx = self.buffer("dx", x.shape, like=dlogits)
-        xp_of(dlogits).matmul(dlogits2, self.weight.value, out=dx.reshape(-1, dim))
+        dx = self.scratch("dx", x.shape, like=dlogits)
+        self.device.matmul(dlogits2, weight, dx.reshape(-1, dim))
         return dx

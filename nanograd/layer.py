@@ -13,7 +13,10 @@ A layer has a `forward` and, right under it, a `backward`. Three rules hold ever
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from nanograd.backend import xp_of
+from nanograd.elementwise import cast
 
 
 class Parameter:
@@ -53,20 +56,23 @@ class Parameter:
             self._grad[...] = 0
             self.blank = False
 
-    def add_product(self, a, b, scratch) -> None:
+    def add_product(self, device, a, b, scratch) -> None:
         """grad += a @ b.
 
         `scratch()` returns an array of this shape to work in; it is called only where the gradient already
-        holds something.
+        holds something and the device cannot add to it in the product itself.
         """
-        xp = xp_of(a)
         if self.blank:
             if self._grad is None:
-                self._grad = xp.empty_like(self.value)
-            xp.matmul(a, b, out=self._grad)
+                self._grad = xp_of(self.value).empty_like(self.value)
+            device.matmul(a, b, self._grad)
             self.blank = False
+        elif device.name == "numpy":
+            product = scratch()
+            device.matmul(a, b, product)
+            self._grad += product
         else:
-            self._grad += xp.matmul(a, b, out=scratch())
+            device.matmul(a, b, self._grad, add=True)
 
     def move(self, value, grad) -> None:
         """Live in other memory from now on: `value` and `grad` already hold what the old arrays held."""
@@ -105,32 +111,39 @@ class Layer:
         self._saved = None
         return saved[0] if len(saved) == 1 else saved
 
-    # Scratch memory
+    # Memory that is used again in every step
 
     def buffer(self, name: str, shape=None, *, like):
-        """A scratch array that lives with the layer, of `shape` (default: that of `like`) and the dtype of `like`.
+        """An array that lives with the layer, of `shape` (default: that of `like`) and the dtype of `like`.
 
         Its contents are whatever the last user left. A buffer asked for again in a smaller shape is a view of
-        the same memory, so batches of changing sizes do not allocate.
+        the same memory, so batches of changing sizes do not allocate. On a GPU it comes from CuPy's pool, which
+        hands memory out without a wait, and goes back there when nobody needs it any more.
         """
-        shape = like.shape if shape is None else shape
-        buffers = self.__dict__.setdefault("_buffers", {})
-        held = buffers.get(name)
-        if held is not None and held[0].shape == shape and held[0].dtype == like.dtype:
-            return held[0]
-        size = math.prod(shape)
-        if held is None or held[1].size < size or held[1].dtype != like.dtype:
-            flat = xp_of(like).empty(size, dtype=like.dtype)
-        else:
-            flat = held[1]
-        buffers[name] = flat[:size].reshape(shape), flat
-        return buffers[name][0]
+        return _array_in(self.__dict__.setdefault("_buffers", {}), name, shape, like)
+
+    def scratch(self, name: str, shape=None, *, like):
+        """A buffer that nobody needs any more once the caller of `backward` is done with what it returned.
+
+        Layers that take turns, as the blocks of a stack do, may have the same scratch: see `share_scratch`.
+        """
+        return _array_in(self.__dict__.setdefault("_scratch", {}), name, shape, like)
 
     def drop_buffers(self) -> None:
-        """Give all scratch memory back, and forget a forward pass that is still open."""
+        """Give all that memory back, and forget a forward pass that is still open."""
         for _, layer in self.named_layers():
             layer.__dict__.pop("_buffers", None)
+            layer.__dict__.get("_scratch", {}).clear()
             layer._saved = None
+
+    def narrowed(self, parameter: Parameter, like):
+        """The parameter's values for a product with `like`: themselves, or rounded where `like` is narrower."""
+        value = parameter.value
+        if like.dtype.itemsize >= value.dtype.itemsize:
+            return value
+        narrow = self.buffer("narrow", value.shape, like=like)
+        cast(value, narrow)
+        return narrow
 
     # The tree
 
@@ -196,6 +209,33 @@ class Layer:
             check_tensor(name, value, own[name].shape)
         for name, parameter in own.items():
             parameter.value[...] = xp_of(parameter.value).asarray(state[name], dtype=parameter.value.dtype)
+
+
+def _array_in(held: dict, name: str, shape, like):
+    """The array `name` of a dictionary of arrays, made or made larger if need be."""
+    shape = like.shape if shape is None else shape
+    if not isinstance(like, np.ndarray):
+        return xp_of(like).empty(shape, dtype=like.dtype)
+    array, flat = held.get(name, (None, None))
+    if array is not None and array.dtype == like.dtype:
+        if array.shape == shape:
+            return array
+    else:
+        flat = None
+    size = math.prod(shape)
+    if flat is None or flat.size < size:
+        flat = xp_of(like).empty(size, dtype=like.dtype)
+    array = flat[:size].reshape(shape)
+    held[name] = array, flat
+    return array
+
+
+def share_scratch(twins: list[Layer]) -> None:
+    """Let layers of the same make, whose backward passes never overlap, work in the same scratch memory."""
+    for group in zip(*(twin.named_layers() for twin in twins), strict=True):
+        shared = group[0][1].__dict__.setdefault("_scratch", {})
+        for _, layer in group:
+            layer._scratch = shared
 
 
 def check_tensor(name: str, value, shape: tuple[int, ...]) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from nanograd.backend import Device, fused
 from nanograd.layer import Layer, Parameter
-from nanograd.reductions import dot_channels, mean_channels, sum_positions
+from nanograd.rows import add_rows, dot_channels, mean_channels, scale_rows, sum_positions
 
 
 @fused
@@ -36,9 +36,9 @@ def normalize(x, weight, bias, eps, xhat, y):  # (N, C), (C,), (C,) or None -> r
     np.sqrt(rstd, out=rstd)
     np.divide(1, rstd, out=rstd)
     xhat *= rstd
-    np.multiply(xhat, weight, out=y)
+    scale_rows(xhat, weight, y)
     if bias is not None:
-        y += bias
+        add_rows(y, bias)
     return rstd
 
 
@@ -50,7 +50,7 @@ def normalize_backward(dy, weight, xhat, rstd, dx, scratch):  # all (N, C), weig
     dweight = sum_positions(product)
     along_shift = (dy @ weight_mean)[:, None]  # mean(g)
     along_stretch = (product @ weight_mean)[:, None]  # mean(g * xhat)
-    np.multiply(dy, weight, out=dx)
+    scale_rows(dy, weight, dx)
     dx -= along_shift
     dx -= np.multiply(xhat, along_stretch, out=scratch)
     dx *= rstd
@@ -76,10 +76,8 @@ class LayerNorm(Layer):
     def backward(self, dy):  # (..., C) -> (..., C)
         xhat, rstd = self.recall()
         rows = dy.reshape(xhat.shape)  # (N, C)
-        dx, scratch = self.buffer("dx", like=dy), self.buffer("scratch", like=rows)
-        self.weight.grad += normalize_backward(
-            rows, self.weight.value, xhat, rstd, dx.reshape(rows.shape), scratch
-        )
+        dx, scratch = self.scratch("dx", like=dy), self.scratch("product", like=rows)
+        self.weight.grad += normalize_backward(rows, self.weight.value, xhat, rstd, dx.reshape(rows.shape), scratch)
         if self.bias is not None:
             self.bias.grad += sum_positions(rows)
         return dx

@@ -13,9 +13,9 @@ Backward. W_ij touches the loss only through y_j, and does so at every position 
 Positions are independent, so (B, T, C) is treated as (B*T, C): three plain 2-D matrix products.
 """
 
-from nanograd.backend import Device, xp_of
+from nanograd.backend import Device
 from nanograd.layer import Layer, Parameter
-from nanograd.reductions import sum_positions
+from nanograd.rows import add_rows, sum_positions
 
 
 class Linear(Layer):
@@ -24,28 +24,28 @@ class Linear(Layer):
     `stream` numbers the random stream that the weights are drawn from.
     """
 
-    def __init__(
-        self, n_in: int, n_out: int, bias: bool = True, *, device: Device, std: float = 0.02, stream: int = 0
-    ):
+    def __init__(self, n_in: int, n_out: int, bias: bool = True, *, device: Device, std: float = 0.02, stream: int = 0):
+        self.device = device
         self.weight = Parameter(device.normal((n_in, n_out), std, stream))
         self.bias = Parameter(device.zeros((n_out,))) if bias else None
 
     def forward(self, x):  # (..., n_in) -> (..., n_out)
         n_in, n_out = self.weight.shape
-        self.remember(x)
+        weight = self.narrowed(self.weight, like=x)
+        self.remember(x, weight)
         y = self.buffer("y", (*x.shape[:-1], n_out), like=x)
-        xp_of(x).matmul(x.reshape(-1, n_in), self.weight.value, out=y.reshape(-1, n_out))
+        self.device.matmul(x.reshape(-1, n_in), weight, y.reshape(-1, n_out))
         if self.bias is not None:
-            y += self.bias.value
+            add_rows(y.reshape(-1, n_out), self.bias.value)
         return y
 
     def backward(self, dy):  # (..., n_out) -> (..., n_in)
         n_in, n_out = self.weight.shape
-        x = self.recall()
+        x, weight = self.recall()
         dy2, x2 = dy.reshape(-1, n_out), x.reshape(-1, n_in)
-        self.weight.add_product(x2.T, dy2, lambda: self.buffer("dw", (n_in, n_out), like=dy))
+        self.weight.add_product(self.device, x2.T, dy2, lambda: self.scratch("dw", (n_in, n_out), like=dy))
         if self.bias is not None:
             self.bias.grad += sum_positions(dy2)
-        dx = self.buffer("dx", x.shape, like=dy)
-        xp_of(dy).matmul(dy2, self.weight.value.T, out=dx.reshape(-1, n_in))
+        dx = self.scratch("dx", x.shape, like=dy)
+        self.device.matmul(dy2, weight.T, dx.reshape(-1, n_in))
         return dx

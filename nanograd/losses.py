@@ -17,7 +17,7 @@ import numpy as np
 
 from nanograd.backend import fused
 from nanograd.layer import Layer
-from nanograd.reductions import sum_channels
+from nanograd.rows import sum_channels
 from nanograd.softmax import exp_rows
 
 
