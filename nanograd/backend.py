@@ -5,15 +5,19 @@ CuPy model can stand side by side in one process. Inside array math the module c
 `xp = xp_of(x)`.
 
 A function marked `@fused` is the definition of a hot operation, in plain array math. For arrays on a GPU a
-twin of the same name in `kernels.py` does the same in one launch.
+twin of the same name in `nanograd/kernels/` does the same in one launch.
 """
 
 import functools
+import sys
 from collections.abc import Callable
 
 import numpy as np
 
-DTYPES = ("float32", "float64")
+from nanograd.cuda import find_cupy
+
+GPU_DTYPES = ("tf32", "bfloat16")  # float32 with products rounded to TF32; bfloat16 with float32 masters
+DTYPES = ("float32", "float64", *GPU_DTYPES)
 
 
 class BackendUnavailable(RuntimeError):
@@ -22,7 +26,7 @@ class BackendUnavailable(RuntimeError):
 
 def xp_of(array):
     """The array module (NumPy, CuPy, …) that `array` belongs to."""
-    return np if isinstance(array, np.ndarray) else array.__array_namespace__()
+    return np if isinstance(array, np.ndarray) else sys.modules[type(array).__module__.partition(".")[0]]
 
 
 def fused(definition: Callable) -> Callable:
@@ -43,24 +47,33 @@ def fused(definition: Callable) -> Callable:
 class Device:
     """Where arrays live, in which precision, and the seed that every random draw starts from.
 
-    `backend` is "numpy", "cupy", or "auto": CuPy where it imports and sees a GPU, else NumPy. `dtype` is the
-    precision of parameters and activations. Raises BackendUnavailable when CuPy was asked for and cannot run.
+    `backend` is "numpy", "cupy", or "auto": CuPy where it imports and sees a GPU, else NumPy; or an array module
+    that behaves as CuPy does. `dtype` is the precision: float32, float64, and on a GPU also "tf32" (float32 whose
+    matrix products are rounded to TF32) and "bfloat16" (activations; parameters and gradients stay float32).
+    `dtype` the attribute is that of activations, `parameter_dtype` that of parameters.
+    Raises BackendUnavailable when a GPU was asked for and cannot be used.
     """
 
-    def __init__(self, backend: str = "auto", dtype: str = "float32", seed: int = 0):
-        if backend not in ("auto", "numpy", "cupy"):
+    def __init__(self, backend="auto", dtype: str = "float32", seed: int = 0):
+        if isinstance(backend, str) and backend not in ("auto", "numpy", "cupy"):
             raise ValueError(f"backend must be auto, numpy or cupy, not {backend!r}")
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-        self.dtype = np.dtype(dtype)
-        self.seed = seed
+        if backend == "numpy" and dtype in GPU_DTYPES:
+            raise ValueError(f"dtype {dtype} needs the cupy backend: numpy computes in float32 or float64")
+        self.seed, self.precision = seed, dtype
         if backend == "numpy":
             self.xp, self.name = np, "numpy"
-        else:
+        elif isinstance(backend, str):
             missing, xp = find_cupy()
-            if missing and backend == "cupy":
-                raise BackendUnavailable(missing)
+            if missing and (backend == "cupy" or dtype in GPU_DTYPES):
+                needs = "" if backend == "cupy" else f"dtype {dtype} needs a GPU: "
+                raise BackendUnavailable(needs + missing)
             self.xp, self.name = (np, "numpy") if missing else (xp, "cupy")
+        else:
+            self.xp, self.name = backend, "cupy"
+        self.parameter_dtype = np.dtype("float64" if dtype == "float64" else "float32")
+        self.dtype = bfloat16() if dtype == "bfloat16" else self.parameter_dtype
 
     def __deepcopy__(self, memo) -> "Device":
         return self  # a place, not a thing: copies of a model stand on the same device
@@ -68,9 +81,9 @@ class Device:
     def describe(self) -> str:
         """The backend and the hardware behind it, for a person."""
         if self.name == "numpy":
-            return f"NumPy {np.__version__} on the CPU, {self.dtype.name}"
+            return f"NumPy {np.__version__} on the CPU, {self.precision}"
         gpu = self.xp.cuda.runtime.getDeviceProperties(self.xp.cuda.Device().id)["name"].decode()
-        return f"CuPy {self.xp.__version__} on {gpu}, {self.dtype.name}"
+        return f"CuPy {self.xp.__version__} on {gpu}, {self.precision}"
 
     def asarray(self, host, dtype=None):
         """A host array on this device, in `dtype` or as it is."""
@@ -83,18 +96,37 @@ class Device:
     def empty(self, shape, dtype=None):
         return self.xp.empty(shape, dtype=dtype or self.dtype)
 
-    def zeros(self, shape, dtype=None):
-        return self.xp.zeros(shape, dtype=dtype or self.dtype)
+    def example(self, parameter):
+        """An array of the dtype that activations have beside `parameter`: itself, or an empty narrower one."""
+        if self.dtype.itemsize >= self.parameter_dtype.itemsize:
+            return parameter
+        return self.xp.empty(0, dtype=self.dtype)
+
+    # What parameters start as
+
+    def zeros(self, shape):
+        return self.xp.zeros(shape, dtype=self.parameter_dtype)
 
     def full(self, shape, value):
-        return self.xp.full(shape, value, dtype=self.dtype)
+        return self.xp.full(shape, value, dtype=self.parameter_dtype)
 
     def normal(self, shape, std: float, stream: int):
         """Normal numbers with mean 0 and deviation `std`, the same on every backend, from the stream `stream`."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, stream]))
-        return self.asarray(
-            rng.standard_normal(shape, dtype=np.float32).astype(self.dtype) * self.dtype.type(std)
-        )
+        dtype = self.parameter_dtype
+        return self.asarray(rng.standard_normal(shape, dtype=np.float32).astype(dtype) * dtype.type(std))
+
+    def matmul(self, a, b, out, add: bool = False) -> None:
+        """out = a @ b, or with `add` out += a @ b, for matrices (M, K) and (K, N), in this device's precision."""
+        if self.name == "numpy":
+            if add:
+                out += a @ b
+            else:
+                np.matmul(a, b, out=out)
+        else:
+            from nanograd.products import gemm
+
+            gemm(a, b, out, add, tf32=self.precision == "tf32")
 
     def ids(self, ids, below: int):
         """Token ids on this device, checked on the host first: a GPU would silently wrap those out of range.
@@ -110,26 +142,13 @@ class Device:
         if ids.size and (ids.min() < 0 or ids.max() >= below):
             bad = ids.min() if ids.min() < 0 else ids.max()
             raise ValueError(f"token id {bad} is outside [0, {below})")
-        return self.asarray(ids)
+        return self.asarray(ids) if self.name == "numpy" else self.asarray(ids, dtype=np.int32)
 
 
-def find_cupy():
-    """(None, cupy) where CuPy can run, else (what is missing and what to install, None)."""
+def bfloat16() -> np.dtype:
+    """NumPy's name for bfloat16, which the package ml_dtypes brings. Raises BackendUnavailable without it."""
     try:
-        import cupy
-    except ImportError as error:
-        if getattr(error, "name", None) not in (None, "cupy"):
-            return (
-                f"CuPy is installed but does not import: {error}. Install it again: pip install cupy-cuda12x",
-                None,
-            )
-        return (
-            "the package CuPy is not installed. With an NVIDIA GPU: pip install cupy-cuda12x "
-            "(or cupy-cuda13x for CUDA 13); without one: --backend numpy"
-        ), None
-    if not cupy.cuda.is_available():
-        return (
-            "CuPy is installed but finds no GPU: the NVIDIA driver is missing, too old, or no device is visible. "
-            "Install or update the driver, or use --backend numpy"
-        ), None
-    return None, cupy
+        import ml_dtypes
+    except ImportError:
+        raise BackendUnavailable("dtype bfloat16 needs the package ml_dtypes: pip install ml_dtypes") from None
+    return np.dtype(ml_dtypes.bfloat16)

@@ -1,0 +1,73 @@
+"""Matrix products on a GPU, through cuBLAS's gemmEx: one place for precision, layout and accumulation.
+
+CuPy's own `matmul` takes slow ways above two dimensions and none for bfloat16 in, float32 out. gemmEx takes all:
+
+    float64, float32     as they are
+    float32 as TF32      the same arrays; the products are rounded to 10 bits, the sums stay float32
+    bfloat16             sums in float32; the result in bfloat16, or in float32 for gradients of master weights
+
+cuBLAS counts columns first. A matrix that is stored row by row looks transposed to it, so out = a b is asked for
+as out^T = b^T a^T: the operands change places, and an operand that is a transposed view needs no copy.
+"""
+
+import numpy as np
+
+from nanograd.backend import xp_of
+
+CUDA_TYPES = {"float32": 0, "float64": 1, "bfloat16": 14}  # cudaDataType_t
+COMPUTE_32F, COMPUTE_64F, COMPUTE_32F_FAST_TF32 = 68, 70, 77  # cublasComputeType_t
+GEMM_DEFAULT = -1
+FACTORS = {
+    np.dtype(t): (np.zeros(1, t), np.ones(1, t)) for t in (np.float32, np.float64)
+}  # beta and alpha, on the host
+
+
+def layout(matrix) -> tuple[int, int]:
+    """(0 or 1, leading dimension): whether a 2-D array is stored column by column, and elements from line to line.
+
+    Raises ValueError where neither rows nor columns are contiguous.
+    """
+    rows, columns = matrix.shape
+    down, across = (stride // matrix.itemsize for stride in matrix.strides)
+    if across == 1 or columns == 1 and down != 1:
+        return 0, max(down, columns) if rows > 1 else columns
+    if down == 1 or rows == 1:
+        return 1, max(across, rows) if columns > 1 else rows
+    raise ValueError(f"a matrix product needs contiguous rows or columns, not strides {matrix.strides}")
+
+
+def gemm(a, b, out, add: bool = False, tf32: bool = False) -> None:
+    """out = a @ b, or out += a @ b with `add`, for device matrices a (M, K), b (K, N), out (M, N) stored by rows.
+
+    Raises ValueError for shapes that do not fit and TypeError for dtypes that do not.
+    """
+    (m, k), (k_b, n) = a.shape, b.shape
+    if k != k_b or out.shape != (m, n):
+        raise ValueError(f"cannot multiply {a.shape} by {b.shape} into {out.shape}")
+    if a.dtype != b.dtype or a.dtype.name not in CUDA_TYPES or (a.dtype.itemsize != 2 and out.dtype != a.dtype):
+        raise TypeError(f"cannot multiply {a.dtype} by {b.dtype} into {out.dtype}")
+    if not out.size:
+        return
+    transposed_out, ld_out = layout(out)
+    if transposed_out and n > 1:
+        raise ValueError(f"the result of a matrix product is stored by rows, not with strides {out.strides}")
+    if not k:
+        if not add:
+            out[...] = 0
+        return
+    transposed_a, ld_a = layout(a)
+    transposed_b, ld_b = layout(b)
+    double = a.dtype.name == "float64"
+    compute = COMPUTE_64F if double else COMPUTE_32F_FAST_TF32 if tf32 and a.dtype.itemsize == 4 else COMPUTE_32F
+    zero, one = FACTORS[np.dtype(np.float64 if double else np.float32)]
+    cuda = xp_of(a).cuda
+    cuda.cublas.gemmEx(
+        cuda.device.get_cublas_handle(),
+        *(transposed_b, transposed_a, n, m, k),
+        one.ctypes.data,
+        *(b.data.ptr, CUDA_TYPES[b.dtype.name], ld_b),
+        *(a.data.ptr, CUDA_TYPES[a.dtype.name], ld_a),
+        (one if add else zero).ctypes.data,
+        *(out.data.ptr, CUDA_TYPES[out.dtype.name], ld_out),
+        *(compute, GEMM_DEFAULT),
+    )
