@@ -4,11 +4,8 @@
 `~/.cache/nanograd`). All of it may be deleted at any time.
 """
 
-import contextlib
 import os
-import secrets
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from gpt.errors import RunError
@@ -25,13 +22,15 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("nanograd"))
 
 
-def make_folder(folder: Path) -> Path:
+def make_cache_folder(folder: Path) -> None:
     """Make a folder of the cache, with its parents, if it is not there. Raises RunError when it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(_unusable(folder, error)) from error
-    return folder
+        raise RunError(
+            f"cannot make {shown(folder)}: {error.strerror or error}; "
+            "set NANOGRAD_CACHE to another folder to keep such files in"
+        ) from error
 
 
 def is_writable(folder: Path) -> bool:
@@ -42,48 +41,3 @@ def is_writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator:
-    """A binary file to write that takes its name only when all of it is on the disk.
-
-    It is written under a name of its own in the same folder, flushed, fsynced, renamed to `path`, and the
-    folder fsynced; so a reader sees the whole file or none, and several writers at once do no harm: the last
-    one stays. Raises RunError when it cannot be written; then nothing is left behind.
-    """
-    make_folder(path.parent)
-    temporary = None
-    try:
-        try:
-            name = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-            with open(name, "x+b") as file:
-                temporary = name
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            temporary = None
-            fsync_folder(path.parent)
-        except OSError as error:
-            raise RunError(_unusable(path, error)) from error
-    finally:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Put a folder's list of names on the disk; where the system cannot open folders, do nothing."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _unusable(path, error):
-    reason = error.strerror or error
-    return f"cannot write {shown(path)}: {reason}; set NANOGRAD_CACHE to a folder with room to use another"

@@ -115,9 +115,7 @@ def _piece_end(text, start, limit):
 def _find(spec):
     """One thing written after --data -> the files it means."""
     if not spec:
-        raise UsageError(
-            f"--data is empty; give a file, folder, glob or one of: {', '.join(wellknown.names())}"
-        )
+        raise UsageError(f"--data is empty; give a file, folder, glob or one of: {', '.join(wellknown.names())}")
     path = Path(os.path.expanduser(spec))
     try:
         mode = os.stat(path).st_mode
@@ -180,13 +178,11 @@ def _refuse_repeats(paths):
     for path in paths:
         real = os.path.realpath(path)
         if real in seen:
-            raise UsageError(
-                f"{shown(path)} is given twice; validation text must not be in the training text"
-            )
+            raise UsageError(f"{shown(path)} is given twice; validation text must not be in the training text")
         seen.add(real)
 
 
 def _count(specs, paths):
     if len(specs) == 1:
         return f"{len(paths)} files of {specs[0]}" if len(paths) > 1 else str(paths[0])
-    return f"{len(paths)} files ({specs[0]}, …)"
+    return f"{len(paths)} files: {specs[0]} and more"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpt.cache import make_cache_folder
 from gpt.corpus import Corpus
 from gpt.errors import RunError, UsageError
 from gpt.token_file import read_tokens, write_tokens
@@ -44,6 +45,7 @@ def encode_corpus(corpus: Corpus, tokenizer, cache_dir: Path, progress: bool = T
     except RunError as error:
         if progress:
             print(f"{error}; making it again", file=sys.stderr, flush=True)
+    make_cache_folder(path.parent)
     write_tokens(path, _encoded(corpus, tokenizer, progress), tokenizer.vocab_size, source)
     return read_tokens(path, tokenizer.vocab_size, source)
 
@@ -101,7 +103,7 @@ def get_batch(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> tuple[
     """
     starts = np.asarray(starts)
     if starts.size and not 0 <= starts.min() <= starts.max() < len(tokens) - block_size:
-        raise IndexError(f"a window of {block_size + 1} tokens is not inside 0 … {len(tokens) - 1}")
+        raise IndexError(f"a window of {block_size + 1} tokens is not inside 0 to {len(tokens) - 1}")
     windows = tokens[starts[:, None] + np.arange(block_size + 1)].astype(np.int64)  # (B, T + 1)
     return np.ascontiguousarray(windows[:, :-1]), np.ascontiguousarray(windows[:, 1:])
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 import tokenizers
-from gpt.cache import cache_folder, is_writable, make_folder
+from gpt.cache import cache_folder, is_writable, make_cache_folder
 from gpt.corpus import Corpus, open_corpus
 from gpt.data import LARGE_BYTES, encode_corpus, split
-from gpt.errors import RunError
+from gpt.errors import RunError, UsageError
 from gpt.utf8 import shown
 from tokenizers import BPETokenizer, CharTokenizer, TokenizerError, load_tokenizer
 
@@ -41,16 +41,23 @@ def prepare(
     kind: str = "bpe",
     vocab_size: int | None = None,
     tokenizer=None,
+    sha256: str | None = None,
     beside: Path | None = None,
     progress: bool = True,
 ) -> Data:
     """Open a text, find or train its tokenizer, encode it and split it.
 
     `tokenizer` is one already at hand (a run that goes on); then `kind` and `vocab_size` are not used.
-    `beside` is a folder to keep tokens in when the cache cannot be written to. `progress` allows words on
-    stderr. Raises UsageError and RunError, each with one line for the user, and TokenizerError.
+    `sha256` is that of the text which such a run was started on; another text is refused before it is
+    encoded. `beside` is a folder to keep tokens in when the cache cannot be written to. `progress` allows
+    words on stderr. Raises UsageError and RunError, each with one line for the user, and TokenizerError.
     """
     corpus = open_corpus(specs)
+    if sha256 is not None and corpus.sha256 != sha256:
+        raise UsageError(
+            f"{corpus.label} is not the text that this run was trained on (its SHA-256 differs): "
+            "give the same --data, or start a new run"
+        )
     folder = _usable_cache(beside, progress)
     if tokenizer is None:
         tokenizer = load_or_train_tokenizer(corpus, kind, vocab_size, folder, progress)
@@ -68,16 +75,14 @@ def _usable_cache(beside, progress):
     return Path(beside)
 
 
-def load_or_train_tokenizer(
-    corpus: Corpus, kind: str, vocab_size: int | None, cache_dir: Path, progress: bool = True
-):
+def load_or_train_tokenizer(corpus: Corpus, kind: str, vocab_size: int | None, cache_dir: Path, progress: bool = True):
     """A tokenizer for a text, from the cache or trained and put there.
 
     kind: "bpe" or "char". vocab_size: for bpe; None lets it choose. Raises TokenizerError for a size that the
     text does not allow, RunError when the cache cannot be written. A damaged one in the cache is reported in
     a line and trained again.
     """
-    recipe = f"{corpus.sha256} {kind} {vocab_size} {_training_code()}"
+    recipe = f"{corpus.sha256} {kind} {vocab_size} {_training_code(kind)}"
     name = hashlib.sha256(recipe.encode()).hexdigest()[:32]
     folder = Path(cache_dir) / "tokenizers" / f"{kind}-{name}"
     if folder.exists():
@@ -103,7 +108,7 @@ def load_or_train_tokenizer(
 
 def _keep(tokenizer, folder):
     """Save a tokenizer into the cache, whole or not at all; if another process was first, leave its own."""
-    make_folder(folder.parent)
+    make_cache_folder(folder.parent)
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         temporary.mkdir()
@@ -116,11 +121,13 @@ def _keep(tokenizer, folder):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _training_code():
-    """What a trained tokenizer depends on besides the text: our code and sentencepiece's version."""
-    from importlib.metadata import version
+def _training_code(kind):
+    """What a trained tokenizer depends on besides the text: our code, and for bpe sentencepiece's version."""
+    digest = hashlib.sha256()
+    if kind == "bpe":
+        from importlib.metadata import version
 
-    digest = hashlib.sha256(version("sentencepiece").encode())
+        digest.update(version("sentencepiece").encode())
     for path in sorted(Path(tokenizers.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -4,15 +4,15 @@ A text of the second kind is downloaded once, through pooch, into the user's cac
 with the SHA-256 kept here: the address pins what is asked for, the hash pins what is got.
 """
 
-import contextlib
 import hashlib
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt.cache import cache_folder, make_folder, written_whole
+from gpt.cache import cache_folder, make_cache_folder
 from gpt.errors import RunError
+from gpt.files import atomic_file
 from gpt.utf8 import shown
 
 EMBEDDED = {"tales": "tales.txt", "tales-zh": "tales-zh.txt"}  # in the repository's data/
@@ -100,7 +100,7 @@ def _downloaded(name, download):
     path = cache_folder() / "texts" / f"{name}.txt"
     if path.is_file() and _sha256(path) == download.text_sha256:
         return path
-    make_folder(path.parent)
+    make_cache_folder(path.parent)
     print(
         f"downloading {name} ({download.n_bytes / 1e6:.1f} MB) from {download.url}",
         file=sys.stderr,
@@ -166,10 +166,8 @@ def _network_reason(error):
 def _unzip(archive, member, path):
     import zipfile
 
-    with contextlib.ExitStack() as stack:
-        target = stack.enter_context(written_whole(path))
-        source = stack.enter_context(zipfile.ZipFile(archive))
-        shutil.copyfileobj(stack.enter_context(source.open(member)), target, 1 << 20)
+    with zipfile.ZipFile(archive) as files, files.open(member) as source, atomic_file(path) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
 
 
 def _sha256(path):

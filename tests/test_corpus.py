@@ -86,6 +86,17 @@ def test_a_glob_means_the_files_that_match(tmp_path):
     assert text_of(str(tmp_path / "**/*.md")) == "a.md\nb.md\ndeep/d.md\n"
 
 
+def test_the_label_is_short_and_printable(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(Path("d/1.txt"), "a")
+    write(Path("d/2.txt"), "b")
+    write(Path("odd\nname"), "c")
+    assert open_corpus(["d/1.txt"]).label == "d/1.txt"
+    assert open_corpus(["d"]).label == "2 files of d"
+    assert open_corpus(["d", "odd\nname"]).label == "3 files: d and more"
+    assert open_corpus(["odd\nname"]).label == "odd\\nname"
+
+
 def test_a_path_wins_over_a_name_and_over_a_glob(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(Path("tales"), "mine")

@@ -113,6 +113,16 @@ def test_a_tokenizer_at_hand_is_used(eight_lines, tmp_path, training_forbidden):
         prepare([str(tmp_path / "other.txt")], 16, tokenizer=tokenizer)
 
 
+def test_another_text_is_refused_before_it_is_encoded(eight_lines, tmp_path, cache):
+    tokenizer = CharTokenizer("known")
+    sha256 = open_corpus(eight_lines).sha256
+    with pytest.raises(UsageError, match=r"八行\.txt is not the text that this run was trained on .* --data"):
+        prepare(eight_lines, 16, tokenizer=tokenizer, sha256="0" * 64)
+    assert not cache.exists()
+    (tmp_path / "moved.txt").write_text(EIGHT_LINES, "utf-8")
+    prepare([str(tmp_path / "moved.txt")], 16, sha256=sha256)
+
+
 def test_a_size_that_cannot_be_leaves_nothing_behind(eight_lines, cache):
     with pytest.raises(TokenizerError, match=r"vocab_size 100000 is too large"):
         prepare(eight_lines, 16, vocab_size=100_000)
@@ -141,3 +151,26 @@ def test_a_cached_start_imports_nothing_heavy(eight_lines):
         [sys.executable, "-c", script, *eight_lines], cwd=root, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "\n")
+
+
+@pytest.mark.slow
+def test_a_large_text_takes_little_memory():
+    pytest.importorskip("resource")
+    root = Path(__file__).parents[1]
+    novels = root.parent / "shared" / "data" / "english_novels.txt"
+    if not novels.is_file():
+        pytest.skip("needs ../shared/data/english_novels.txt")
+    script = (
+        "import resource, sys; from gpt.prepare import prepare; "
+        "data = prepare(sys.argv[1:], 64, vocab_size=4096); print(len(data.train) + len(data.val)); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", script, str(novels)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600, check=True)
+    n_tokens, peak = map(int, done.stdout.split())
+    assert 27_754_310 / 5 < n_tokens < 27_754_310 / 2
+    assert peak < 400_000 * (1 if sys.platform == "linux" else 1024)  # KB on Linux, bytes elsewhere
+    assert done.stderr.splitlines() == [
+        "training a tokenizer on 27.8 MB of text, once",
+        "encoding 27.8 MB of text, once",
+    ]

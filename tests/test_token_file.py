@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.errors import RunError
-from gpt.token_file import HEADER_BYTES, MAGIC, dtype_for, read_tokens, write_tokens
+from gpt.token_file import LABEL_BYTES, MAGIC, dtype_for, read_tokens, write_tokens
 
 SOURCE = {"text": "a" * 64, "tokenizer": "b" * 64}
 
@@ -27,7 +27,7 @@ def test_ids_come_back_mapped_and_read_only(path):
     assert tokens.dtype == np.uint16
     assert isinstance(tokens.base, np.memmap)
     assert not tokens.flags.writeable
-    assert path.stat().st_size == HEADER_BYTES + 5 * 2
+    assert path.stat().st_size == LABEL_BYTES + 5 * 2
 
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(1, "u2"), (65536, "u2"), (65537, "u4"), (200_000, "u4")])
@@ -39,14 +39,14 @@ def test_the_type_holds_the_largest_id(tmp_path, vocab_size, dtype):
 
 @pytest.mark.parametrize("ids", [[66], [-1], [3, 70_000]])
 def test_an_id_that_does_not_fit_is_never_written(tmp_path, ids):
-    with pytest.raises(RunError, match="outside 0 … 65"):
+    with pytest.raises(RunError, match="outside 0 to 65"):
         write_tokens(tmp_path / "t", [[1], ids], 66, SOURCE)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_byte_that_changes_shows(path):
     data = path.read_bytes()
-    for position in [*range(500), *range(500, HEADER_BYTES, 97), *range(HEADER_BYTES - 2, len(data))]:
+    for position in [*range(500), *range(500, len(data), 97), *range(len(data) - 3, len(data))]:
         for mask in (0x01, 0x80):
             touched = bytearray(data)
             touched[position] ^= mask
@@ -57,29 +57,30 @@ def test_every_byte_that_changes_shows(path):
 
 def test_every_length_but_the_right_one_shows(path):
     data = path.read_bytes()
-    for length in [*range(0, 300, 7), *range(HEADER_BYTES - 3, len(data))]:
+    for length in [*range(0, 300, 7), *range(LABEL_BYTES - 3, len(data))]:  # what is missing is at the end
         path.write_bytes(data[:length])
         with pytest.raises(RunError, match=r"tokens.bin"):
             read_tokens(path, 66, SOURCE)
-    path.write_bytes(data + b"\0\0")
-    with pytest.raises(RunError, match="holds more or fewer"):
-        read_tokens(path, 66, SOURCE)
+    for longer in (data + b"\0\0", b"\0\0" + data, b"\0" + data, data[2:]):
+        path.write_bytes(longer)
+        with pytest.raises(RunError, match=r"tokens.bin is damaged"):
+            read_tokens(path, 66, SOURCE)
 
 
 @given(data=st.binary(max_size=200), whole=st.booleans())
 def test_any_other_file_is_refused(tmp_path_factory, data, whole):
     path = tmp_path_factory.mktemp("any") / "tokens.bin"
-    path.write_bytes((MAGIC + data).ljust(HEADER_BYTES) if whole else data)
+    path.write_bytes(b"\0" * 6 + (MAGIC + data).ljust(LABEL_BYTES) if whole else data)
     with pytest.raises(RunError, match=r"tokens.bin"):
         read_tokens(path, 66, SOURCE)
 
 
 def claim(path, **changes):
-    """A header that says something else, with its own form intact."""
+    """A label that says something else, with its own form intact."""
     data = path.read_bytes()
-    about = json.loads(data[len(MAGIC) : HEADER_BYTES]) | changes
-    header = (MAGIC + json.dumps(about, sort_keys=True).encode()).ljust(HEADER_BYTES - 1) + b"\n"
-    path.write_bytes(header + data[HEADER_BYTES:])
+    about = json.loads(data[-LABEL_BYTES + len(MAGIC) :]) | changes
+    label = (MAGIC + json.dumps(about, sort_keys=True).encode()).ljust(LABEL_BYTES - 1) + b"\n"
+    path.write_bytes(data[:-LABEL_BYTES] + label)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def claim(path, **changes):
         {"extra": 1},
     ],
 )
-def test_a_header_that_claims_something_else_is_refused(path, changes):
+def test_a_label_that_claims_something_else_is_refused(path, changes):
     claim(path, **changes)
     tracemalloc.start()
     with pytest.raises(RunError, match=r"tokens.bin"):

@@ -171,5 +171,5 @@ def test_a_server_that_never_answers_is_not_waited_for(monkeypatch):
 def test_a_cache_that_cannot_be_written_is_one_line(offer, cache):
     offer(TEXT)
     cache.write_bytes(b"a file in the way")
-    with pytest.raises(RunError, match=r"cannot write .*NANOGRAD_CACHE"):
+    with pytest.raises(RunError, match=r"cannot make .*NANOGRAD_CACHE"):
         open_corpus(["play"])
