@@ -25,7 +25,7 @@ import warnings
 import numpy as np
 
 IMAGINARY = 1e-30
-LARGEST, SMALLEST = 2e-3, 1e-6  # steps of the differences
+LARGEST, SMALLEST = 2e-3, 4e-7  # steps of the differences
 AGREE = 2e-11  # two estimates that differ by less, relative to the largest derivative, are taken as right
 
 COMPLEX_STEP, DIFFERENCES = "complex step", "differences"
@@ -41,7 +41,8 @@ class Function:
         self.evaluate = evaluate
         self.values = values
         self.complex_values = {name: value.astype(np.complex128) for name, value in values.items()}
-        self.scale = None  # of the differences: the largest derivative seen
+        self.scale = 0.0  # of the differences: the largest derivative seen
+        self.unsure = False  # whether differences of two sizes ever failed to agree
 
     def moved(self, direction: dict[str, np.ndarray], step: float) -> np.ndarray:
         return self.evaluate(self.values | {n: self.values[n] + step * v for n, v in direction.items()})
@@ -54,7 +55,7 @@ class Function:
         return self.moved_complex(direction, IMAGINARY).imag / IMAGINARY
 
     def by_differences(self, direction: dict[str, np.ndarray]) -> np.ndarray:
-        """Tries steps from large to small until two agree; otherwise returns the finer of the two that agree best."""
+        """Tries steps from large to small until two agree. Where none do, is `unsure` and returns the best there is."""
         best, closest, coarse, step = None, np.inf, None, LARGEST
         while step >= SMALLEST:
             near = self.moved(direction, step) - self.moved(direction, -step)
@@ -64,10 +65,12 @@ class Function:
                 gap = np.abs(fine - coarse).max(initial=0)
                 if best is None or gap < closest:
                     best, closest = fine, gap
-                if gap <= AGREE * max(self.scale or 0, np.abs(fine).max(initial=0)):
+                if gap <= AGREE * max(self.scale, np.abs(fine).max(initial=0)):
                     break
             coarse, step = fine, step / 4
-        self.scale = max(self.scale or 0, np.abs(best).max(initial=0))
+        else:
+            self.unsure = True
+        self.scale = max(self.scale, np.abs(best).max(initial=0))
         return best
 
     def along(self, direction: dict[str, np.ndarray], method: str) -> np.ndarray:
@@ -85,7 +88,7 @@ class Function:
             return False
         if stepped.dtype.kind == "c" or not np.isfinite(stepped).all():
             return False
-        rounding = 1e-9 * np.abs(self.moved({}, 0)).max(initial=0)
+        rounding = 1e-13 + 1e-9 * np.abs(self.moved({}, 0)).max(initial=0)
         gap = np.abs(stepped - numeric).max(initial=0)
         return bool(gap <= 1e-5 * np.abs(numeric).max(initial=0) + rounding)
 
@@ -104,5 +107,5 @@ class Function:
         for step in (1e-4, 1e-6):
             right, left = self.moved(direction, step) - here, here - self.moved(direction, -step)
             bends.append(np.abs(right - left) / step)
-        slope = max(self.scale or 0, np.abs(right).max(initial=0) / step)
+        slope = max(self.scale, np.abs(right).max(initial=0) / step)
         return bool((bends[1] > np.maximum(0.3 * bends[0], 1e-3 * slope)).any())

@@ -6,6 +6,7 @@ leave the layer afterwards as it was.
 """
 
 import contextlib
+import functools
 import inspect
 
 import numpy as np
@@ -48,18 +49,44 @@ class Probe:
     @contextlib.contextmanager
     def borrowed(self):
         """Within it the layer may be moved about; after it, it is as it was, gradients and randomness included."""
-        kept = [(p, p.value, p._grad, p.blank) for p in self.parameters.values()]
+        self._home = self._state()
         for parameter in self.parameters.values():
             parameter._grad, parameter.blank = None, True
         try:
             yield self
         finally:
-            for parameter, value, grad, blank in kept:
-                parameter.value, parameter._grad, parameter.blank = value, grad, blank
+            self._return_to(self._home)
             self.inputs = dict(self.given)
             for rewind in self._random:
                 rewind()
             self.layer.drop_buffers()
+
+    @contextlib.contextmanager
+    def at_home(self, values: dict[str, np.ndarray]):
+        """Within it `values` stand in the parameters' own arrays, for what works on those: threads, the arenas."""
+        away = self._state()
+        self._return_to(self._home)
+        kept = {name: (to_host(p.value), to_host(p.grad)) for name, p in self.parameters.items()}
+        try:
+            for name, parameter in self.parameters.items():
+                if parameter.value.dtype != np.float64:
+                    raise ValueError(f"checking with threads needs a model in float64, not {parameter.value.dtype}")
+                parameter.value[...] = self._place(values[name])
+            yield
+        finally:
+            for name, (value, grad) in kept.items():
+                parameter = self.parameters[name]
+                parameter.value[...], parameter.grad[...] = self._place(value), self._place(grad)
+            self._home = self._state()
+            self._return_to(away)
+
+    def _state(self):
+        return {name: (p.value, p._grad, p.blank) for name, p in self.parameters.items()}
+
+    def _return_to(self, state) -> None:
+        for name, (value, grad, blank) in state.items():
+            parameter = self.parameters[name]
+            parameter.value, parameter._grad, parameter.blank = value, grad, blank
 
     def move_to(self, values: dict[str, np.ndarray]) -> None:
         """Put the arrays of `values` in place, with their dtypes; parameter gradients become blank."""
@@ -68,9 +95,9 @@ class Probe:
                 parameter = self.parameters[name]
                 if parameter._grad is not None and parameter._grad.dtype != array.dtype:
                     parameter._grad = None
-                parameter.value, parameter.blank = self._place(array), True
+                parameter.value, parameter.blank = self._place(array.copy()), True
             else:
-                self.inputs[name] = self._place(array)
+                self.inputs[name] = self._place(array.copy())
 
     def forward(self):
         """The layer's output where it is now, as it returns it."""
@@ -166,4 +193,4 @@ def _random_sources(layer):
                 )
             elif callable(getattr(thing, "begin", None)):
                 seen.add(id(thing))
-                yield lambda noise=thing, step=getattr(thing, "step", 0): noise.begin(step)
+                yield functools.partial(thing.begin, getattr(thing, "step", 0))

@@ -1,0 +1,22 @@
+"""What all tests share: how hard hypothesis tries, and a device in float64."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from nanograd import Device
+
+# deadline=None: how long an example takes says something about the machine, not about the code.
+COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+settings.register_profile("quick", max_examples=20, derandomize=True, **COMMON)
+settings.register_profile("full", max_examples=200, derandomize=True, **COMMON)
+settings.register_profile("explore", max_examples=2000, **COMMON)  # --hypothesis-profile=explore: new examples
+
+
+def pytest_configure(config):
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("quick" if "not slow" in config.getoption("-m") else "full")
+
+
+@pytest.fixture
+def float64():
+    return Device("numpy", dtype="float64", seed=3)

@@ -1,0 +1,371 @@
+import doctest
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from battery import BATTERY
+
+import gpt.model
+import nanograd
+import nanograd.gradcheck
+from gpt.config import GPTConfig
+from gpt.model import GPT
+from nanograd import Layer, Parameter
+from nanograd.gradcheck import check_layer, check_model
+from nanograd.linear import Linear
+
+# The battery knows every layer
+
+
+def layers_of_the_house():
+    modules = [
+        importlib.import_module(f"nanograd.{module.name}")
+        for module in pkgutil.iter_modules(nanograd.__path__)
+        if not module.ispkg and not importlib.util.find_spec(f"nanograd.{module.name}").origin.endswith("kernels.py")
+    ]
+    for module in [*modules, gpt.model]:
+        for name, thing in vars(module).items():
+            if inspect.isclass(thing) and issubclass(thing, Layer) and thing.__module__ == module.__name__:
+                yield name
+
+
+def test_every_layer_is_in_the_battery():
+    # GPT is no layer with one input and one output: check_model and test_model.py are for it.
+    assert set(layers_of_the_house()) - {"Layer", "GPT"} == set(BATTERY)
+
+
+@pytest.mark.parametrize("name", BATTERY)
+def test_every_layer_of_the_battery_is_tested(name):
+    files = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py")]
+    for kind in ("battery_test", "jacobian_test"):
+        assert any(f'= {kind}("{name}")' in text for text in files), f"no test file has {kind}({name!r})"
+
+
+# A layer that a user writes
+
+
+class Affine(Layer):
+    """y = x * scale + shift; what goes wrong is said by `mistake`."""
+
+    def __init__(self, mistake=""):
+        self.scale = Parameter(np.array([1.0, 2.0, 3.0], dtype=np.float32))
+        self.shift = Parameter(np.zeros(3, dtype=np.float32))
+        self.mistake = mistake
+
+    def forward(self, x):
+        self.remember(x)
+        if self.mistake == "writes into x":
+            x += 1
+        y = x * self.scale.value + self.shift.value
+        return y.astype(np.float64) if self.mistake == "float64" and y.dtype == np.float32 else y
+
+    def backward(self, dy):
+        x = self.recall()
+        if self.mistake == "writes into dy":
+            dy *= 2
+            dy /= 2
+            dy += 1
+            return (dy - 1) * self.scale.value
+        rows = dy.reshape(-1, 3)
+        dscale = (rows * x.reshape(-1, 3)).sum(0)
+        if self.mistake == "assigns":
+            self.scale.grad[...] = dscale
+        else:
+            self.scale.grad += dscale
+        self.shift.grad += rows.sum(0) * (1.001 if self.mistake == "wrong shift" else 1)
+        if self.mistake == "mean":
+            return dy * self.scale.value / len(rows)
+        if self.mistake == "remembers":
+            self.remember(x)
+        if self.mistake == "shape":
+            return (dy * self.scale.value).reshape(-1)
+        if self.mistake == "nothing":
+            return None
+        return dy * self.scale.value
+
+
+X = np.random.default_rng(0).standard_normal((2, 3))
+
+
+def test_docstring_example():
+    results = doctest.testmod(nanograd.gradcheck)
+    assert results.attempted >= 5 and results.failed == 0
+
+
+def test_right_layer_passes_and_is_left_as_it_was():
+    layer = Affine()
+    layer.scale.grad[...] = 7
+    before = layer.state_dict()
+    report = check_layer(layer, X)
+    assert report.ok and report.full and report.method == "complex step", report
+    assert [entry.name for entry in report.entries] == ["x", "scale", "shift"]
+    assert report.error < 1e-15
+    assert report.compared >= 6 * (6 + 3 + 3)
+    for name, value in layer.state_dict().items():
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(value, before[name])
+    np.testing.assert_array_equal(layer.scale.grad, 7)
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("method", ["complex step", "differences"])
+def test_wrong_parameter_gradient_is_named(method, full):
+    report = check_layer(Affine("wrong shift"), X, method=method, full=full, rules=False)
+    assert not report.ok
+    assert [entry.name for entry in report.entries if entry.error > report.tolerance] == ["shift"]
+    assert report.error == pytest.approx(1e-3, rel=0.5)
+    assert "! shift" in str(report) and "WRONG" in str(report)
+
+
+def test_wrong_scale_of_dx_is_found():
+    report = check_layer(Affine("mean"), X, rules=False)
+    assert [entry.name for entry in report.entries if entry.error > 0.1] == ["x"]
+    (entry,) = [entry for entry in report.entries if entry.name == "x"]
+    assert entry.worst[1] == 2 or entry.worst == (0, 2)  # the column of the largest scale
+    assert entry.backward == pytest.approx(entry.forward / 2)
+
+
+@pytest.mark.parametrize(
+    "mistake, rule",
+    [
+        ("writes into x", "forward writes into x"),
+        ("writes into dy", "backward writes into dy"),
+        ("float64", "the output is float64"),
+        ("assigns", "does not double the gradient of scale"),
+        ("remembers", "raises nothing"),
+    ],
+)
+def test_broken_rules_are_named(mistake, rule):
+    report = check_layer(Affine(mistake), X)
+    assert not report.ok
+    assert any(rule in line for line in report.broken), report
+
+
+@pytest.mark.parametrize("mistake, message", [("shape", "a gradient of shape"), ("nothing", "nothing")])
+def test_gradient_that_does_not_fit_is_refused(mistake, message):
+    with pytest.raises(ValueError, match=message):
+        check_layer(Affine(mistake), X)
+
+
+def test_what_is_no_layer_is_refused():
+    with pytest.raises(TypeError, match="Layer"):
+        check_layer(lambda x: x, X)
+    with pytest.raises(ValueError, match="method"):
+        check_layer(Affine(), X, method="symbolic")
+
+
+class Absolute(Layer):
+    """|x|: not analytic, with a kink at 0."""
+
+    def forward(self, x):
+        self.remember(x)
+        return np.abs(x)
+
+    def backward(self, dy):
+        return dy * np.sign(self.recall())
+
+
+def test_forward_that_is_not_analytic_is_checked_by_differences():
+    report = check_layer(Absolute(), X)
+    assert report.method == "differences" and report.ok, report
+
+
+class Real(Absolute):
+    """Drops imaginary parts on the way, as a cast to a real type does."""
+
+    def forward(self, x):
+        self.remember(x)
+        return x.real * 2.0
+
+    def backward(self, dy):
+        self.recall()
+        return 2.0 * dy
+
+
+def test_forward_that_drops_the_imaginary_part_is_checked_by_differences():
+    report = check_layer(Real(), X)
+    assert report.method == "differences" and report.ok, report
+
+
+class Hinge(Layer):
+    """max(x, 0) with the slope at 0 taken as 0; `wrong` takes it as 1 everywhere."""
+
+    def __init__(self, wrong=False):
+        self.wrong = wrong
+
+    def forward(self, x):
+        self.remember(x)
+        return np.maximum(x, 0)
+
+    def backward(self, dy):
+        x = self.recall()
+        return dy * 1.0 if self.wrong else np.where(x > 0, dy, 0 * x)
+
+
+@pytest.mark.parametrize("method", ["complex step", "differences"])
+def test_point_on_a_kink_is_moved(method):
+    x = X.copy()
+    x[0] = 0
+    report = check_layer(Hinge(), x, method=method)
+    assert report.ok and report.moved >= 1, report
+    assert not check_layer(Hinge(wrong=True), x, method=method, rules=False).ok
+
+
+@pytest.mark.parametrize("distance", [1e-2, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8])
+def test_kink_nearby_is_stepped_around(distance):
+    x = np.array([distance, -distance, 1.0])
+    report = check_layer(Hinge(), x, method="differences")
+    assert report.ok and (report.moved == 0 or distance < 1e-5), report
+
+
+class Noisy(Layer):
+    """A user's own dropout, with a NumPy generator."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, x):
+        mask = self.rng.random(x.shape) < 0.5
+        self.remember(mask)
+        return x * mask
+
+    def backward(self, dy):
+        return dy * self.recall()
+
+
+def test_generator_of_a_layer_is_held_fixed_and_restored():
+    layer = Noisy()
+    state = layer.rng.bit_generator.state
+    assert check_layer(layer, X).ok
+    assert layer.rng.bit_generator.state == state
+
+
+class Hidden(Noisy):
+    """Random numbers that the check cannot see."""
+
+    def __init__(self):
+        self.draw = iter(np.random.default_rng(0).random, None)
+
+    def forward(self, x):
+        mask = next(self.draw) < 0.5
+        self.remember(mask)
+        return x * (1 + mask) * next(self.draw)
+
+
+def test_forward_that_differs_each_time_is_refused():
+    with pytest.raises(ValueError, match="before_forward"):
+        check_layer(Hidden(), X)
+
+
+def test_before_forward_can_rewind():
+    class Counter(Layer):
+        def __init__(self):
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            self.remember(self.calls)
+            return x * self.calls
+
+        def backward(self, dy):
+            return dy * self.recall()
+
+    layer = Counter()
+    assert check_layer(layer, X, before_forward=lambda: setattr(layer, "calls", 1)).ok
+
+
+class Product(Layer):
+    """Two inputs, a tuple of gradients."""
+
+    def forward(self, a, b):
+        self.remember(a, b)
+        return a * b
+
+    def backward(self, dy):
+        a, b = self.recall()
+        return dy * b, dy * a
+
+
+def test_several_inputs_are_named_as_in_forward():
+    report = check_layer(Product(), X, X + 1)
+    assert report.ok, report
+    assert [entry.name for entry in report.entries] == ["a", "b"]
+
+
+def test_nan_gradient_is_an_error():
+    class Broken(Hinge):
+        def backward(self, dy):
+            return super().backward(dy) * np.nan
+
+    report = check_layer(Broken(), X, rules=False)
+    assert report.error == np.inf and not report.ok
+
+
+def test_large_layer_is_sampled(float64):
+    report = check_layer(Linear(80, 70, device=float64), np.random.default_rng(0).standard_normal((3, 80)))
+    assert not report.full and report.ok, report
+
+
+# Whole models
+
+
+def small_gpt(device, **settings):
+    config = GPTConfig(vocab_size=7, block_size=4, n_layer=1, n_head=2, n_embd=4, **settings)
+    rng = np.random.default_rng(1)
+    return GPT(config, device), rng.integers(0, 7, (2, 4)), rng.integers(0, 7, (2, 4))
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_model_passes_and_is_left_as_it_was(float64, full):
+    model, idx, targets = small_gpt(float64, dropout=0.2)
+    before = model.state_dict()
+    model(idx, targets)
+    model.backward()
+    gradients = {name: p.grad.copy() for name, p in model.named_parameters()}
+    report = check_model(model, idx, targets, full=full)
+    assert report.ok, report
+    assert [entry.name for entry in report.entries] == list(before)
+    for name, p in model.named_parameters():
+        np.testing.assert_array_equal(p.value, before[name])
+        np.testing.assert_array_equal(p.grad, gradients[name])
+
+
+def test_model_in_float32_is_checked_in_float64():
+    model, idx, targets = small_gpt(nanograd.Device("numpy", dtype="float32", seed=0))
+    report = check_model(model, idx, targets, spread=0)
+    assert report.ok and report.error < 1e-13, report
+    assert all(p.value.dtype == np.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_wrong_model_is_found_by_name(float64, full, monkeypatch):
+    model, idx, targets = small_gpt(float64)
+    right = model.h[0].ln_1.backward
+
+    def scaled(dy):
+        dx = right(dy)
+        model.h[0].ln_1.bias.grad *= 1.0001
+        return dx
+
+    monkeypatch.setattr(model.h[0].ln_1, "backward", scaled)
+    report = check_model(model, idx, targets, full=full)
+    assert [entry.name for entry in report.entries if entry.error > report.tolerance] == ["h.0.ln_1.bias"]
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_give_the_gradients_of_the_whole_batch(float64, threads):
+    model, idx, targets = small_gpt(float64, dropout=0.3)
+    before = model.state_dict()
+    report = check_model(model, idx, targets, threads=threads)
+    assert report.ok, report
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_threads_need_float64():
+    model, idx, targets = small_gpt(nanograd.Device("numpy", dtype="float32", seed=0))
+    with pytest.raises(ValueError, match="float64"):
+        check_model(model, idx, targets, threads=2)
