@@ -52,19 +52,20 @@ def model_config(checkpoint: Checkpoint) -> GPTConfig:
 
     Raises RunError if it is missing, not possible, or not that of the tensors.
     """
-    where = f"{checkpoint.path / 'state.json'}"
+    where = checkpoint.path / "state.json"
     if "model" not in checkpoint.state:
         raise RunError(f"{where} does not say what shape the model has")
     try:
-        config = GPTConfig.from_dict(checkpoint.state["model"], f"{where}: ")
+        config = GPTConfig.from_dict(checkpoint.state["model"])
     except UsageError as error:
-        raise RunError(str(error)) from None
+        raise RunError(f"{where} describes no model: {error}") from None
     shapes = {name: tensor.shape for name, tensor in checkpoint.model_state.items()}
     expected = {
         "wte.weight": (config.vocab_size, config.n_embd),
         "wpe.weight": (config.block_size, config.n_embd),
-        f"h.{config.n_layer - 1}.mlp.c_fc.weight": (config.n_embd, 4 * config.n_embd),
     }
+    for layer in range(config.n_layer):
+        expected[f"h.{layer}.mlp.c_fc.weight"] = (config.n_embd, 4 * config.n_embd)
     for name, shape in expected.items():
         if shapes.get(name) != shape:
             found = f"shape {shapes[name]}" if name in shapes else "no such tensor"
