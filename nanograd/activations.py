@@ -58,8 +58,9 @@ class ReLU(Layer):
 
 
 @fused
-def gelu(x, t, y):
-    """t = tanh(u), y = x (1 + t) / 2, with u as above."""
+def gelu(x, scratch, y):
+    """y = x (1 + t) / 2, with t = tanh(u) and u as above; returns t, in the array that scratch() makes."""
+    t = scratch()
     np.multiply(x, x, out=t)
     t *= CUBIC * SQRT_2_OVER_PI
     t += SQRT_2_OVER_PI
@@ -68,6 +69,7 @@ def gelu(x, t, y):
     np.add(t, 1, out=y)
     y *= x
     y *= 0.5
+    return t
 
 
 @fused
@@ -90,8 +92,8 @@ class GELU(Layer):
     """GPT-2's GELU (tanh form), element by element."""
 
     def forward(self, x):  # (...) -> (...)
-        t, y = self.buffer("t", like=x), self.buffer("y", like=x)
-        gelu(x, t, y)
+        y = self.buffer("y", like=x)
+        t = gelu(x, lambda: self.buffer("t", like=x), y)
         self.remember(x, t)
         return y
 

@@ -66,30 +66,32 @@ def _update_chunk(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correct
 
 
 @fused
-def square_sum(g):  # (n,) -> float
+def square_sum(g):  # (n,) -> float, or () on a GPU
     """The sum of squares, added up in float64 over pieces."""
     return sum(float(np.vdot(piece, piece)) for piece in (g[i : i + CHUNK] for i in range(0, len(g), CHUNK)))
 
 
-def grad_norm(model: Layer, team: Team = SERIAL) -> float:
-    """The Euclidean norm of all gradients of `model` together."""
+def grad_norm(model: Layer, team: Team = SERIAL):
+    """The Euclidean norm of all gradients of `model` together: a float, or a device scalar that nobody waits for."""
     squares = (square_sum(part) for arena in arenas_of(model) for part in [arena.grads])
     if team.size == 1:
-        return math.sqrt(sum(squares))
+        total = sum(squares)
+        return math.sqrt(total) if isinstance(total, float) else xp_of(total).sqrt(total)
     parts = [arena.grads[part] for arena in arenas_of(model) for part in team.slices(arena.grads.size)]
     return math.sqrt(sum(team.map(square_sum, parts)))
 
 
-def clip_scale(norm: float, max_norm: float) -> float:
+def clip_scale(norm, max_norm: float):
     """The factor, at most 1, that brings gradients of `norm` down to `max_norm`; as torch.nn.utils has it."""
-    return min(1.0, max_norm / (norm + 1e-6))
+    scale = max_norm / (norm + 1e-6)
+    return min(1.0, scale) if isinstance(norm, float) else xp_of(norm).minimum(1.0, scale)
 
 
-def clip_grad_norm(model: Layer, max_norm: float, team: Team = SERIAL) -> float:
+def clip_grad_norm(model: Layer, max_norm: float, team: Team = SERIAL):
     """Scale all gradients of `model` so that their global norm is at most `max_norm`; returns the norm before."""
     norm = grad_norm(model, team)
     scale = clip_scale(norm, max_norm)
-    if scale < 1:
+    if not isinstance(scale, float) or scale < 1:
         for arena in arenas_of(model):
             arena.grads[...] *= scale
     return norm

@@ -36,7 +36,7 @@ import math
 
 import numpy as np
 
-from nanograd.backend import Device, fused, xp_of
+from nanograd.backend import Device, fused, fused_layer, xp_of
 from nanograd.dropout import Dropout
 from nanograd.layer import Layer
 from nanograd.linear import Linear
@@ -84,6 +84,7 @@ class Attention(Layer):
         parts = qkv.reshape(B, T, 3, self.n_head, C3 // 3 // self.n_head)
         return (parts[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
 
+    @fused_layer("attention_forward")
     def forward(self, qkv):  # (B, T, 3C) -> (B, T, C)
         xp = xp_of(qkv)
         q, k, v = self.split(qkv)
@@ -105,6 +106,7 @@ class Attention(Layer):
         self.remember(q, k, v, o, z, blocks)
         return o.reshape(B, T, H * D)
 
+    @fused_layer("attention_backward")
     def backward(self, dy):  # (B, T, C) -> (B, T, 3C)
         xp = xp_of(dy)
         q, k, v, o, z, blocks = self.recall()

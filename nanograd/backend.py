@@ -44,6 +44,24 @@ def fused(definition: Callable) -> Callable:
     return dispatch
 
 
+def fused_layer(name: str) -> Callable:
+    """The same for a layer's forward or backward; its twin is called `name` and takes the layer first."""
+
+    def mark(definition: Callable) -> Callable:
+        @functools.wraps(definition)
+        def dispatch(layer, array):
+            if isinstance(array, np.ndarray):
+                return definition(layer, array)
+            from nanograd import kernels
+
+            return getattr(kernels, name)(layer, array)
+
+        dispatch.definition = definition
+        return dispatch
+
+    return mark
+
+
 class Device:
     """Where arrays live, in which precision, and the seed that every random draw starts from.
 

@@ -12,7 +12,8 @@ Backward, for that same m:
 In evaluation, and for p = 0, it is the identity.
 """
 
-from nanograd.backend import Device, fused, xp_of
+from nanograd.backend import Device, fused
+from nanograd.elementwise import multiply
 from nanograd.layer import Layer
 from nanograd.noise import Noise
 
@@ -21,6 +22,13 @@ from nanograd.noise import Noise
 def draw_mask(mask, noise: Noise, p: float):
     """Fill `mask` with 0 or 1 / (1 - p)."""
     noise.mask(mask.shape, p, mask)
+
+
+@fused
+def drop(x, noise: Noise, p: float, mask, y):
+    """y = x * mask, for a fresh mask."""
+    draw_mask.definition(mask, noise, p)
+    multiply.definition(x, mask, y)
 
 
 class Dropout(Layer):
@@ -45,10 +53,18 @@ class Dropout(Layer):
         return mask
 
     def forward(self, x):  # (B, ...) -> (B, ...)
-        mask = self.mask("mask", x.shape, like=x)
+        if not self.training or self.p == 0:
+            self.remember(None)
+            return x
+        mask, y = self.buffer("mask", like=x), self.buffer("y", like=x)
+        drop(x, self.noise, self.p, mask, y)
         self.remember(mask)
-        return x if mask is None else xp_of(x).multiply(x, mask, out=self.buffer("y", like=x))
+        return y
 
     def backward(self, dy):  # (B, ...) -> (B, ...)
         mask = self.recall()
-        return dy if mask is None else xp_of(dy).multiply(dy, mask, out=self.scratch("dx", like=dy))
+        if mask is None:
+            return dy
+        dx = self.scratch("dx", like=dy)
+        multiply(dy, mask, dx)
+        return dx

@@ -10,6 +10,12 @@ no random state to save.
 import numpy as np
 
 
+def keep_rule(p: float) -> tuple[int, float]:
+    """(k, scale): an element is kept if its 16 random bits are below k, and is then multiplied by scale."""
+    keep_below = max(1, round((1 - p) * 65536))
+    return keep_below, 65536 / keep_below
+
+
 class Noise:
     """Keep-or-drop masks for a batch whose first axis counts samples.
 
@@ -22,8 +28,17 @@ class Noise:
         self.begin(0)
 
     def begin(self, step: int, first: int = 0) -> None:
-        self.step, self.first = step, first
+        self.step, self.first, self.position = step, first, 0
         self._streams = []
+
+    def take(self, size: int) -> int:
+        """Reserve numbers for a mask of `size` elements a sample; returns their place in each stream, in words.
+
+        A word has 64 bits, enough for four elements. Whoever computes masks on a GPU reads the streams from there.
+        """
+        position = self.position
+        self.position += -(-size // 4)
+        return position
 
     def mask(self, shape, p: float, out) -> None:
         """Fill `out`, of `shape` (B, …), with 0 where an element is dropped, else with 1 / (1 - p).
@@ -31,13 +46,14 @@ class Noise:
         An element is decided by 16 random bits, so p is rounded to a multiple of 1/65536; the scale uses the
         rounded p, so that the expectation stays exactly 1.
         """
-        keep_below = max(1, round((1 - p) * 65536))
-        scale = out.dtype.type(65536 / keep_below)
+        keep_below, scale = keep_rule(p)
+        scale = out.dtype.type(scale)
         while len(self._streams) < shape[0]:
             counter = [0, 0, 0, self.first + len(self._streams)]
             self._streams.append(np.random.Philox(key=[self.seed, self.step], counter=counter))
         rows = out.reshape(len(out), -1)  # a view: buffers are contiguous
         size = rows.shape[1]
+        self.take(size)
         for row, stream in zip(rows, self._streams, strict=False):
             bits = stream.random_raw(-(-size // 4)).view(np.uint16)[:size]
             np.multiply(bits < keep_below, scale, out=row)

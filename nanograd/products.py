@@ -29,7 +29,7 @@ def layout(matrix) -> tuple[int, int]:
     """
     rows, columns = matrix.shape
     down, across = (stride // matrix.itemsize for stride in matrix.strides)
-    if across == 1 or columns == 1 and down != 1:
+    if across == 1 or columns == 1:
         return 0, max(down, columns) if rows > 1 else columns
     if down == 1 or rows == 1:
         return 1, max(across, rows) if columns > 1 else rows
