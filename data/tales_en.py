@@ -48,6 +48,7 @@ PHRASES = {
     "|{Home} lived a little {kind} called {H}.]",
     "day": "[One morning|One day]",
     "oh": "[Oh dear|Oh no]",
+    "night": "[That night they slept very well.|And {H} was happy.|And they were friends for ever.]",
     "close": "[It was a very good day.|That night {H} slept very well.|And {H} was happy."
     "|And they were friends for ever.]",
 }
@@ -159,21 +160,21 @@ def work(name, tries, stuff, win, last):
 WORKS = [
     work(
         "boat",
-        "First they made it of paper, but it sank. Then they made it of bread, but the fish ate it.",
+        "First they made a boat of paper, but it sank. Then they made a boat of bread, but the fish ate it.",
         "wood",
         "The boat danced on the water.",
         '"Where will we go?" said {F}. "To the sea," said {H}, "and home for tea."',
     ),
     work(
         "house",
-        "First they made it of leaves, but the wind took it. Then they made it of snow, but the sun took it.",
+        "First they made a house of leaves, but the wind took it. Then they made a house of snow, but the sun took it.",
         "stone",
         "Then the wind came back, but the house was not afraid.",
         '"It is very small," said {H}. "It is big enough for two," said {F}.',
     ),
     work(
         "kite",
-        "First they made it of wood, but it fell down. Then they made it of bread, but it was too big.",
+        "First they made a kite of wood, but it fell down. Then they made a kite of bread, but it was too big.",
         "paper",
         "The kite flew up to the clouds.",
         '"What can it see?" said {F}. "It can see us," said {H}, "and we look very small."',
@@ -188,7 +189,7 @@ def plant(name, size, use):
 PLANTS = [
     plant("pumpkin", "as big as a house", "And they all had soup until the winter."),
     plant("sunflower", "as tall as a house", "And they all sat under it and had tea."),
-    plant("bean", "as tall as the hill", "And they all went up to look at the moon."),
+    plant("pear tree", "as tall as the hill", "And they all climbed up to look at the moon."),
 ]
 
 
@@ -224,30 +225,31 @@ WHITE = ["milk", "salt", "sugar"]
 NOSES = ["carrot", "potato", "pear"]
 
 LOST = [
-    "{intro} {He} had a {color} {thing} and loved it [very much|more than cake]. {day} the {color} {thing} was gone.",
-    "First {H} looked {a}. There was only {x}. Then {H} looked {b}. There was only {y}. "
-    '"{oh}," said {H}. "Where is my {color} {thing}?"',
+    "{intro} {He} had a {color} {thing} and loved it [very much|more than cake]. {day} the {thing} was gone.",
+    "First {H} looked for the {thing} {a}. There was only {x}. "
+    "Then {H} looked for the {thing} {b}. There was only {y}. "
+    '"{oh}," said {H}. "Where is my {thing}?"',
 ]
 
 PLOTS = [
     {
         "draws": {"color": COLORS, "thing": THINGS, "a, b, c": PLACES, "x, y": SURPRISES},
         "lines": [
-            "The tale of {H} and the {color} {thing}",
+            "The tale of {H} and the {thing}",
             *LOST,
             'Then {F} the {fkind} came by. ["I saw your {thing} {c}," said {F}. So {H} looked {c}, '
-            'and there was the {color} {thing}!|"Your {thing} was broken," said {F}, "so I mended it." '
-            "And there was the {color} {thing}, as good as new!] "
+            'and there was the {thing}!|"Your {thing} was broken," said {F}, "so I mended it." '
+            "And there was the {thing}, as good as new!] "
             '"Thank you, {F}," said {H}. {close}',
         ],
     },
     {
         "draws": {"color": COLORS, "thing": CLOTHES, "a, b": PLACES, "x, y": SURPRISES},
         "lines": [
-            "The tale of {H} and the {color} {thing}",
+            "The tale of {H} and the {thing}",
             *LOST,
             'Then {F} the {fkind} came by. "Your {thing} is on your head," said {F}. '
-            "And there was the {color} {thing}! So {H} laughed, and {F} laughed too. {close}",
+            "And there was the {thing}! So {H} laughed, and {F} laughed too. {close}",
         ],
     },
     {
@@ -255,8 +257,9 @@ PLOTS = [
         "lines": [
             "How {H} learned to {skill}",
             '{intro} {day} {H} wanted to {skill}. "It cannot be hard," said {H}.',
-            'So {H} tried. {fail} And {H} tried again. {worse} "{oh}," said {H}. "I cannot {skill}."',
-            'Then {F} the {fkind} came by. "{tip}," said {F}. "Try once more." So {H} tried once more. '
+            "So {H} tried to {skill}. {fail} Then {H} tried to {skill} again. {worse} "
+            '"{oh}," said {H}. "I cannot {skill}."',
+            'Then {F} the {fkind} came by. "{tip}," said {F}. "Try once more." So {H} tried to {skill} once more. '
             '{win} "I can {skill}!" said {H}. {close}',
         ],
     },
@@ -280,7 +283,7 @@ PLOTS = [
             '"It is a {monster}," said {H}, and hid under the blanket. {Noise}, {noise}, {noise}! '
             '"It is a very big {monster}," said {H}. But {H} took a lamp and opened the door.',
             'It was not a {monster}. It was {F} the {fkind}! "{reason}," said {F}. "Come in, {F}," said {H}. '
-            "[And they had hot soup by the fire.|And they had hot tea by the fire.] {close}",
+            "[And they had hot soup by the fire.|And they had hot tea by the fire.] {night}",
         ],
     },
     {
@@ -323,7 +326,8 @@ PLOTS = [
         "lines": [
             "How {H} and {F} played hide and seek",
             "{intro} {day} {H} played hide and seek with {F} the {fkind}. So {H} counted to five, and {F} hid {c}.",
-            "First {H} looked {a}. There was only {x}. Then {H} looked {b}. There was only {y}. "
+            "First {H} looked for {F} {a}. There was only {x}. "
+            "Then {H} looked for {F} {b}. There was only {y}. "
             '"{oh}," said {H}. "Where is {F}?"',
             'Then {H} looked {c}, and there was {F}! ["I found you," said {H}. "Now I will look for you," '
             "said {F}.|But {F} was fast asleep. So {H} sat down next to {F} and fell asleep too.] {close}",
@@ -346,10 +350,10 @@ PLOTS = [
         "draws": {"plant": PLANTS},
         "lines": [
             "The tale of {H} and the {plant}",
-            '{intro} {day} {H} put a seed in the garden. "Grow," said {H}. But nothing came up.',
+            '{intro} {day} {H} put a {plant} seed in the garden. "Grow," said {H}. But no {plant} came up.',
             'Then {F} the {fkind} came by. "Give it water," said {F}. So {H} gave it water. '
-            'But nothing came up. Then {G} the {gkind} came by. "Sing to it," said {G}. '
-            "So {H} sang to it. But nothing came up.",
+            'But no {plant} came up. Then {G} the {gkind} came by. "Sing to it," said {G}. '
+            "So {H} sang to it. But no {plant} came up.",
             '"Now we wait," said {F}. They waited and waited. Then up came a {plant}! It was {size}. '
             '"Look at my {plant}," said {H}. {use} {close}',
         ],
@@ -362,7 +366,7 @@ PLOTS = [
             '{trouble} "Help!" said {F}. "{help}." And {H} was afraid. But {F} was a friend.',
             '{deed} One step, two steps, three steps. "Here I am, {F}," said {H}. '
             'So {H} and {F} went home. "You are so brave," said {F}. "I was afraid all the time," '
-            "said {H}. {close}",
+            "said {H}. {night}",
         ],
     },
 ]
