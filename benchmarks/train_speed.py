@@ -1,0 +1,127 @@
+"""The time of a training step: this project, PyTorch in three forms, and the matrix products alone.
+
+    python -m benchmarks.train_speed                      the four shapes, a table
+    python -m benchmarks.train_speed --curves FILE.png    cost over context length and threads, as a picture
+    python -m benchmarks.train_speed --shapes article baby --json
+
+All contenders are set up first, then take turns in rounds; figures are medians over all steps. A step is batch,
+forward, backward, clipping and AdamW. The BLAS threads of a contender sleep while others work. Shared machines
+are noisy: read the ratios.
+"""
+
+import argparse
+import json
+import sys
+
+from benchmarks.contenders import KINDS, Contender, shape_of
+from benchmarks.machine import describe_machine, installed
+from benchmarks.shapes import SHAPES
+from nanograd.parallel import available_cores
+
+SECONDS_A_ROUND = 1.5  # of each contender
+CONTEXTS = (256, 512, 1024, 2048)
+
+
+def measure(shape: str, kinds: list[str], threads: int, rounds: int) -> dict:
+    """{kind: {"ms", "peak_mb", "tokens_per_s"}} for one shape, contenders in turn."""
+    contenders = []
+    try:
+        for kind in kinds:
+            print(f"{shape}: setting up {kind}", file=sys.stderr, flush=True)
+            contenders.append(Contender(kind, shape, threads))
+        for number in range(rounds):
+            for contender in contenders:
+                repetitions = 1 if not contender.ms else max(1, int(SECONDS_A_ROUND * 1e3 / contender.median()))
+                contender.run(repetitions)
+            print(f"{shape}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    finally:
+        for contender in contenders:
+            contender.close()
+    tokens = shape_of(shape).tokens()
+    return {
+        c.kind: {"ms": c.median(), "peak_mb": c.peak_mb, "tokens_per_s": tokens / c.median() * 1e3, "steps": len(c.ms)}
+        for c in contenders
+    }
+
+
+def ratios(result: dict) -> dict:
+    """The three ratios that matter, for as many as were measured."""
+    own = result["nanograd"]
+    torch = [figures for kind, figures in result.items() if kind.startswith("torch")]
+    found = {"ours / matmuls": own["ms"] / result["matmuls"]["ms"]}
+    if torch:
+        fastest = min(torch, key=lambda figures: figures["ms"])
+        found["fastest torch / ours"] = fastest["ms"] / own["ms"]
+        found["memory, ours / fastest torch"] = own["peak_mb"] / fastest["peak_mb"]
+        found["memory, ours / leanest torch"] = own["peak_mb"] / min(figures["peak_mb"] for figures in torch)
+    return found
+
+
+def table(name: str, result: dict) -> str:
+    lines = [f"{name}: {shape_of(name).about}", ""]
+    lines += ["| | ms a step | tokens/s | peak memory, MB |", "|---|---|---|---|"]
+    lines += [
+        f"| {kind} | {figures['ms']:.1f} | {figures['tokens_per_s']:,.0f} | {figures['peak_mb']:.0f} |"
+        for kind, figures in result.items()
+    ]
+    lines += ["", "; ".join(f"{what} {value:.2f}" for what, value in ratios(result).items()), ""]
+    return "\n".join(lines)
+
+
+def draw_curves(path: str, rounds: int) -> dict:
+    """Cost over context length and over threads, measured and drawn. Returns the figures."""
+    from matplotlib.figure import Figure
+
+    kinds = ["nanograd", "matmuls", *(["torch eager", "torch sdpa"] if installed("torch") else [])]
+    cores = available_cores()
+    by_context = {T: measure(f"T={T}", kinds, cores, rounds) for T in CONTEXTS}
+    by_threads = {n: measure("article", kinds, n, rounds) for n in range(1, cores + 1)}
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    styles = dict(
+        zip(kinds, [("o-", "#0072B2"), ("s--", "#555555"), ("^-", "#D55E00"), ("v-", "#E69F00")], strict=False)
+    )
+    for axes, results, label in (
+        (left, by_context, "context T, at 4096 tokens a step"),
+        (right, by_threads, "threads"),
+    ):
+        for kind, (style, color) in styles.items():
+            axes.plot(list(results), [results[x][kind]["ms"] for x in results], style, color=color, label=kind)
+        axes.set_xlabel(label)
+        axes.set_ylabel("ms a step")
+        axes.set_ylim(bottom=0)
+        axes.set_xticks(list(results))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    left.set_title("2 layers, C 256: how cost grows with the context")
+    right.set_title("the article's shape")
+    figure.savefig(path, dpi=120)
+    return {"by_context": by_context, "by_threads": by_threads}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.train_speed", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--curves", metavar="FILE", help="measure over context and threads instead, and draw")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    machine = describe_machine() | {"threads": arguments.threads}
+    if arguments.curves:
+        results = draw_curves(arguments.curves, arguments.rounds)
+    else:
+        kinds = [kind for kind in KINDS if installed("torch") or not kind.startswith("torch")]
+        results = {name: measure(name, kinds, arguments.threads, arguments.rounds) for name in arguments.shapes}
+    if arguments.json or arguments.curves:
+        print(json.dumps({"machine": machine, "results": results}, indent=1))
+        return
+    print(", ".join(f"{name} {value}" for name, value in machine.items()), end="\n\n")
+    for name, result in results.items():
+        print(table(name, result))
+
+
+if __name__ == "__main__":
+    main()
