@@ -17,7 +17,7 @@ from gpt import run_folder
 from gpt.checkpoint import checkpoint_bytes, load_latest_good, remove_dead, save_checkpoint
 from gpt.config import TrainConfig
 from gpt.config_file import dump_toml
-from gpt.errors import RunError, UsageError
+from gpt.errors import RunError
 from gpt.files import check_free_space, write_text
 from gpt.lock import RunLock
 from gpt.metrics import Metrics
@@ -55,20 +55,15 @@ def load_data(config: TrainConfig, folder: Path, checkpoint) -> Data:
         from tokenizers import load_tokenizer
 
         tokenizer = load_tokenizer(folder)
-    data = prepare(
+    return prepare(
         config.data,
         config.block_size,
         kind=config.tokenizer,
         vocab_size=config.vocab_size,
         tokenizer=tokenizer,
+        sha256=checkpoint.state["corpus_sha256"] if checkpoint else None,
         beside=folder,
     )
-    if checkpoint is not None and data.corpus.sha256 != checkpoint.state["corpus_sha256"]:
-        raise UsageError(
-            f"{data.corpus.label} is not the text that {folder} was trained on (its SHA-256 differs): "
-            "give the same --data, or start a new run"
-        )
-    return data
 
 
 class Run:
@@ -118,8 +113,6 @@ class Run:
         """Step until max_steps or until `stop` asks to end; evaluate, log and save on the way."""
         config, trainer = self.config, self.trainer
         tokens_per_step = config.batch_size * config.grad_accum * config.block_size
-        if trainer.step == 0:
-            self._evaluate()
         with progress_bar(trainer.step, config.max_steps) as bar:
             since, steps_since = time.perf_counter(), trainer.step
             while trainer.step < config.max_steps and stop.signal is None:
@@ -128,7 +121,7 @@ class Run:
                 last = step == config.max_steps
                 evaluate = last or step % config.eval_interval == 0
                 values = {}
-                if last or evaluate or step % config.log_interval == 0:
+                if last or evaluate or step == 1 or step % config.log_interval == 0:
                     loss = float(result.loss)  # waits for the device
                     seconds = time.perf_counter() - since
                     speed = tokens_per_step * (step - steps_since) / seconds
@@ -149,15 +142,15 @@ class Run:
         if stop.signal is not None and self.saved_step != trainer.step:
             self._save()
 
-    def _evaluate(self, values: dict | None = None) -> None:
+    def _evaluate(self, values: dict) -> None:
         losses = self.trainer.evaluate()
         step = self.trainer.step
         self.evaluations[step] = losses
-        self.metrics.log(step, **(values or {"lr": self.trainer.lr_at(step)}), **losses)
+        self.metrics.log(step, **values, **losses)
         say(
             f"step {step:>{len(str(self.config.max_steps))}}: "
-            f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f}"
-            + (f", {values['tokens_per_s']:,.0f} tokens/s" if values else "")
+            f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f}, "
+            f"{values['tokens_per_s']:,.0f} tokens/s"
         )
 
     def _save(self) -> None:
