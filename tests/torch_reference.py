@@ -159,6 +159,13 @@ def their_run() -> dict[str, np.ndarray]:
     return {"losses": np.array(losses)}
 
 
+def record_text() -> np.ndarray:
+    """The beginning of the embedded corpus, as ids of characters."""
+    text = (Path(__file__).parent.parent / "data" / "tales.txt").read_text(encoding="utf-8")[:20000]
+    letters = sorted(set(text))
+    return np.array([letters.index(letter) for letter in text], dtype=np.uint8)
+
+
 def everything() -> dict[str, np.ndarray]:
     """What is recorded."""
     parts = {"layers": their_layers(), "optimizer": their_optimizer(), "run": their_run()}
@@ -167,5 +174,7 @@ def everything() -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    np.savez_compressed(cases.RECORDED, **everything())
+    text = record_text()
+    np.savez_compressed(cases.RECORDED, text=text)
+    np.savez_compressed(cases.RECORDED, text=text, **everything())
     print(f"wrote {cases.RECORDED.name}: {cases.RECORDED.stat().st_size} bytes, PyTorch {torch.__version__}")
