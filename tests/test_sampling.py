@@ -271,6 +271,11 @@ def test_logprobs_of_zero_rivals_of_all_and_of_none():
     assert first() == (1, None, ())
 
 
+def test_the_best_alternatives_that_tie_stand_in_order_of_their_ids():
+    logits = np.arange(500) % 3.0
+    assert sampling.most_likely(logits, 300).tolist() == [*range(2, 500, 3), *range(1, 500, 3)][:300]
+
+
 # ---- bad input ----
 
 
