@@ -16,9 +16,8 @@ from gpt.files import write_bytes
 from gpt.fonts import Letters
 
 DPI = 100
-BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
-    *("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000"),
-)
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+ORANGE, SKY, PURPLE, BLACK = "#E69F00", "#56B4E9", "#CC79A7", "#000000"
 COLOURS = BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK
 DASHES = "-", "--", "-.", ":"
 GREY, PALE = "#666666", "#BBBBBB"
@@ -49,8 +48,8 @@ def picture(path: Path, title: str, caption: str, width: float, height: float, t
     """`with picture(...) as (figure, letters): ...` draws into `figure`; at the end it is written to `path` as PNG.
 
     `width` and `height` are inches (of 100 pixels) without title and caption. `text` is all that will be shown
-    of somebody's text: what no font has letters for, `letters(part)` writes as code points, and the caption
-    says so. Raises RunError when the file cannot be written.
+    of somebody's text, that in the title included: what no font has letters for, `letters(part)` writes as code
+    points, and the caption says so. Raises RunError when the file cannot be written.
     """
     from matplotlib import style
     from matplotlib.figure import Figure
@@ -63,7 +62,7 @@ def picture(path: Path, title: str, caption: str, width: float, height: float, t
     with style.context(["default", SETTINGS | {"font.family": letters.families}]):
         figure = Figure(figsize=(width, total), dpi=DPI, layout="constrained")
         figure.get_layout_engine().set(rect=(0, below / total, 1, 1 - (below + above) / total), w_pad=0.1, h_pad=0.08)
-        figure.text(0.15 / width, 1 - 0.12 / total, title, va="top", fontsize=13, fontweight="bold")
+        figure.text(0.15 / width, 1 - 0.12 / total, letters(title), va="top", fontsize=13, fontweight="bold")
         yield figure, letters
         figure.text(0.15 / width, 0.1 / total, "\n".join(lines), va="bottom", color="#333333", linespacing=1.4)
         png = io.BytesIO()

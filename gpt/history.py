@@ -6,9 +6,9 @@ import numpy as np
 
 from gpt.config import TrainConfig
 from gpt.config_file import read_run_config
-from gpt.errors import RunError, UsageError
+from gpt.errors import RunError
 from gpt.metrics import read_metrics
-from gpt.run_folder import is_run
+from gpt.run_folder import demand_run
 
 
 class History:
@@ -19,11 +19,7 @@ class History:
 
     def __init__(self, run_dir: Path):
         self.run_dir = run_dir = Path(run_dir)
-        if not is_run(run_dir):
-            problem = (
-                "holds no run" if run_dir.is_dir() else "is not a folder" if run_dir.exists() else "does not exist"
-            )
-            raise UsageError(f"{run_dir} {problem}: name the folder of a run, as python train.py made it")
+        demand_run(run_dir)
         self.config = read_run_config(TrainConfig, run_dir / "config.toml")
         self.lines = read_metrics(run_dir)
         if not self.lines:

@@ -61,7 +61,6 @@ def _mark_best(axes, best) -> None:
     if best is None:
         return
     step, loss = best
-    axes.axvline(step, color=GREEN, linewidth=1, linestyle=":")
     label = f"best step {step:,}: {loss:.3f}"
     axes.plot([step], [loss], color=GREEN, marker="*", markersize=15, linestyle="none", label=label, zorder=5)
 

@@ -41,7 +41,7 @@ class Metrics:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
 
     def log(self, step: int, **values) -> None:
-        """Append one line. Values are numbers (NumPy's too), texts, booleans or None."""
+        """Append one line. Values are numbers (NumPy's too), texts, booleans, None, or a dict of such."""
         line = json.dumps({name: _plain(value) for name, value in {"step": step, **values}.items()}, allow_nan=False)
         rest = line.encode("ascii") + b"\n"
         with explained("write", self.path):
@@ -79,6 +79,8 @@ def _exists(path: Path) -> bool:
 
 
 def _plain(value):
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

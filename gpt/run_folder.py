@@ -75,6 +75,13 @@ def is_run(folder: Path) -> bool:
     return (folder / "config.toml").is_file() or (folder / "checkpoints").is_dir()
 
 
+def demand_run(folder: Path) -> None:
+    """Raises UsageError, saying what is wrong, unless the folder holds a run."""
+    if not is_run(folder):
+        problem = "holds no run" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
+        raise UsageError(f"{folder} {problem}: name the folder of a run, as python train.py made it")
+
+
 def clear(folder: Path) -> None:
     """Remove the run in a folder, for `overwrite`: only the files that train.py writes. Raises OSError."""
     if (folder / "checkpoints").is_dir():

@@ -7,7 +7,7 @@ from gpt.checkpoint import Checkpoint, load_checkpoint
 from gpt.config import GPTConfig
 from gpt.errors import RunError, UsageError
 from gpt.model import GPT
-from gpt.run_folder import is_run
+from gpt.run_folder import demand_run
 from nanograd.backend import Device
 from tokenizers import Tokenizer, load_tokenizer
 
@@ -24,9 +24,7 @@ def load_model(
     or does not fit together, BackendUnavailable.
     """
     run_dir = Path(run_dir)
-    if not is_run(run_dir):
-        problem = "holds no run" if run_dir.is_dir() else "is not a folder" if run_dir.exists() else "does not exist"
-        raise UsageError(f"{run_dir} {problem}: name the folder of a run, as python train.py made it")
+    demand_run(run_dir)
     checkpoint = load_checkpoint(run_dir, which, optimizer=False)
     tokenizer = load_tokenizer(run_dir)
     config = model_config(checkpoint)

@@ -13,7 +13,8 @@ import numpy as np
 from gpt.config import TrainConfig
 from gpt.data import EVAL_TRAIN, EVAL_VAL, TRAIN_STEP, batch_starts, get_batch, whole_split_batches
 from gpt.model import GPT
-from nanograd.adamw import AdamW, clip_scale, grad_norm
+from nanograd.adamw import AdamW, clip_scale, grad_norm, square_sum
+from nanograd.arena import arenas_of
 from nanograd.parallel import DataParallel, Team, limit_blas, plan_threads
 from nanograd.schedule import warmup_cosine
 
@@ -82,6 +83,21 @@ class Trainer:
         self.step += 1
         return StepResult(loss, norm, self.optimizer.lr)
 
+    def grad_norms(self) -> dict[str, float]:
+        """The norm of the last step's gradient, before clipping, of each part of the model: wte, h.0.attn, ….
+
+        A block's LayerNorms count with what they feed. Their squares add up to the square of `grad_norm`. Waits
+        for the device.
+        """
+        squares = {}
+        for arena in arenas_of(self.model):
+            grads = arena.grads
+            for name, part in arena.slices():
+                layer = layer_of(name)
+                squares[layer] = squares.get(layer, 0) + square_sum(grads[part])
+        order = dict.fromkeys(layer_of(name) for name, _ in self.model.named_parameters())
+        return {layer: float(squares[layer]) ** 0.5 for layer in order}
+
     def evaluate(self) -> dict[str, float]:
         """{"train_loss", "val_loss"}: the mean over `eval_iters` batches of each split, the same ones every time."""
         sources = {"train_loss": (self.train, EVAL_TRAIN), "val_loss": (self.val, EVAL_VAL)}
@@ -111,3 +127,11 @@ class Trainer:
         self.model.load_state_dict(model_state)
         self.optimizer.load_state_dict(optimizer_state)
         self.step = step
+
+
+def layer_of(name: str) -> str:
+    """The part of the model that a parameter belongs to: h.0.ln_1.weight -> h.0.attn, wte.weight -> wte."""
+    parts = name.split(".")
+    if parts[0] != "h":
+        return parts[0]
+    return ".".join([*parts[:2], {"ln_1": "attn", "ln_2": "mlp"}.get(parts[2], parts[2])])

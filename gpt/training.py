@@ -6,7 +6,6 @@ A run writes config.toml, tokenizer.*, metrics.jsonl, checkpoints/ and loss.png 
 person goes to stdout, warnings and the progress bar to stderr.
 """
 
-import math
 import shlex
 import sys
 import time
@@ -25,6 +24,7 @@ from gpt.model import GPT
 from gpt.prepare import Data, prepare
 from gpt.signals import StopRequest
 from gpt.trainer import Trainer
+from gpt.units import bits_per_byte, count_bytes, perplexity
 from nanograd.backend import Device
 from nanograd.parallel import available_cores
 
@@ -74,7 +74,8 @@ class Run:
         model = GPT(config.model_config(data.tokenizer.vocab_size), device)
         self.trainer = Trainer(model, config, data.train, data.val, config.threads or available_cores())
         self.saved_step = None
-        self.evaluations = {}  # step -> {"train_loss", "val_loss"}
+        self.evaluations = {}  # step -> {"train_loss", "val_loss", "val_bits_per_byte"}
+        self.bytes_per_token = count_bytes(data.val, data.tokenizer) / len(data.val)
         check_free_space(folder, (config.keep + 2) * checkpoint_bytes(*self.trainer.state_dict()))
         if checkpoint is None:
             self._begin()
@@ -127,6 +128,7 @@ class Run:
                     speed = tokens_per_step * (step - steps_since) / seconds
                     values = {"loss": loss, "lr": result.lr, "grad_norm": float(result.grad_norm)}
                     values["tokens_per_s"] = round(speed, 1)
+                    values["grad_norms"] = trainer.grad_norms()
                     bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
                 bar.update(step - bar.n)
                 if evaluate:
@@ -144,12 +146,13 @@ class Run:
 
     def _evaluate(self, values: dict) -> None:
         losses = self.trainer.evaluate()
+        bits = losses["val_bits_per_byte"] = bits_per_byte(losses["val_loss"], self.bytes_per_token)
         step = self.trainer.step
         self.evaluations[step] = losses
         self.metrics.log(step, **values, **losses)
         say(
             f"step {step:>{len(str(self.config.max_steps))}}: "
-            f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f}, "
+            f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f} ({bits:.3f} bits a byte), "
             f"{values['tokens_per_s']:,.0f} tokens/s"
         )
 
@@ -180,8 +183,11 @@ class Run:
         draw_loss([self.folder], self.folder / "loss.png")
         final = self.evaluations.get(self.trainer.step)
         if final:
-            train_loss, val_loss = final["train_loss"], final["val_loss"]
-            print(f"\ntrain loss {train_loss:.4f}, val loss {val_loss:.4f} (perplexity {math.exp(val_loss):.1f})")
+            val_loss = final["val_loss"]
+            print(
+                f"\ntrain loss {final['train_loss']:.4f}, val loss {val_loss:.4f}: "
+                f"perplexity {perplexity(val_loss):.1f}, {final['val_bits_per_byte']:.3f} bits a byte"
+            )
         if self.config.sample_tokens:
             print(f"a sample:\n\n{self._sample()}\n")
         print(f"the run is in {self.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
