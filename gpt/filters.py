@@ -22,6 +22,7 @@ import numpy as np
 # Sums of float64 probabilities are good to about 1e-15 a term. A sum that is short of p by less than this has
 # reached p: of 0.5, 0.3, 0.1, 0.1 top_p = 0.9 keeps three, though in binary the first three make 0.8999....
 ROUNDING = 1e-12
+FEW = 256  # so many are quickly sorted
 
 
 def repetition_penalty(logits, seen, theta):
@@ -57,11 +58,12 @@ def temperature(logits, t):
     """Sharpen (t < 1) or flatten (t > 1) the distribution: z_i -> (z_i - max z) / t, for t > 0.
 
     The probabilities are those of z / t (Ackley, Hinton & Sejnowski 1985); taking off the maximum first does
-    not change them, and keeps a tiny t from overflowing. Its limit at t = 0 is the greedy choice, which
-    `gpt.sampling` makes without coming here.
+    not change them. Its limit at t = 0 is the greedy choice, which `gpt.sampling` makes without coming here;
+    a t below 1e-200, where nothing is left of any other token, counts as that, and nothing overflows.
     """
-    with np.errstate(over="ignore"):  # a finite logit may become -inf, a probability of 0
-        return (logits - logits.max()) / t
+    shifted = logits - logits.max()
+    shifted /= max(t, 1e-200)
+    return shifted
 
 
 def top_k(logits, k):
@@ -86,12 +88,11 @@ def top_p(logits, p):
     if p >= 1:
         return logits.copy()
     alive = logits[logits > -np.inf]
-    best = alive.max()
-    target = (p - ROUNDING) * np.exp(alive - best).sum()
-    for m in (256, 4096, alive.size):  # few tokens make up p as a rule: sort no more than needed
+    for m in (FEW, 16 * FEW, alive.size):  # few tokens make up p as a rule: sort no more than needed
         largest = alive if m >= alive.size else np.partition(alive, alive.size - m)[-m:]
         largest = np.sort(largest)[::-1]
-        reached = np.exp(largest - best).cumsum()
+        reached = _weights(largest).cumsum()
+        target = (p - ROUNDING) * (reached[-1] if m >= alive.size else _weights(alive).sum())
         if reached[-1] >= target:
             break
     k = min(int(reached.searchsorted(target)) + 1, largest.size)
@@ -120,8 +121,9 @@ def _keep_largest(logits, k, smallest_kept):
 
 def softmax(logits):
     """The probabilities (V,) of a row: they sum to 1, and are 0 where the logit is minus infinity."""
-    e = np.exp(logits - logits.max())
-    return e / e.sum()
+    e = _weights(logits)
+    e /= e.sum()
+    return e
 
 
 def log_softmax(logits):
@@ -137,9 +139,14 @@ def draw(logits, u):
     probability 0 owns nothing and is never drawn.
     """
     ids = np.flatnonzero(logits > -np.inf)
-    alive = logits[ids]
-    cdf = np.exp(alive - alive.max()).cumsum()
+    cdf = _weights(logits[ids]).cumsum()
     i = cdf.searchsorted(u * cdf[-1], side="right")
     if i == ids.size:  # u * sum rounded up to the sum: the last token that added to it
         i = cdf.searchsorted(cdf[-1])
     return int(ids[i])
+
+
+def _weights(logits):
+    """exp(z - max z): proportional to the probabilities, the largest of them 1."""
+    e = logits - logits.max()
+    return np.exp(e, out=e)
