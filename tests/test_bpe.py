@@ -210,9 +210,10 @@ def test_the_size_named_in_an_error_works(text, size):
     assert "\n" not in str(error.value)
     named = size_named(error)
     assert BPETokenizer.train(text, named).vocab_size == named
-    if size > 257 and text is EIGHT_LINES:  # and it is the largest, with no holes below
-        for works in range(258, named, 37):
+    if size == 5000:  # and it is the largest, with no holes below, and with a piece for every character
+        for works in range(258, named, 1 + (named - 258) // 12):
             assert BPETokenizer.train(text, works).vocab_size == works
+        assert {*text} - {*"\n▁▅"} <= {piece.decode() for piece in BPETokenizer.train(text, named).table[257:]}
         with pytest.raises(TokenizerError, match=f"{named + 1} is too large .* works is {named}$"):
             BPETokenizer.train(text, named + 1)
 
@@ -445,6 +446,8 @@ HOSTILE = {
 @pytest.mark.parametrize("model", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_model_with_a_good_hash_is_refused(tmp_path, model):
     seal(tmp_path, model, vocab_size=258)
+    with pytest.raises(ValueError):  # before sentencepiece sees it
+        read_pieces(model)
     with pytest.raises(TokenizerFileError, match=r"tokenizer\.model: this is no model of ours: .") as error:
         load_tokenizer(tmp_path)
     assert "\n" not in str(error.value)
