@@ -204,8 +204,7 @@ def refuse_changes(old: TrainConfig, new: TrainConfig) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointFlags(Checked):
-    out_dir: str | None = flag(None, "folder of the run", metavar="DIR", default_text="the newest in out/", path=True)
+class WhichFlags(Checked):
     checkpoint: str = flag(
         "best",
         "best (by validation loss), latest, or a step",
@@ -218,6 +217,24 @@ class CheckpointFlags(Checked):
     def which(self) -> str | int:
         """`checkpoint` as load_checkpoint takes it: "best", "latest" or the step as a number."""
         return int(self.checkpoint) if self.checkpoint.isdigit() else self.checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDirFlags(Checked):
+    run_dir: str | None = flag(
+        None,
+        "folder of the run",
+        metavar="RUN_DIR",
+        default_text="the newest in out/",
+        aliases=("out_dir",),
+        path=True,
+        positional=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFlags(WhichFlags):
+    out_dir: str | None = flag(None, "folder of the run", metavar="DIR", default_text="the newest in out/", path=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 from gpt.checkpoint import Checkpoint, load_checkpoint
-from gpt.config import GPTConfig
+from gpt.config import GPTConfig, TrainConfig
+from gpt.config_file import read_run_config
 from gpt.errors import RunError, UsageError
 from gpt.model import GPT
+from gpt.prepare import Data, prepare
 from gpt.run_folder import demand_run
 from nanograd.backend import Device
 from tokenizers import Tokenizer, load_tokenizer
@@ -43,6 +45,17 @@ def load_model(
         raise RunError(f"{checkpoint.path} does not fit: {error}") from None
     model.eval()
     return model, tokenizer, checkpoint
+
+
+def own_data(run_dir: str | os.PathLike, tokenizer: Tokenizer, checkpoint: Checkpoint) -> Data:
+    """The text that a run was trained and validated on, as its own tokens.
+
+    Raises UsageError if the text is not where it was, or is another one by now; RunError as `prepare` does.
+    """
+    run_dir = Path(run_dir)
+    config = read_run_config(TrainConfig, run_dir / "config.toml")
+    sha256 = checkpoint.state.get("corpus_sha256")
+    return prepare(config.data, config.block_size, tokenizer=tokenizer, sha256=sha256, beside=run_dir)
 
 
 def model_config(checkpoint: Checkpoint) -> GPTConfig:

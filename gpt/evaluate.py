@@ -1,0 +1,180 @@
+"""How well a run's model predicts a text: loss, perplexity and bits a byte over all of it.
+
+    python -m gpt.evaluate out/tales                              its own validation split
+    python -m gpt.evaluate out/tales --data book.txt --stride 16  a text of yours, each token with more context
+
+The text is read in windows of the model's context, and every token but the first is predicted exactly once and
+weighs the same. Windows laid end to end are quick, but give the first tokens of each little to go by. With
+`--stride N` a window starts N tokens after the last one and only its newest N tokens count, so that each of them
+has at least T - N tokens before it: slower by T / N, and nearer to what the model can do.
+
+    tokens     0 1 2 3 4 5 6 7 8
+    T = 4      . 1 2 3 4              context 4, stride 2: the tokens that count, window by window
+                   . . . 5 6
+                       . . . 7 8
+
+Probabilities are computed from the model's logits in float64 and summed in float64.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gpt import cli, run_folder
+from gpt.cache import cache_folder
+from gpt.config import MachineFlags, RunDirFlags, WhichFlags
+from gpt.corpus import open_corpus
+from gpt.data import encode_corpus, get_batch
+from gpt.errors import RunError, UsageError
+from gpt.flags import Checked, flag
+from gpt.output import say
+from gpt.runs import load_model, own_data
+from gpt.sampling_cli import blas_threads
+from gpt.units import bits_per_byte, count_bytes, perplexity
+from nanograd.backend import xp_of
+
+LOGITS_AT_ONCE = 1 << 24  # numbers: 64 MB of float32
+
+EXAMPLES = """\
+examples:
+  python -m gpt.evaluate out/tales                   the run's own validation split
+  python -m gpt.evaluate out/tales --data book.txt   another text
+  python -m gpt.evaluate out/tales --stride 8        every token with more context
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFlags(Checked):
+    data: tuple[str, ...] = flag(
+        (),
+        "text to predict: files, folders, globs or a known corpus; may be repeated",
+        metavar="FILE",
+        default_text="the run's validation split",
+        path=True,
+    )
+    stride: int | None = flag(
+        None, "tokens from one window to the next, at most the context", at_least=1, default_text="the context"
+    )
+    json: bool = flag(False, "print one JSON object")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(MachineFlags, TextFlags, WhichFlags, RunDirFlags):
+    """Loss, perplexity and bits a byte of a run's model over a whole text."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`loss` in nats a token over `tokens` predicted tokens, which stand for `bytes` bytes of text."""
+
+    loss: float
+    perplexity: float
+    bits_per_byte: float
+    tokens: int
+    bytes: int
+
+
+def evaluate(model, tokenizer, tokens: np.ndarray, stride: int | None = None) -> Evaluation:
+    """Predict every one of `tokens` (N,) but the first, once. The model should be in evaluation mode.
+
+    Raises UsageError for a stride outside 1 to the model's context, or fewer than two tokens; RunError if the
+    loss is not finite.
+    """
+    block_size = model.config.block_size
+    stride = block_size if stride is None else stride
+    if not 1 <= stride <= block_size:
+        raise UsageError(f"--stride must be from 1 to the model's context of {block_size} tokens, not {stride}")
+    n_targets = len(tokens) - 1
+    if n_targets < 1:
+        raise UsageError("the text is one token long: there is nothing to predict")
+    length = min(block_size, n_targets)
+    batch_size = max(1, LOGITS_AT_ONCE // (length * model.config.vocab_size))
+    total = math.fsum(
+        loss
+        for batch in batches(windows(n_targets, length, stride), batch_size)
+        for loss in window_losses(model, tokens, batch, length)
+    )
+    loss = total / n_targets
+    if not math.isfinite(loss):
+        raise RunError("the model's loss is not finite: its weights are damaged, or its training went astray")
+    n_bytes = count_bytes(tokens[1:], tokenizer)
+    return Evaluation(loss, perplexity(loss), bits_per_byte(loss, n_bytes / n_targets), n_targets, n_bytes)
+
+
+def windows(n_targets: int, length: int, stride: int) -> Iterator[tuple[int, int]]:
+    """(start, first that counts) of windows of `length` that score each of `n_targets` positions once, in order.
+
+    The last window is moved back to end with the text, so that it is full.
+
+    >>> list(windows(8, 4, 2))
+    [(0, 0), (2, 2), (4, 2)]
+    """
+    done = start = 0
+    while done < n_targets:
+        start = min(start, n_targets - length)
+        yield start, done - start
+        done = start + length
+        start += stride
+
+
+def batches(items: Iterator, size: int) -> Iterator[list]:
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def window_losses(model, tokens, batch: Sequence[tuple[int, int]], length: int) -> list[float]:
+    """The summed loss in nats of the positions that count, of each window of a batch."""
+    x, y = get_batch(tokens, np.array([start for start, _ in batch]), length)
+    logits, _ = model(x)
+    y = model.device.asarray(y)
+    xp = xp_of(logits)
+    losses = []
+    for row, targets, (_, first) in zip(logits, y, batch, strict=True):
+        z = row[first:].astype(xp.float64)  # (positions, V)
+        z -= z.max(-1, keepdims=True)
+        chosen = z[xp.arange(len(z)), targets[first:]]
+        losses.append((xp.log(xp.exp(z).sum(-1)) - chosen).sum())
+    return [float(loss) for loss in losses]
+
+
+def main(arguments: list[str]) -> int:
+    config = cli.parse(EvaluateConfig, arguments, "python -m gpt.evaluate", EXAMPLES)
+    run_dir = Path(config.run_dir) if config.run_dir is not None else run_folder.newest()
+    model, tokenizer, checkpoint = load_model(run_dir, config.which, config.backend)
+    if config.data:
+        corpus = open_corpus(config.data)
+        label, tokens = corpus.label, encode_corpus(corpus, tokenizer, cache_folder())
+    else:
+        data = own_data(run_dir, tokenizer, checkpoint)
+        label, tokens = f"validation split of {data.corpus.label}", data.val
+    say(f"{run_dir}, step {checkpoint.step}; {model.device.describe()}")
+    with blas_threads(config.threads):
+        found = evaluate(model, tokenizer, tokens, config.stride)
+    if config.json:
+        about = {"run": str(run_dir), "step": checkpoint.step, "data": label}
+        values = asdict(found) | {"stride": config.stride or model.config.block_size}
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        print(json.dumps(about | finite))
+        return 0
+    print(
+        f"{label}: {found.tokens:,} tokens, {found.bytes:,} bytes\n"
+        f"loss         {found.loss:.4f} nats a token\n"
+        f"perplexity   {found.perplexity:.3f}\n"
+        f"bits a byte  {found.bits_per_byte:.4f}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main, sys.argv[1:])
