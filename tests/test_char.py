@@ -76,7 +76,7 @@ def test_an_id_outside_the_vocabulary_is_refused(token):
 
 
 @given(st.text(min_size=1))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 def test_a_folder_is_all_that_is_needed(tmp_path_factory, text):
     folder = tmp_path_factory.mktemp("run")
     tokenizer = CharTokenizer.train(text)
