@@ -1,4 +1,45 @@
+import numpy as np
+import pytest
 from battery import battery_test, jacobian_test
 
-test_MLP_battery = battery_test("MLP")
-test_MLP_jacobian = jacobian_test("MLP")
+from nanograd.activations import GELU, ReLU
+from nanograd.mlp import MLP
+
+test_battery = battery_test("MLP")
+test_jacobian = jacobian_test("MLP")
+
+
+def test_shapes_and_names(float64):
+    layer = MLP(3, device=float64)
+    assert {name: p.shape for name, p in layer.named_parameters()} == {
+        "c_fc.weight": (3, 12),
+        "c_fc.bias": (12,),
+        "c_proj.weight": (12, 3),
+        "c_proj.bias": (3,),
+    }
+    assert len(dict(MLP(3, device=float64, bias=False).named_parameters())) == 2
+
+
+def test_is_its_three_layers(float64):
+    layer = MLP(3, device=float64)
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    hidden = np.maximum(x @ layer.c_fc.weight.value, 0)
+    np.testing.assert_allclose(layer(x), hidden @ layer.c_proj.weight.value, rtol=1e-13, atol=1e-17)
+
+
+def test_activation_by_name(float64):
+    assert isinstance(MLP(2, device=float64).activation, ReLU)
+    assert isinstance(MLP(2, device=float64, activation="gelu").activation, GELU)
+    with pytest.raises(KeyError):
+        MLP(2, device=float64, activation="swish")
+
+
+def test_dropout_is_on_in_training_only(float64):
+    layer = MLP(8, device=float64, dropout=0.5)
+    x = np.random.default_rng(0).standard_normal((6, 8))
+    layer.dropout.noise.begin(0)
+    dropped = layer(x).copy()
+    whole = layer.eval()(x).copy()
+    assert 10 < (dropped == 0).sum() < 40
+    kept = dropped != 0
+    np.testing.assert_allclose(dropped[kept], 2 * whole[kept], rtol=1e-12)

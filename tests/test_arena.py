@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from gpt.config import GPTConfig
+from gpt.model import GPT
+from nanograd.arena import arenas_of, replica_of
+from nanograd.linear import Linear
+
+
+@pytest.fixture
+def model(float64):
+    return GPT(GPTConfig(vocab_size=5, block_size=4, n_layer=2, n_head=2, n_embd=4, tie_weights=True), float64)
+
+
+def test_parameters_become_views_and_keep_their_values(model):
+    values, gradients = model.state_dict(), {}
+    for i, (name, p) in enumerate(model.named_parameters()):
+        if i % 2:
+            p.grad += i
+        gradients[name] = p.grad.copy()
+    arenas = arenas_of(model)
+    assert arenas_of(model) is arenas
+    for arena in arenas:
+        for name, part in arena.slices():
+            p = arena.parameters[name]
+            np.testing.assert_array_equal(p.value, values[name])
+            np.testing.assert_array_equal(p.grad, gradients[name])
+            assert np.shares_memory(p.value, arena.values) and np.shares_memory(p.grad, arena.grads)
+            np.testing.assert_array_equal(arena.values[part], p.value.reshape(-1))
+            np.testing.assert_array_equal(arena.grads[part], p.grad.reshape(-1))
+
+
+def test_matrices_decay_and_vectors_do_not(model):
+    decaying, other = arenas_of(model)
+    assert decaying.decay and not other.decay
+    assert all(p.value.ndim == 2 for p in decaying.parameters.values())
+    assert all(p.value.ndim == 1 for p in other.parameters.values())
+    names = [*decaying.parameters, *other.parameters]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+    assert decaying.values.size + other.values.size == sum(p.value.size for p in model.parameters())
+
+
+def test_a_model_without_vectors_has_one_arena(float64):
+    assert len(arenas_of(Linear(2, 2, False, device=float64))) == 1
+
+
+def test_gradients_that_nobody_wrote_are_zero(model):
+    for arena in arenas_of(model):
+        arena.grads[...] = 3
+    model.zero_grad()
+    assert not any(arena.grads.any() for arena in arenas_of(model))
+
+
+def test_replica_shares_values_and_owns_gradients(model):
+    replica = replica_of(model)
+    mine, its = dict(model.named_parameters()), dict(replica.named_parameters())
+    assert mine.keys() == its.keys()
+    for name, p in mine.items():
+        assert its[name] is not p
+        assert np.shares_memory(its[name].value, p.value)
+        assert not np.shares_memory(its[name].grad, p.grad)
+    assert replica.lm_head.weight is replica.wte.weight, "the tie is kept"
+    for arena, other in zip(arenas_of(model), arenas_of(replica), strict=True):
+        assert other.values is arena.values and other.decay == arena.decay
+        assert not np.shares_memory(other.grads, arena.grads)
+    arenas_of(model)[0].values += 1
+    np.testing.assert_array_equal(its["wte.weight"].value, mine["wte.weight"].value)
+
+
+def test_replica_computes_the_same_gradients(model):
+    replica = replica_of(model)
+    idx = np.array([[0, 1, 1, 4]])
+    for twin in (model, replica):
+        twin(idx, idx)
+        twin.backward()
+    for (name, p), (_, q) in zip(model.named_parameters(), replica.named_parameters(), strict=True):
+        np.testing.assert_array_equal(p.grad, q.grad, err_msg=name)

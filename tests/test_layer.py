@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+from nanograd import Layer, Parameter
+from nanograd.layer import check_tensor
+from nanograd.linear import Linear
+
+
+class Pair(Layer):
+    def __init__(self, device):
+        self.first = Linear(2, 3, device=device)
+        self.rest = [Linear(3, 3, False, device=device, stream=1), Linear(3, 2, device=device, stream=2)]
+        self.gain = Parameter(np.ones(2))
+        self._hidden = Linear(1, 1, device=device)
+        self.shared = self.first.weight
+
+
+def test_every_parameter_once_by_its_dotted_name(float64):
+    names = [name for name, _ in Pair(float64).named_parameters()]
+    assert sorted(names) == ["first.bias", "first.weight", "gain", "rest.0.weight", "rest.1.bias", "rest.1.weight"] or (
+        sorted(names) == ["first.bias", "gain", "rest.0.weight", "rest.1.bias", "rest.1.weight", "shared"]
+    )
+    assert [name for name, _ in Pair(float64).named_layers()] == ["", "first", "rest.0", "rest.1"]
+
+
+def test_train_and_eval_reach_every_layer(float64):
+    layer = Pair(float64)
+    assert layer.eval() is layer
+    assert not any(below.training for _, below in layer.named_layers())
+    assert all(below.training for _, below in layer.train().named_layers())
+
+
+def test_remembered_things_are_recalled_once(float64):
+    layer = Layer()
+    with pytest.raises(RuntimeError, match=r"Layer\.backward needs a Layer\.forward"):
+        layer.recall()
+    layer.remember(1, 2)
+    assert layer.recall() == (1, 2)
+    with pytest.raises(RuntimeError, match="one forward for each backward"):
+        layer.recall()
+    layer.remember("bare")
+    assert layer.recall() == "bare"
+
+
+def test_a_layer_without_forward_says_so():
+    class Empty(Layer):
+        pass
+
+    with pytest.raises(TypeError, match="Empty does not define forward"):
+        Empty()(np.ones(1))
+    with pytest.raises(TypeError, match="Empty does not define backward"):
+        Empty().backward(np.ones(1))
+
+
+def test_buffers_keep_their_memory_and_change_shape_and_dtype():
+    layer = Layer()
+    like = np.zeros((4, 6))
+    first = layer.buffer("a", like=like)
+    assert first.shape == (4, 6) and first.dtype == np.float64
+    assert layer.buffer("a", like=like) is first
+    smaller = layer.buffer("a", (2, 3), like=like)
+    assert smaller.shape == (2, 3) and np.shares_memory(smaller, first)
+    assert np.shares_memory(layer.buffer("a", (24,), like=like), first)
+    assert not np.shares_memory(layer.buffer("b", like=like), first)
+    larger = layer.buffer("a", (5, 6), like=like)
+    assert larger.shape == (5, 6)
+    other = layer.buffer("a", (5, 6), like=like.astype(np.complex128))
+    assert other.dtype == np.complex128
+    layer.drop_buffers()
+    assert not np.shares_memory(layer.buffer("a", (5, 6), like=like), larger)
+
+
+def test_dropped_buffers_forget_an_open_forward(float64):
+    layer = Linear(2, 2, device=float64)
+    layer(np.ones((1, 2)))
+    layer.drop_buffers()
+    with pytest.raises(RuntimeError):
+        layer.backward(np.ones((1, 2)))
+
+
+def test_gradient_is_zero_until_something_arrives_and_after_zero_grad():
+    parameter = Parameter(np.ones((2, 2)))
+    np.testing.assert_array_equal(parameter.grad, np.zeros((2, 2)))
+    parameter.grad += 3
+    held = parameter.grad
+    parameter.zero_grad()
+    np.testing.assert_array_equal(parameter.grad, 0)
+    assert parameter.grad is held
+    parameter.grad = np.full((2, 2), 5.0)
+    np.testing.assert_array_equal(held, 5)
+    assert parameter.shape == (2, 2)
+
+
+def test_products_are_added_to_what_is_there(float64):
+    parameter = Parameter(np.ones((2, 2)))
+    a, b = np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(3, 2)
+    for times in (1, 2, 3):
+        parameter.add_product(float64, a, b, lambda: np.empty((2, 2)))
+        np.testing.assert_array_equal(parameter.grad, times * (a @ b))
+    parameter.zero_grad()
+    parameter.add_product(float64, a, b, lambda: np.empty((2, 2)))
+    np.testing.assert_array_equal(parameter.grad, a @ b)
+
+
+def test_state_goes_round(float64):
+    layer, other = Linear(2, 3, device=float64), Linear(2, 3, device=float64, stream=5)
+    state = layer.state_dict()
+    other.load_state_dict(state)
+    np.testing.assert_array_equal(other.weight.value, layer.weight.value)
+    state["weight"][...] = 7
+    assert not (layer.weight.value == 7).any(), "the state is a copy"
+    assert not (other.weight.value == 7).any()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda s: s.pop("bias"), "tensor bias is missing"),
+        (lambda s: s.update(gain=np.ones(3)), "tensor gain is not one of this model's"),
+        (lambda s: s.update(bias=np.ones(4)), r"tensor bias has shape \(4,\), expected \(3,\)"),
+        (lambda s: s.update(bias=np.ones(3, dtype=int)), "tensor bias holds int64"),
+        (lambda s: s.update(bias=np.array([1, np.nan, 0])), "tensor bias holds NaN"),
+        (lambda s: s.update(bias=np.array([1, np.inf, 0])), "tensor bias holds NaN or infinity"),
+    ],
+)
+def test_state_that_does_not_fit_is_refused_and_changes_nothing(float64, change, message):
+    layer = Linear(2, 3, device=float64)
+    before = layer.state_dict()
+    state = {name: value + 1 for name, value in before.items()}
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        layer.load_state_dict(state)
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_check_tensor_takes_what_fits():
+    check_tensor("a", np.ones((2, 1), dtype=np.float32), (2, 1))
