@@ -1,5 +1,133 @@
-"""Pictures of a run, as PNG files."""
+"""Pictures of a run: what its numbers and its model look like, as PNG files in its folder.
 
-from gpt.loss_picture import draw_loss
+    python -m gpt.pictures out/tales            everything below, for one run
+    python -m gpt.pictures out/tales out/book   for each of the two, and their losses in one plot
 
-__all__ = ["draw_loss"]
+    loss.png                 both losses, the gap between them, the best step (train.py draws this one itself)
+    gradients.png            the gradient's norm by layer
+    learning-rate.png        the schedule
+    attention-block-N.png    who looks at whom, in every head of block N
+    next-token.png           the next token before and after temperature, top-k and top-p
+    segmentation.png         one text as characters and as BPE pieces
+    loss-compared.png        several runs' losses; in the first one's folder
+
+What the last four show is the prompt: `--prompt`, or else a line of the run's own validation text.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gpt import cli, run_folder
+from gpt.attention_picture import MOST_TOKENS, draw_attention
+from gpt.cache import cache_folder
+from gpt.completion import start_ids
+from gpt.config import MachineFlags, WhichFlags
+from gpt.errors import UsageError
+from gpt.files import make_folder
+from gpt.flags import Checked, flag
+from gpt.gradient_picture import draw_gradients
+from gpt.history import History
+from gpt.loss_picture import draw_loss, draw_one, draw_several, labels
+from gpt.next_token_picture import draw_next_token, least_sure
+from gpt.prepare import load_or_train_tokenizer
+from gpt.runs import load_model, own_data
+from gpt.sampling_cli import blas_threads
+from gpt.schedule_picture import draw_schedule
+from gpt.segmentation_picture import draw_segmentation
+
+__all__ = ["PicturesConfig", "draw_loss", "draw_run", "main"]
+
+LINE_TOKENS = 80  # of validation text to segment
+
+EXAMPLES = """\
+examples:
+  python -m gpt.pictures out/tales
+  python -m gpt.pictures out/tales --prompt "Once upon a time there was"
+  python -m gpt.pictures out/tales out/tales-2       compare two runs
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicturesFlags(Checked):
+    run_dirs: tuple[str, ...] = flag(
+        (), "folders of runs", metavar="RUN_DIR", default_text="the newest in out/", path=True, positional=True
+    )
+    to: str | None = flag(
+        None, "folder for the pictures", metavar="DIR", default_text="that of the run", path=True, aliases=("out_dir",)
+    )
+    prompt: str = flag("", "text to show the model at work on", metavar="TEXT", default_text="validation text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlFlags(Checked):
+    temperature: float = flag(0.5, "in next-token.png", above=0)
+    top_k: int = flag(5, "in next-token.png", at_least=1)
+    top_p: float = flag(0.8, "in next-token.png", above=0, at_most=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicturesConfig(MachineFlags, ControlFlags, WhichFlags, PicturesFlags):
+    """Pictures of one run or several, as PNG files."""
+
+
+def draw_run(run: History, folder: Path, config: PicturesConfig) -> Iterator[Path]:
+    """Draw every picture of one run into `folder`; yields the path of each when it is there."""
+    make_folder(folder)
+    for name, draw in ("loss", draw_one), ("gradients", draw_gradients), ("learning-rate", draw_schedule):
+        draw(run, folder / f"{name}.png")
+        yield folder / f"{name}.png"
+    model, tokenizer, checkpoint = load_model(run.run_dir, config.which, config.backend)
+    data = own_data(run.run_dir, tokenizer, checkpoint)
+    room = min(MOST_TOKENS, model.config.block_size)
+    if config.prompt:
+        text, ids = config.prompt, start_ids(tokenizer, config.prompt)[-model.config.block_size :]
+        cut = len(ids)
+    else:
+        ids = first_line(data.val, tokenizer)
+        text, ids = tokenizer.decode(ids[:LINE_TOKENS]), ids[:room]
+        cut = least_sure(model, ids)
+    yield from draw_attention(model, tokenizer, ids, folder)
+    controls = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
+    draw_next_token(model, tokenizer, ids[:cut], folder / "next-token.png", **controls)
+    yield folder / "next-token.png"
+    other = "char" if tokenizer.kind == "bpe" else "bpe"
+    other = load_or_train_tokenizer(data.corpus, other, None, cache_folder())
+    bpe, char = (tokenizer, other) if tokenizer.kind == "bpe" else (other, tokenizer)
+    draw_segmentation(text, bpe, char.vocab_size, folder / "segmentation.png")
+    yield folder / "segmentation.png"
+
+
+def first_line(tokens: np.ndarray, tokenizer, n: int = 400) -> list[int]:
+    """The tokens from the first beginning of a line on, among the first `n`; from the start if there is none."""
+    ids = [int(token) for token in tokens[:n]]
+    for i, token in enumerate(ids[: n // 2]):
+        if tokenizer.token_bytes(token).endswith(b"\n") and not tokenizer.token_bytes(ids[i + 1]).startswith(b"\n"):
+            return ids[i + 1 :]
+    return ids
+
+
+def main(arguments: list[str]) -> int:
+    config = cli.parse(PicturesConfig, arguments, "python -m gpt.pictures", EXAMPLES)
+    run_dirs = [Path(run_dir) for run_dir in config.run_dirs] or [run_folder.newest()]
+    if len({run_dir.resolve() for run_dir in run_dirs}) < len(run_dirs):
+        raise UsageError("a run is given twice")
+    runs = [History(run_dir) for run_dir in run_dirs]
+    with blas_threads(config.threads):
+        if len(runs) > 1:
+            path = Path(config.to or run_dirs[0]) / "loss-compared.png"
+            make_folder(path.parent)
+            draw_several(runs, path)
+            print(path, flush=True)
+        for run, name in zip(runs, labels(run_dirs), strict=True):
+            folder = run.run_dir if config.to is None else Path(config.to) / name if len(runs) > 1 else Path(config.to)
+            for path in draw_run(run, folder, config):
+                print(path, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main, sys.argv[1:])

@@ -1,0 +1,82 @@
+"""The next token's probabilities as the model gives them, and what temperature, top-k and top-p make of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gpt import filters
+from gpt.decoding import Decoder
+from gpt.figure import BLUE, GREY, ORANGE, PALE, VERMILION, picture
+from gpt.token_label import token_label
+
+BARS = 14
+PROMPT_SHOWN = 60  # characters
+
+CAPTION = (
+    "What to look for: bars are probabilities, outlines the model's own beside what a control made of them; each "
+    "control stands alone here. A temperature below 1 makes likely tokens likelier but drops none; top_k keeps a "
+    "fixed number, whether the model is sure or not; top_p keeps few where the model is sure and many where it is "
+    "not. What is dropped can never be said, and the rest share its probability."
+)
+
+
+def draw_next_token(
+    model, tokenizer, ids: Sequence[int], path: Path, *, temperature: float, top_k: int, top_p: float
+) -> None:
+    """Draw the distribution after the prompt `ids` before and after each of the three controls."""
+    logits = model.device.to_host(Decoder(model).feed(np.array([list(ids)]))[0]).astype(np.float64)
+    panels = {
+        "the model's own": logits,
+        f"temperature {temperature:g}": filters.temperature(logits, temperature),
+        f"top_k {top_k}": filters.top_k(logits, top_k),
+        f"top_p {top_p:g}": filters.top_p(logits, top_p),
+    }
+    panels = {name: filters.softmax(z) for name, z in panels.items()}
+    own = panels["the model's own"]
+    best = np.argsort(-own, kind="stable")[:BARS]
+    labels = [token_label(tokenizer, int(token)) for token in best]
+    prompt = " ".join(tokenizer.decode(ids).split())
+    prompt = prompt if len(prompt) <= PROMPT_SHOWN else "…" + prompt[-PROMPT_SHOWN:]
+    others = own.size - best.size
+    height = 0.24 * (len(best) + 1) + 0.9
+    title = f"The next token after “{prompt}”"
+    with picture(path, title, CAPTION, 10, height, text="".join([prompt, *labels])) as (figure, letters):
+        grid = figure.subplots(1, len(panels), sharey=True)
+        rows = np.arange(len(best) + (others > 0))
+        before = _bars(own, best, others)
+        for axes, (name, q), colour in zip(grid, panels.items(), (GREY, BLUE, ORANGE, VERMILION), strict=True):
+            axes.barh(rows, _bars(q, best, others), color=colour, height=0.72)
+            if q is not own:
+                axes.barh(rows, before, fill=False, edgecolor="#333333", linewidth=0.9, height=0.72)
+            kept = q > 0
+            bits = -(q[kept] * np.log2(q[kept])).sum()
+            axes.set_title(f"{name}\n{np.count_nonzero(kept):,} of {q.size:,} tokens, {bits:.1f} bits")
+            axes.set_xlabel("probability")
+            axes.grid(axis="y", visible=False)
+            axes.tick_params(axis="y", length=0)
+        highest = max(_bars(q, best, others).max() for q in panels.values())
+        for axes in grid:
+            axes.set_xlim(0, 1.05 * highest)
+            axes.axhline(len(best) - 0.5, color=PALE, linewidth=0.8)
+        names = [letters(label) for label in labels] + [f"{others:,} others"] * (others > 0)
+        grid[0].set_yticks(rows, names)
+        grid[0].invert_yaxis()
+
+
+def _bars(q, best, others):
+    """The probabilities of the best tokens and, where there are more, of all others together."""
+    return np.append(q[best], max(0.0, 1 - q[best].sum())) if others else q[best]
+
+
+def least_sure(model, ids: Sequence[int], at_least: int = 4) -> int:
+    """How many of the `ids` to keep so that the model is least sure of what follows: the place to look at.
+
+    The position of the highest entropy among those with `at_least` tokens before them.
+    """
+    logits, _ = model(np.array([list(ids)]))
+    logits = model.device.to_host(logits[0]).astype(np.float64)  # (T, V)
+    q = np.array([filters.softmax(row) for row in logits])
+    entropy = -(q * np.log(np.maximum(q, 1e-300))).sum(-1)
+    first = min(at_least, len(entropy)) - 1
+    return first + int(entropy[first:].argmax()) + 1

@@ -1,0 +1,55 @@
+"""The learning rate of each step: as the flags plan it, and as it was logged."""
+
+from pathlib import Path
+
+import numpy as np
+
+from gpt.figure import BLUE, SKY, VERMILION, picture
+from gpt.history import History
+from nanograd.schedule import warmup_cosine
+
+POINTS = 2000
+
+CAPTION = (
+    "What to look for: the rate climbs over the warmup, while AdamW's averages are still made of few gradients, then "
+    "follows half a cosine down, so that the last steps settle. Dots are the steps logged so far; they lie on the "
+    "line unless the run was resumed with another --max_steps. A loss that jumps where the line is highest asks for "
+    "a lower --lr or more --warmup_steps."
+)
+
+
+def draw_schedule(run: History, path: Path) -> None:
+    """Draw the planned and the logged learning rate of a run."""
+    config, name = run.config, run.run_dir.name
+    last = max(config.max_steps, 1)
+    steps = np.unique(np.linspace(1, last, min(last, POINTS)).round().astype(int))
+    plan = [
+        warmup_cosine(
+            int(step) - 1,
+            lr=config.lr,
+            min_lr=config.final_lr,
+            warmup_steps=config.warmup,
+            max_steps=config.max_steps,
+        )
+        for step in steps
+    ]
+    logged, rates = run.column("lr")
+    with picture(path, f"Learning rate of {name}", CAPTION, 8, 3.6, text=name) as (figure, _):
+        axes = figure.subplots()
+        if config.warmup:
+            axes.axvspan(0, config.warmup, color=SKY, alpha=0.2, linewidth=0)
+            label = f"warmup\n{config.warmup:,} steps"
+            axes.text(config.warmup / 2, 0.03, label, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
+        axes.plot(steps, plan, color=BLUE, label="planned", marker="o" if last == 1 else None)
+        some = slice(None, None, max(1, len(logged) // 40))
+        axes.plot(logged[some], rates[some], "o", color=VERMILION, markersize=4, label="logged")
+        peak = int(np.argmax(plan))
+        axes.annotate(f"--lr {config.lr:g}", (steps[peak], plan[peak]), (6, 4), textcoords="offset points", va="bottom")
+        axes.annotate(
+            f"--min_lr {config.final_lr:g}", (steps[-1], plan[-1]), (0, 8), textcoords="offset points", ha="right"
+        )
+        axes.set_ylim(0, 1.15 * max([config.lr, *rates[np.isfinite(rates)]]))
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+        axes.set_xlabel("step")
+        axes.set_ylabel("learning rate")
+        axes.legend(loc="upper right")
