@@ -1,0 +1,86 @@
+"""From the command line to the first step: `python train.py` against PyTorch's import and first step.
+
+    python -m benchmarks.startup [--rounds N]
+
+Ours is the whole command with a cached tokenizer, from the start of the interpreter until the first step's line
+stands in metrics.jsonl: reading the text, its tokens, building the model, the lock, config.toml, the first step.
+PyTorch's is `import torch`, the model of the same shape, AdamW, one step on random ids, and nothing else. They take
+turns.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+
+TORCH = """
+import torch
+from benchmarks.torch_gpt import TorchGPT
+from gpt.config import GPTConfig
+torch.set_num_threads(THREADS)
+model = TorchGPT(GPTConfig(512))
+optimizer = model.adamw()
+ids = torch.randint(512, (32, 65))
+loss = model(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
+loss.backward()
+torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+optimizer.step()
+loss.item()
+"""
+
+
+def seconds_to_first_step(folder: Path, environment: dict) -> float:
+    """Start train.py and watch for the first line of metrics.jsonl; then let it end."""
+    metrics = folder / "metrics.jsonl"
+    start = time.perf_counter()
+    command = [sys.executable, "train.py", "--max_steps", "100000", "--out_dir", str(folder), "--overwrite"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        while not (metrics.exists() and metrics.stat().st_size):
+            if process.poll() is not None:
+                raise SystemExit(f"train.py ended with exit code {process.returncode} before its first step")
+            time.sleep(0.002)
+        return time.perf_counter() - start
+    finally:
+        process.kill()
+        process.wait()
+
+
+def seconds_of_torch(environment: dict) -> float:
+    from nanograd.parallel import available_cores
+
+    start = time.perf_counter()
+    code = TORCH.replace("THREADS", str(available_cores()))
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.startup", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"NANOGRAD_CACHE": str(Path(folder) / "cache")}
+        ours, torch = [], []
+        for number in range(rounds + 1):
+            pair = seconds_to_first_step(Path(folder) / f"run-{number}", environment), seconds_of_torch(environment)
+            if number:  # the first round trains the tokenizer and warms the disk's cache
+                ours.append(pair[0])
+                torch.append(pair[1])
+    own, other = float(np.median(ours)), float(np.median(torch))
+    print(
+        f"train.py to its first step {own:.2f} s; import torch and a first step {other:.2f} s; ratio {own / other:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
