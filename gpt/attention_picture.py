@@ -11,12 +11,13 @@ from gpt.token_label import token_label
 
 MOST_TOKENS = 24  # with more the labels no longer fit
 HEADS_IN_A_ROW = 2  # up to 4 heads; else 4
+TICKS = 0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1  # of the scale of weights, which gives faint ones more room
 
 CAPTION = (
     "What to look for: a row is a token and says where it looks; its weights add up to 1, and nothing right of the "
     "diagonal exists, for no token sees those that follow. A bright diagonal looks at the token itself, a bright "
     "line beside it at the one before, a bright column at one token that all of them look at. A head whose rows "
-    "are evenly grey has not found anything to do."
+    "are of one even colour spreads its attention and has not found anything to look for."
 )
 
 
@@ -61,13 +62,17 @@ def draw_block(heads: np.ndarray, labels: Sequence[str], title: str, path: Path)
     side = max(2.6, 0.17 * len(labels) + 0.9)  # inches: 17 pixels for each label
     width = max(5.0, columns * side + 0.9)
     with picture(path, title, CAPTION, width, rows * (side + 0.2), text="".join(labels)) as (figure, letters):
+        from matplotlib.colors import PowerNorm
+
         grid = figure.subplots(rows, columns, squeeze=False)
+        lower = np.tri(len(labels), dtype=bool)
         shown = [letters(label) for label in labels]
         for number, axes in enumerate(grid.flat):
             if number >= n:
                 axes.remove()
                 continue
-            image = axes.imshow(heads[number], cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+            weights = np.ma.masked_array(heads[number], ~lower)
+            image = axes.imshow(weights, cmap="cividis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
             axes.set_title(f"head {number}")
             axes.grid(False)
             axes.tick_params(length=0)
@@ -75,4 +80,6 @@ def draw_block(heads: np.ndarray, labels: Sequence[str], title: str, path: Path)
             axes.set_yticks(range(len(shown)), shown)
         grid[0, 0].set_ylabel("token that looks")
         grid[-1, 0].set_xlabel("token looked at")
-        figure.colorbar(image, ax=grid, shrink=0.5, aspect=30, label="weight")
+        figure.colorbar(
+            image, ax=grid, shrink=0.5, aspect=30, label="weight", ticks=TICKS, format=lambda value, _: f"{value:g}"
+        )

@@ -26,12 +26,16 @@ def draw_gradients(run: History, path: Path) -> None:
     height = 1.9 + min(max(1.4, ROW * rows), ROW * MOST_LABELS)
     with picture(path, f"Gradient norm of {run.run_dir.name}", CAPTION, 8.6, height, run.run_dir.name) as (figure, _):
         from matplotlib.colors import LogNorm
+        from matplotlib.ticker import LogLocator, NullFormatter
 
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.5, height - 1.9])
         whole_steps, whole = run.column("grad_norm")
         above.plot(whole_steps, whole, color=BLUE, marker="o" if len(steps) == 1 else None)
         if (whole > 0).any():
             above.set_yscale("log")
+            above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            above.yaxis.set_major_formatter(plain)
+            above.yaxis.set_minor_formatter(NullFormatter())
         if run.config.grad_clip:
             above.axhline(run.config.grad_clip, color=VERMILION, linestyle="--", linewidth=1.3)
             above.annotate(
@@ -59,7 +63,12 @@ def draw_gradients(run: History, path: Path) -> None:
         below.set_yticks(range(0, rows, every), layers[::every])
         below.invert_yaxis()
         below.set_xlabel("step")
-        figure.colorbar(mesh, ax=below, label="norm", aspect=14)
+        figure.colorbar(mesh, ax=below, label="norm", aspect=14, ticks=LogLocator(subs=(1, 2, 5)), format=plain)
+
+
+def plain(value: float, position=None) -> str:
+    """A number on a logarithmic axis, as a person writes it."""
+    return f"{value:g}"
 
 
 def norms_by_layer(run: History) -> tuple[np.ndarray, list[str], np.ndarray]:

@@ -11,6 +11,7 @@ from gpt.figure import BLUE, GREY, ORANGE, PALE, VERMILION, picture
 from gpt.token_label import token_label
 
 BARS = 14
+WAVERING = 3.0  # bits: as much as between eight equally likely tokens
 PROMPT_SHOWN = 60  # characters
 
 CAPTION = (
@@ -69,14 +70,14 @@ def _bars(q, best, others):
     return np.append(q[best], max(0.0, 1 - q[best].sum())) if others else q[best]
 
 
-def least_sure(model, ids: Sequence[int], at_least: int = 4) -> int:
-    """How many of the `ids` to keep so that the model is least sure of what follows: the place to look at.
+def undecided(model, ids: Sequence[int], at_least: int = 4) -> int:
+    """How many of the `ids` to keep so that the model wavers between a few tokens: the place to look at.
 
-    The position of the highest entropy among those with `at_least` tokens before them.
+    The position whose entropy is nearest to WAVERING, among those with `at_least` tokens before them.
     """
     logits, _ = model(np.array([list(ids)]))
     logits = model.device.to_host(logits[0]).astype(np.float64)  # (T, V)
     q = np.array([filters.softmax(row) for row in logits])
-    entropy = -(q * np.log(np.maximum(q, 1e-300))).sum(-1)
+    entropy = -(q * np.log2(np.maximum(q, 1e-300))).sum(-1)  # bits
     first = min(at_least, len(entropy)) - 1
-    return first + int(entropy[first:].argmax()) + 1
+    return first + int(abs(entropy[first:] - WAVERING).argmin()) + 1

@@ -32,7 +32,7 @@ from gpt.flags import Checked, flag
 from gpt.gradient_picture import draw_gradients
 from gpt.history import History
 from gpt.loss_picture import draw_loss, draw_one, draw_several, labels
-from gpt.next_token_picture import draw_next_token, least_sure
+from gpt.next_token_picture import draw_next_token, undecided
 from gpt.prepare import load_or_train_tokenizer
 from gpt.runs import load_model, own_data
 from gpt.sampling_cli import blas_threads
@@ -89,7 +89,7 @@ def draw_run(run: History, folder: Path, config: PicturesConfig) -> Iterator[Pat
     else:
         ids = first_line(data.val, tokenizer)
         text, ids = tokenizer.decode(ids[:LINE_TOKENS]), ids[:room]
-        cut = least_sure(model, ids)
+        cut = undecided(model, ids)
     yield from draw_attention(model, tokenizer, ids, folder)
     controls = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     draw_next_token(model, tokenizer, ids[:cut], folder / "next-token.png", **controls)

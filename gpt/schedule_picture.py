@@ -37,16 +37,15 @@ def draw_schedule(run: History, path: Path) -> None:
     with picture(path, f"Learning rate of {name}", CAPTION, 8, 3.6, text=name) as (figure, _):
         axes = figure.subplots()
         if config.warmup:
-            axes.axvspan(0, config.warmup, color=SKY, alpha=0.2, linewidth=0)
-            label = f"warmup\n{config.warmup:,} steps"
-            axes.text(config.warmup / 2, 0.03, label, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
+            label = f"warmup, {config.warmup:,} steps"
+            axes.axvspan(0, config.warmup, color=SKY, alpha=0.25, linewidth=0, label=label)
         axes.plot(steps, plan, color=BLUE, label="planned", marker="o" if last == 1 else None)
         some = slice(None, None, max(1, len(logged) // 40))
         axes.plot(logged[some], rates[some], "o", color=VERMILION, markersize=4, label="logged")
         peak = int(np.argmax(plan))
         axes.annotate(f"--lr {config.lr:g}", (steps[peak], plan[peak]), (6, 4), textcoords="offset points", va="bottom")
         axes.annotate(
-            f"--min_lr {config.final_lr:g}", (steps[-1], plan[-1]), (0, 8), textcoords="offset points", ha="right"
+            f"--min_lr {config.final_lr:g}", (steps[-1], plan[-1]), (0, 20), textcoords="offset points", ha="right"
         )
         axes.set_ylim(0, 1.15 * max([config.lr, *rates[np.isfinite(rates)]]))
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
