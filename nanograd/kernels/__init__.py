@@ -1,0 +1,214 @@
+"""CUDA twins of the functions marked `@fused`: the same result in one launch, for arrays on a GPU.
+
+Each twin has the name and the arguments of its definition, which is where the formulas and their meaning are; what
+it runs is a kernel from a `.cu` file of this folder. A test compares every twin with its definition.
+
+Twins keep to their definitions up to rounding, with two liberties, both taken because they save a pass over memory:
+`gelu` keeps no t and computes it again in `gelu_backward`, and the softmaxes always subtract the row's maximum, so
+that e and z differ from the definition's by a common factor.
+"""
+
+from nanograd.backend import xp_of
+from nanograd.kernels.attention import attention_backward, attention_forward, cached_attention
+from nanograd.kernels.launching import c_type, elementwise, launch, vector_width
+from nanograd.noise import keep_rule
+
+__all__ = ["attention_backward", "attention_forward", "cached_attention"]
+SLABS = 64  # parts that a sum over positions is split into, at most
+
+
+def wide(like):
+    """The dtype of sums over `like`, and of parameters beside it: float32, or float64."""
+    return "float64" if like.dtype.name == "float64" else "float32"
+
+
+def ids_of(ids):
+    """Ids as the kernels take them, flat and of 32 bits."""
+    ids = ids.reshape(-1)
+    return ids if ids.dtype.name == "int32" else ids.astype("int32")
+
+
+# elementwise.cu
+
+
+def add(x, y, out):
+    if y.shape == x.shape and y.dtype == x.dtype:
+        elementwise("add", x, y, out, like=x)
+    else:
+        elementwise("add_row", x, y, out, y.size, like=x)
+
+
+def add_rows(y, row):
+    elementwise("add_row", y, row, y, row.size, like=y)
+
+
+def scale_rows(x, row, y):
+    elementwise("scale_row", x, row, y, row.size, like=x)
+
+
+def multiply(x, y, out):
+    elementwise("multiply", x, y, out, like=x)
+
+
+def cast(x, out):
+    elementwise("cast", x, out, like=out)
+
+
+def relu(x, y):
+    elementwise("relu", x, y, like=x)
+
+
+def relu_backward(dy, y, dx):
+    elementwise("relu_backward", dy, y, dx, like=dy)
+
+
+def gelu(x, scratch, y):
+    elementwise("gelu", x, y, like=x)
+
+
+def gelu_backward(dy, x, t, dx):
+    elementwise("gelu_backward", dy, x, dx, like=dy)
+
+
+# layernorm.cu, reductions.cu
+
+
+def normalize(x, weight, bias, eps, xhat, y):
+    rows, C = x.shape
+    rstd = xp_of(x).empty((rows, 1), dtype=wide(x))
+    width = vector_width(x, xhat, y, length=C)
+    name = f"normalize<{c_type(x)}, {width}>"
+    launch("layernorm", name, (-(-rows // 8),), 256, x, weight, bias, xhat, y, rstd, float(eps), rows, C, like=x)
+    return rstd
+
+
+def normalize_backward(dy, weight, xhat, rstd, dx, scratch):
+    rows, C = dy.shape
+    width = vector_width(dy, xhat, dx, length=C)
+    name = f"normalize_backward<{c_type(dy)}, {width}>"
+    launch("layernorm", name, (-(-rows // 8),), 256, dy, weight, xhat, rstd, dx, rows, C, like=dy)
+    return _sum_columns(dy, xhat)
+
+
+def sum_positions(x):
+    return _sum_columns(x, None)
+
+
+def _sum_columns(a, b):
+    """The sum over the rows of a (N, C), or of a * b."""
+    rows, C = a.shape
+    slab = max(64, -(-rows // SLABS))
+    slabs = -(-rows // slab)
+    xp = xp_of(a)
+    parts, sums = xp.empty((slabs, C), dtype=wide(a)), xp.empty(C, dtype=wide(a))
+    grid = (-(-C // 32), slabs)
+    launch("reductions", f"column_parts<{c_type(a)}>", grid, 256, a, b, parts, rows, C, slab, like=a)
+    launch("reductions", f"column_sums<{c_type(a)}>", (-(-C // 256),), 256, parts, sums, slabs, C, like=a)
+    return sums
+
+
+def dot_channels(x, y):
+    C = x.shape[-1]
+    dots = xp_of(x).empty(x.shape[:-1], dtype=x.dtype)
+    name = f"row_dots<{c_type(x)}>"
+    launch("reductions", name, (-(-dots.size // 8),), 256, x, y, dots, dots.size, C, like=x)
+    return dots
+
+
+def square_sum(g):
+    xp = xp_of(g)
+    blocks = min(1024, -(-g.size // 256))
+    parts, total = xp.empty(blocks, dtype="float64"), xp.empty((), dtype="float64")
+    launch("reductions", f"square_parts<{c_type(g)}>", (blocks,), 256, g, parts, g.size, like=g)
+    launch("reductions", f"total<{c_type(g)}>", (1,), 256, parts, total, blocks, like=g)
+    return total
+
+
+# softmax.cu, losses.cu
+
+
+def masked_exp(scores):
+    asking, keys = scores.shape[-2:]
+    z = xp_of(scores).empty((*scores.shape[:-1], 1), dtype=scores.dtype)
+    launch("softmax", f"masked_exp<{c_type(scores)}>", (z.size,), 128, scores, z, asking, keys, like=scores)
+    return z
+
+
+def masked_exp_backward(dscores, e, go, mask):
+    keys, n = dscores.shape[-1], dscores.size
+    name = f"masked_exp_backward<{c_type(dscores)}>"
+    launch("softmax", name, (min(4096, -(-n // 256)),), 256, dscores, e, go, mask, n, keys, like=dscores)
+
+
+def cross_entropy(logits, targets, e):
+    rows, size = logits.shape
+    xp = xp_of(logits)
+    losses, z = xp.empty(rows, dtype=wide(logits)), xp.empty((rows, 1), dtype=wide(logits))
+    width = vector_width(logits, e, length=size)
+    name = f"cross_entropy<{c_type(logits)}, {width}>"
+    threads = 1024 if size >= 8192 else 128
+    launch("losses", name, (rows,), threads, logits, ids_of(targets), e, losses, z, size, like=logits)
+    return losses, z
+
+
+def cross_entropy_backward(e, z, targets, scale):
+    rows, size = e.shape
+    width = vector_width(e, length=size)
+    name = f"cross_entropy_backward<{c_type(e)}, {width}>"
+    threads = 1024 if size >= 8192 else 128
+    launch("losses", name, (rows,), threads, e, z, ids_of(targets), float(scale), size, like=e)
+
+
+# embedding.cu
+
+
+def gather_rows(table, ids, y):
+    C = table.shape[1]
+    if ids.size:
+        launch("embedding", f"gather_rows<{c_type(y)}>", (ids.size,), 128, table, ids_of(ids), y, C, like=y)
+
+
+def scatter_add_rows(grad, ids, dy, atomic=False):
+    n, C = dy.shape
+    ids = ids_of(ids)
+    if atomic:
+        launch("embedding", f"add_atomically<{c_type(dy)}>", (n,), 128, grad, ids, dy, C, like=dy)
+    else:
+        order = xp_of(ids).argsort(ids, kind="stable")
+        grid = (n, -(-C // 32))
+        launch("embedding", f"add_runs<{c_type(dy)}>", grid, 256, grad, ids, order, dy, n, C, like=dy)
+
+
+# dropout.cu
+
+
+def draw_mask(mask, noise, p):
+    _drop(None, noise, p, mask, None)
+
+
+def drop(x, noise, p, mask, y):
+    _drop(x, noise, p, mask, y)
+
+
+def _drop(x, noise, p, mask, y):
+    samples = mask.shape[0]
+    size = mask.size // samples
+    position = noise.take(size)
+    words = -(-size // 4)
+    blocks = -(-(position % 4 + words) // 4)
+    keep_below, scale = keep_rule(p)
+    grid = (min(4096, -(-samples * blocks // 256)),)
+    stream = noise.seed, noise.step, noise.first, position
+    name = f"drop<{c_type(mask)}>"
+    launch("dropout", name, grid, 256, x, mask, y, samples, size, blocks, *stream, keep_below, scale, like=mask)
+
+
+# adamw.cu
+
+
+def adamw_update(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
+    on_device = None if isinstance(grad_scale, float | int) else grad_scale
+    host_scale = float(grad_scale) if on_device is None else 1.0
+    numbers = map(float, (lr, beta1, beta2, eps, decay, correction1, correction2, host_scale))
+    blocks = min(4096, -(-p.size // 256))
+    launch("adamw", f"adamw<{c_type(p)}>", (blocks,), 256, p, g, m, v, p.size, *numbers, on_device, like=p)

@@ -1,0 +1,198 @@
+// Attention in float, double, or bfloat16 with float arithmetic, for any number of channels up to D. 256 threads,
+// 16 x 16, share tiles of TILE rows; thread (y, x) looks after rows y R .. y R + R - 1 and columns x, x + 16, ….
+
+
+// Rows start .. start + TILE - 1 of an array into shared memory; zeros beyond `stop` rows and `channels`.
+template <typename T, int D, int TILE>
+__device__ void fetch(wide<T>* tile, const T* array, long long row_step, long long start, long long stop,
+                      long long channels) {
+  for (int i = threadIdx.x; i < TILE * D; i += 256) {
+    const int r = i / D, c = i % D;
+    tile[r * (D + 1) + c] = start + r < stop && c < channels ? widen(array[(start + r) * row_step + c]) : (wide<T>)0;
+  }
+}
+
+// products[i][j] = row (y R + i) of a . row (x + 16 j) of b
+template <typename W, int D, int TILE>
+__device__ __forceinline__ void dot_rows(W (&products)[TILE / 16][TILE / 16], const W* a, const W* b) {
+  constexpr int R = TILE / 16;
+  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+  for (int i = 0; i < R; ++i)
+    for (int j = 0; j < R; ++j) products[i][j] = 0;
+  for (int c = 0; c < D; ++c) {
+    W left[R], right[R];
+    for (int i = 0; i < R; ++i) left[i] = a[(y * R + i) * (D + 1) + c];
+    for (int j = 0; j < R; ++j) right[j] = b[(x + 16 * j) * (D + 1) + c];
+    for (int i = 0; i < R; ++i)
+      for (int j = 0; j < R; ++j) products[i][j] += left[i] * right[j];
+  }
+}
+
+// sums[i][k] += sum over c of weights[y R + i][c] b[c][x + 16 k]
+template <typename W, int D, int TILE>
+__device__ __forceinline__ void add_weighted(W (&sums)[TILE / 16][D / 16], const W* weights, const W* b) {
+  constexpr int R = TILE / 16;
+  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+  for (int c = 0; c < TILE; ++c)
+#pragma unroll
+    for (int i = 0; i < R; ++i) {
+      const W weight = weights[(y * R + i) * (TILE + 1) + c];
+#pragma unroll
+      for (int k = 0; k < D / 16; ++k) sums[i][k] += weight * b[c * (D + 1) + x + 16 * k];
+    }
+}
+
+template <typename T, int D, int TILE>
+__device__ __forceinline__ void put(T* array, long long row_step, long long start, long long stop, long long channels,
+                                    const wide<T> (&sums)[TILE / 16][D / 16], wide<T> factor) {
+  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+#pragma unroll
+  for (int i = 0; i < TILE / 16; ++i)
+#pragma unroll
+    for (int k = 0; k < D / 16; ++k) {
+      const long long row = start + y * (TILE / 16) + i, c = x + 16 * k;
+      if (row < stop && c < channels) array[row * row_step + c] = narrow<T>(sums[i][k] * factor);
+    }
+}
+
+template <typename T, int D, int TILE>
+__global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* logz, ATTENTION_SIZES, DROPOUT_SETTINGS) {
+  using W = wide<T>;
+  constexpr int R = TILE / 16, N = D / 16, SPAN = TILE * (D + 1);
+  SHARED_MEMORY(W, memory);
+  W *qs = memory, *ks = qs + SPAN, *vs = ks + SPAN, *weights = vs + SPAN;
+  UNPACK_ARGUMENTS
+  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+  const long long start = (long long)(gridDim.x - 1 - blockIdx.x) * TILE;  // long rows first: they take longest
+  q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
+  fetch<T, D, TILE>(qs, q, q_row, start, queries, channels);
+  W sums[R][N] = {}, top[R], z[R];
+  for (int i = 0; i < R; ++i) top[i] = -infinity<W>(), z[i] = 0;
+  const long long end = first_query + start + TILE < keys ? first_query + start + TILE : keys;
+  for (long long from = 0; from < end; from += TILE) {
+    __syncthreads();
+    fetch<T, D, TILE>(ks, k, k_row, from, keys, channels);
+    fetch<T, D, TILE>(vs, v, k_row, from, keys, channels);
+    __syncthreads();
+    W scores[R][R];
+    dot_rows<W, D, TILE>(scores, qs, ks);
+    for (int i = 0; i < R; ++i) {
+      const long long query = start + y * R + i, last = first_query + query;  // the last key that it sees
+      W highest = top[i];
+      for (int j = 0; j < R; ++j) {
+        scores[i][j] = from + x + 16 * j <= last ? scores[i][j] * (W)scale : -infinity<W>();
+        highest = larger(highest, scores[i][j]);
+      }
+      for (int other = 8; other > 0; other /= 2) highest = larger(highest, __shfl_xor_sync(0xffffffffu, highest, other));
+      const W correction = exp(top[i] - highest);  // the first tile holds a key for every query: highest is finite
+      top[i] = highest;
+      z[i] *= correction;
+      for (int c = 0; c < N; ++c) sums[i][c] *= correction;
+      for (int j = 0; j < R; ++j) {
+        W e = exp(scores[i][j] - highest);
+        z[i] += e;
+        if (drops && query < queries && from + x + 16 * j <= last)
+          e *= (W)kept(dropping, batch, heads, head, queries, query, from + x + 16 * j);
+        weights[(y * R + i) * (TILE + 1) + x + 16 * j] = e;
+      }
+    }
+    __syncthreads();
+    add_weighted<W, D, TILE>(sums, weights, vs);
+  }
+  for (int i = 0; i < R; ++i) {
+    for (int other = 8; other > 0; other /= 2) z[i] += __shfl_xor_sync(0xffffffffu, z[i], other);
+    for (int c = 0; c < N; ++c) sums[i][c] /= z[i];
+    const long long query = start + y * R + i;
+    if (x == 0 && logz && query < queries) logz[(batch * heads + head) * queries + query] = top[i] + log(z[i]);
+  }
+  put<T, D, TILE>(locate(o, o_steps, batch, head), o_steps.row, start, queries, channels, sums, (W)1);
+}
+
+// dq, for a tile of queries: weights P = exp(score - log z), dS = P (m (do . v) - delta), dq = scale dS k.
+template <typename T, int D, int TILE>
+__global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, const wide<T>* logz,
+                             const wide<T>* delta, T* dq, ATTENTION_SIZES, DROPOUT_SETTINGS) {
+  using W = wide<T>;
+  constexpr int R = TILE / 16, N = D / 16, SPAN = TILE * (D + 1);
+  SHARED_MEMORY(W, memory);
+  W *qs = memory, *ks = qs + SPAN, *vs = ks + SPAN, *gs = vs + SPAN, *ds = gs + SPAN;
+  UNPACK_ARGUMENTS
+  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+  const long long start = (long long)(gridDim.x - 1 - blockIdx.x) * TILE;
+  q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
+  logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
+  fetch<T, D, TILE>(qs, q, q_row, start, queries, channels);
+  fetch<T, D, TILE>(gs, locate(dout, o_steps, batch, head), o_steps.row, start, queries, channels);
+  W sums[R][N] = {};
+  const long long end = first_query + start + TILE < keys ? first_query + start + TILE : keys;
+  for (long long from = 0; from < end; from += TILE) {
+    __syncthreads();
+    fetch<T, D, TILE>(ks, k, k_row, from, keys, channels);
+    fetch<T, D, TILE>(vs, v, k_row, from, keys, channels);
+    __syncthreads();
+    W scores[R][R], products[R][R];
+    dot_rows<W, D, TILE>(scores, qs, ks);
+    dot_rows<W, D, TILE>(products, gs, vs);
+    for (int i = 0; i < R; ++i)
+      for (int j = 0; j < R; ++j) {
+        const long long query = start + y * R + i, key = from + x + 16 * j;
+        W dscore = 0;
+        if (query < queries && key <= first_query + query) {
+          const W weight = exp(scores[i][j] * (W)scale - logz[query]);
+          const W factor = drops ? (W)kept(dropping, batch, heads, head, queries, query, key) : (W)1;
+          dscore = weight * (factor * products[i][j] - delta[query]);
+        }
+        ds[(y * R + i) * (TILE + 1) + x + 16 * j] = dscore;
+      }
+    __syncthreads();
+    add_weighted<W, D, TILE>(sums, ds, ks);
+  }
+  put<T, D, TILE>(locate(dq, q_steps, batch, head), q_row, start, queries, channels, sums, (W)scale);
+}
+
+// dk and dv, for a tile of keys: rows are keys here and columns queries.
+template <typename T, int D, int TILE>
+__global__ void attention_dkv(const T* q, const T* k, const T* v, const T* dout, const wide<T>* logz,
+                              const wide<T>* delta, T* dk, T* dv, ATTENTION_SIZES, DROPOUT_SETTINGS) {
+  using W = wide<T>;
+  constexpr int R = TILE / 16, N = D / 16, SPAN = TILE * (D + 1);
+  SHARED_MEMORY(W, memory);
+  W *qs = memory, *ks = qs + SPAN, *vs = ks + SPAN, *gs = vs + SPAN, *ds = gs + SPAN, *weights = ds + TILE * (TILE + 1);
+  UNPACK_ARGUMENTS
+  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+  const long long start = (long long)blockIdx.x * TILE;
+  q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
+  dout = locate(dout, o_steps, batch, head);
+  logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
+  fetch<T, D, TILE>(ks, k, k_row, start, keys, channels);
+  fetch<T, D, TILE>(vs, v, k_row, start, keys, channels);
+  W dk_sums[R][N] = {}, dv_sums[R][N] = {};
+  const long long begin = start > first_query ? start - first_query : 0;  // the first query that sees these keys
+  for (long long from = begin / TILE * TILE; from < queries; from += TILE) {
+    __syncthreads();
+    fetch<T, D, TILE>(qs, q, q_row, from, queries, channels);
+    fetch<T, D, TILE>(gs, dout, o_steps.row, from, queries, channels);
+    __syncthreads();
+    W scores[R][R], products[R][R];
+    dot_rows<W, D, TILE>(scores, ks, qs);
+    dot_rows<W, D, TILE>(products, vs, gs);
+    for (int i = 0; i < R; ++i)
+      for (int j = 0; j < R; ++j) {
+        const long long key = start + y * R + i, query = from + x + 16 * j;
+        W weight = 0, dscore = 0;
+        if (query < queries && key <= first_query + query) {
+          weight = exp(scores[i][j] * (W)scale - logz[query]);
+          const W factor = drops ? (W)kept(dropping, batch, heads, head, queries, query, key) : (W)1;
+          dscore = weight * (factor * products[i][j] - delta[query]);
+          weight *= factor;
+        }
+        weights[(y * R + i) * (TILE + 1) + x + 16 * j] = weight;
+        ds[(y * R + i) * (TILE + 1) + x + 16 * j] = dscore;
+      }
+    __syncthreads();
+    add_weighted<W, D, TILE>(dv_sums, weights, gs);
+    add_weighted<W, D, TILE>(dk_sums, ds, qs);
+  }
+  put<T, D, TILE>(locate(dk, k_steps, batch, head), k_row, start, keys, channels, dk_sums, (W)scale);
+  put<T, D, TILE>(locate(dv, k_steps, batch, head), k_row, start, keys, channels, dv_sums, (W)1);
+}

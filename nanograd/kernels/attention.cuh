@@ -1,0 +1,64 @@
+// What both attention programs share. Derivation and symbols: nanograd/attention.py.
+//
+// The (T, T) scores are never stored. A block of threads takes a tile of queries (or keys) of one head and walks over
+// the tiles of keys (or queries) that the causal mask leaves, with a softmax that is corrected as it goes (Dao et al.
+// 2022, https://arxiv.org/abs/2205.14135). Forward keeps log z of each row; backward computes the weights again from
+// it. Backward is two kernels, one for dq and one for dk and dv: every sum belongs to one block and has one order, so
+// that a run can be repeated bit for bit, which atomics would not give.
+
+// Where an array (batch, heads, positions, channels) lies: steps from one batch, head and position to the next.
+struct Steps {
+  long long batch, head, row;
+};
+
+// Dropout of attention weights: the masks that nanograd/noise.py draws for blocks of `block_rows` query rows.
+struct Dropping {
+  unsigned long long seed, step;
+  long long first, position, keep_below, block_rows;
+  double scale;
+};
+
+// The factor of the weight between query i and key j of a head: 0 or scale. `queries` is their number in all.
+__device__ __forceinline__ double kept(const Dropping& d, long long sample, long long heads, long long head,
+                                       long long queries, long long i, long long j) {
+  const long long block = i / d.block_rows, start = block * d.block_rows;
+  const long long rows = queries - start < d.block_rows ? queries - start : d.block_rows, keys = start + rows;
+  const long long before = heads * d.block_rows * d.block_rows / 4 * (block * (block + 1) / 2);
+  const long long element = (head * rows + i - start) * keys + j;
+  const long long word = d.position + before + element / 4;
+  const Words words = philox(1 + word / 4, d.first + sample, d.seed, d.step);
+  return bits_of(words, word, element) < d.keep_below ? d.scale : 0.0;
+}
+
+// delta = do . o, for arrays (batch, positions, heads, channels): one warp a head of a position.
+template <typename T>
+__global__ void attention_delta(const T* dout, const T* o, wide<T>* delta, long long positions, long long heads,
+                                long long channels, long long all) {
+  const int lane = threadIdx.x % 32;
+  const long long item = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;  // batch, position, head
+  if (item >= all) return;
+  wide<T> total = 0;
+  for (long long c = lane; c < channels; c += 32) total += widen(dout[item * channels + c]) * widen(o[item * channels + c]);
+  total = warp_reduce<Add>(total);
+  const long long head = item % heads, position = item / heads % positions, batch = item / heads / positions;
+  if (lane == 0) delta[(batch * heads + head) * positions + position] = total;
+}
+
+// The arguments that all attention kernels have in common, and their packing into structures.
+#define ATTENTION_SIZES                                                                                              \
+  long long heads, long long queries, long long first_query, long long channels, double scale, long long q_batch,     \
+      long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row
+#define DROPOUT_SETTINGS                                                                                             \
+  unsigned long long drop_seed, unsigned long long drop_step, long long drop_first, long long drop_position,          \
+      long long drop_keep_below, long long drop_block_rows, double drop_scale
+#define UNPACK_ARGUMENTS                                                                                             \
+  const long long batch = blockIdx.y / heads, head = blockIdx.y % heads, keys = first_query + queries;                \
+  const Steps q_steps{q_batch, q_head, q_row}, k_steps{k_batch, k_head, k_row};                                       \
+  const Steps o_steps{queries * heads * channels, channels, heads * channels};                                       \
+  const Dropping dropping{drop_seed, drop_step, drop_first, drop_position, drop_keep_below, drop_block_rows,          \
+                          drop_scale};                                                                                \
+  const bool drops = drop_keep_below < 65536;
+
+template <typename T> __device__ __forceinline__ T* locate(T* array, const Steps& steps, long long batch, long long head) {
+  return array + batch * steps.batch + head * steps.head;
+}

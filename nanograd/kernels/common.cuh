@@ -1,0 +1,83 @@
+// What all kernels share: types, vectors, sums over a warp or a block. Prepended to every .cu file here.
+//
+// A kernel is a template over T, how arrays are stored: float, double or bfloat16. Sums and all arithmetic are done
+// in wide<T>, float or double; parameters, their gradients and per-row statistics are stored in it too. Nothing here
+// needs a header, so that NVRTC finds all it needs on a machine without the CUDA toolkit.
+
+struct bfloat16 {
+  unsigned short bits;
+};
+
+template <typename T> struct Wide { using type = float; };
+template <> struct Wide<double> { using type = double; };
+template <typename T> using wide = typename Wide<T>::type;
+
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ double widen(double x) { return x; }
+__device__ __forceinline__ float widen(bfloat16 x) { return __uint_as_float((unsigned)x.bits << 16); }
+
+template <typename T> __device__ __forceinline__ T narrow(wide<T> x) { return x; }
+template <> __device__ __forceinline__ bfloat16 narrow<bfloat16>(float x) {  // to the nearest, ties to even
+  unsigned bits = __float_as_uint(x);
+  if (x != x) return {(unsigned short)((bits >> 16) | 0x40)};
+  return {(unsigned short)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
+}
+
+// V numbers that are read and written at once, up to 16 bytes.
+template <typename T, int V> struct alignas(sizeof(T) * V) Pack {
+  T at[V];
+};
+
+template <int V, typename T> __device__ __forceinline__ Pack<T, V> load(const T* from) {
+  return *reinterpret_cast<const Pack<T, V>*>(from);
+}
+
+template <int V, typename T> __device__ __forceinline__ void store(T* to, const Pack<T, V>& pack) {
+  *reinterpret_cast<Pack<T, V>*>(to) = pack;
+}
+
+// The first of V elements that this thread looks after, and how many elements all threads take at once.
+template <int V> __device__ __forceinline__ long long first_element() {
+  return ((long long)blockIdx.x * blockDim.x + threadIdx.x) * V;
+}
+template <int V> __device__ __forceinline__ long long all_elements() {
+  return (long long)gridDim.x * blockDim.x * V;
+}
+
+// Infinity, for which NVRTC has no name of its own.
+template <typename W> __device__ __forceinline__ W infinity() { return (W)__uint_as_float(0x7f800000u); }
+
+template <typename W> __device__ __forceinline__ W larger(W a, W b) { return a > b || a != a ? a : b; }
+
+struct Add {
+  template <typename W> __device__ __forceinline__ W operator()(W a, W b) const { return a + b; }
+};
+struct Larger {
+  template <typename W> __device__ __forceinline__ W operator()(W a, W b) const { return larger(a, b); }
+};
+
+// x combined over the 32 threads of a warp; every thread gets the result.
+template <typename Combine, typename W> __device__ __forceinline__ W warp_reduce(W x) {
+  for (int other = 16; other > 0; other /= 2) x = Combine()(x, __shfl_xor_sync(0xffffffffu, x, other));
+  return x;
+}
+
+// The same over a block of whole warps, at most 32. All threads must come here.
+template <typename Combine, typename W> __device__ __forceinline__ W block_reduce(W x) {
+  __shared__ W of_warp[32];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+  x = warp_reduce<Combine>(x);
+  __syncthreads();  // nobody may still be reading the result of an earlier call
+  if (lane == 0) of_warp[warp] = x;
+  __syncthreads();
+  x = of_warp[0];
+  for (int other = 1; other < warps; ++other) x = Combine()(x, of_warp[other]);
+  return x;
+}
+
+// Shared memory whose size the launch decides. (The definition stands back where a host program provides its own.)
+#ifndef SHARED_MEMORY
+#define SHARED_MEMORY(type, name)                                    \
+  extern __shared__ __align__(16) unsigned char name##_bytes[];      \
+  type* name = reinterpret_cast<type*>(name##_bytes)
+#endif

@@ -1,0 +1,103 @@
+// Sums, products, activations: one thread looks after V neighbouring elements at a time.
+
+template <typename T, int V>
+__global__ void add(const T* x, const T* y, T* out, long long n) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    const Pack<T, V> a = load<V>(x + i), b = load<V>(y + i);
+    Pack<T, V> sum;
+    for (int j = 0; j < V; ++j) sum.at[j] = narrow<T>(widen(a.at[j]) + widen(b.at[j]));
+    store(out + i, sum);
+  }
+}
+
+// out = x + row, for a row of `size` parameters that repeats.
+template <typename T, int V>
+__global__ void add_row(const T* x, const wide<T>* row, T* out, long long n, long long size) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    const Pack<T, V> a = load<V>(x + i);
+    Pack<T, V> sum;
+    for (int j = 0; j < V; ++j) sum.at[j] = narrow<T>(widen(a.at[j]) + row[(i + j) % size]);
+    store(out + i, sum);
+  }
+}
+
+// out = x * row, likewise.
+template <typename T, int V>
+__global__ void scale_row(const T* x, const wide<T>* row, T* out, long long n, long long size) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    const Pack<T, V> a = load<V>(x + i);
+    Pack<T, V> product;
+    for (int j = 0; j < V; ++j) product.at[j] = narrow<T>(widen(a.at[j]) * row[(i + j) % size]);
+    store(out + i, product);
+  }
+}
+
+template <typename T, int V>
+__global__ void multiply(const T* x, const T* y, T* out, long long n) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    const Pack<T, V> a = load<V>(x + i), b = load<V>(y + i);
+    Pack<T, V> product;
+    for (int j = 0; j < V; ++j) product.at[j] = narrow<T>(widen(a.at[j]) * widen(b.at[j]));
+    store(out + i, product);
+  }
+}
+
+template <typename T, int V>
+__global__ void cast(const wide<T>* x, T* out, long long n) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    Pack<T, V> rounded;
+    for (int j = 0; j < V; ++j) rounded.at[j] = narrow<T>(x[i + j]);
+    store(out + i, rounded);
+  }
+}
+
+template <typename T, int V>
+__global__ void relu(const T* x, T* y, long long n) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    Pack<T, V> a = load<V>(x + i);
+    for (int j = 0; j < V; ++j) a.at[j] = narrow<T>(larger(widen(a.at[j]), (wide<T>)0));
+    store(y + i, a);
+  }
+}
+
+template <typename T, int V>
+__global__ void relu_backward(const T* dy, const T* y, T* dx, long long n) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    const Pack<T, V> d = load<V>(dy + i), a = load<V>(y + i);
+    Pack<T, V> result;  // a product, not a choice, so that NaN in dy stays visible, as in the definition
+    for (int j = 0; j < V; ++j) result.at[j] = narrow<T>(widen(d.at[j]) * (wide<T>)(widen(a.at[j]) > 0));
+    store(dx + i, result);
+  }
+}
+
+// GELU as in activations.py, from the same u and t.
+template <typename W> __device__ __forceinline__ W gelu_t(W x) {
+  return tanh((W)0.79788456080286535588 * (x + (W)0.044715 * x * x * x));
+}
+
+template <typename T, int V>
+__global__ void gelu(const T* x, T* y, long long n) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    Pack<T, V> a = load<V>(x + i);
+    for (int j = 0; j < V; ++j) {
+      const wide<T> value = widen(a.at[j]);
+      a.at[j] = narrow<T>((wide<T>)0.5 * value * (1 + gelu_t(value)));
+    }
+    store(y + i, a);
+  }
+}
+
+template <typename T, int V>
+__global__ void gelu_backward(const T* dy, const T* x, T* dx, long long n) {
+  using W = wide<T>;
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    const Pack<T, V> d = load<V>(dy + i), a = load<V>(x + i);
+    Pack<T, V> result;
+    for (int j = 0; j < V; ++j) {
+      const W value = widen(a.at[j]), t = gelu_t(value);
+      const W du = (W)0.79788456080286535588 * (1 + 3 * (W)0.044715 * value * value);
+      result.at[j] = narrow<T>(widen(d.at[j]) * ((W)0.5 * (1 + t) + (W)0.5 * value * (1 - t * t) * du));
+    }
+    store(dx + i, result);
+  }
+}

@@ -1,0 +1,123 @@
+"""Compiling the kernels of this folder and calling them.
+
+A `.cu` file here holds templates. The first call of one builds the whole file for one dtype with NVRTC, through
+`cupy.RawModule`, which keeps what it built on disk; attention's kernels, which come in many sizes, are built one by
+one. Arguments are arrays, None (a null pointer), ints (long long) and floats (double), and nothing else.
+"""
+
+import functools
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+
+from nanograd.backend import xp_of
+
+FOLDER = Path(__file__).parent
+HEADERS = {"dropout": ("philox.cuh",), "attention": ("philox.cuh", "attention.cuh")}
+HEADERS["attention_mma"] = HEADERS["attention"]
+FAMILIES = ("elementwise", "layernorm", "reductions", "softmax", "losses", "embedding", "dropout", "adamw")
+C_TYPES = {"float32": "float", "float64": "double", "bfloat16": "bfloat16"}
+WIDTH = 16  # bytes that a thread reads or writes at once
+OPTIONS = ("--std=c++17",)
+MOST_BLOCKS = 4096  # of a kernel whose threads go on to further elements
+
+
+@functools.cache
+def source(family: str) -> str:
+    """The text of a family of kernels with all that it includes."""
+    names = "common.cuh", *HEADERS.get(family, ()), f"{family}.cu"
+    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+
+@functools.cache
+def templates(family: str) -> dict[str, int]:
+    """{kernel: number of its template parameters} of a .cu file."""
+    found = re.findall(r"template <([^>]*)>\s*__global__ void (\w+)\(", source(family))
+    return {name: parameters.count(",") + 1 for parameters, name in found}
+
+
+def instances(family: str, dtype: str) -> tuple[str, ...]:
+    """The kernels of a family for one dtype, as C++ names them: with a vector width of 1 and with the full one."""
+    c_type, widest = C_TYPES[dtype], WIDTH // np.dtype(_numpy_dtype(dtype)).itemsize
+    widths = {1: ("",), 2: (", 1", f", {widest}")}
+    return tuple(f"{name}<{c_type}{width}>" for name, count in templates(family).items() for width in widths[count])
+
+
+def _numpy_dtype(name: str) -> str:
+    return "uint16" if name == "bfloat16" else name  # of the same size
+
+
+@functools.cache
+def module(xp, family: str, names: tuple[str, ...]):
+    """The compiled module with the kernels `names`."""
+    return xp.RawModule(code=source(family), options=OPTIONS, name_expressions=names)
+
+
+@functools.cache
+def kernel(xp, device: int, family: str, name: str, shared: int = 0):
+    """One compiled kernel, on one GPU, allowed `shared` bytes of shared memory."""
+    if family in FAMILIES:
+        dtype = next(dtype for dtype, c_type in C_TYPES.items() if re.search(rf"<{c_type}\b", name))
+        names = instances(family, dtype)
+    else:
+        names = (name,)
+    function = module(xp, family, names).get_function(name)
+    if shared > 48 * 1024:  # more than every GPU gives without being asked
+        function.max_dynamic_shared_size_bytes = shared
+    return function
+
+
+def launch(family: str, name: str, grid: tuple, threads: int, *args, like, shared: int = 0, views=False) -> None:
+    """Start `name` on the GPU of the array `like`; returns at once. Only with `views` may an array have gaps."""
+    if not views and any(hasattr(arg, "strides") and not arg.flags.c_contiguous for arg in args):
+        raise ValueError(f"the kernel {name} reads memory in order, and an array it was given has gaps")
+    function = kernel(xp_of(like), like.device.id, family, name, shared)
+    function(grid, (threads,), tuple(map(_argument, args)), shared_mem=shared)
+
+
+def _argument(value):
+    if value is None:
+        return np.uint64(0)
+    if isinstance(value, int):
+        return np.int64(value) if value < 2**63 else np.uint64(value)
+    if isinstance(value, float):
+        return np.float64(value)
+    return value
+
+
+def c_type(array) -> str:
+    """How CUDA calls the dtype of `array`. Raises TypeError for a dtype that has no kernels."""
+    try:
+        return C_TYPES[array.dtype.name]
+    except KeyError:
+        raise TypeError(f"the GPU has no kernels for {array.dtype}") from None
+
+
+def vector_width(*arrays, length: int) -> int:
+    """How many elements a thread may take at once: as many as fill 16 bytes, if every row of `length` allows it."""
+    width = WIDTH // arrays[0].dtype.itemsize
+    return width if length % width == 0 and all(array.data.ptr % WIDTH == 0 for array in arrays) else 1
+
+
+def elementwise(name: str, *args, like) -> None:
+    """Launch an elementwise kernel over all elements of `like`; it gets their number after `args`.
+
+    Arrays of the dtype of `like` are read and written in vectors.
+    """
+    arrays = [arg for arg in args if hasattr(arg, "dtype") and arg.dtype == like.dtype]
+    sizes = [arg for arg in args if not hasattr(arg, "dtype")]
+    arrays_and_rows = [arg for arg in args if hasattr(arg, "dtype")]
+    if not like.size:
+        return
+    width = vector_width(*arrays, length=like.size)
+    blocks = min(-(-like.size // (256 * width)), MOST_BLOCKS)
+    launch(
+        "elementwise",
+        f"{name}<{c_type(like)}, {width}>",
+        (blocks,),
+        256,
+        *itertools.chain(arrays_and_rows, (like.size,), sizes),
+        like=like,
+    )
