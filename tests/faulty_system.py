@@ -59,9 +59,12 @@ class FaultySystem:
 
         return counted
 
-    def rmtree(self, path):
-        self.step("rmtree", str(path))
-        shutil.rmtree(path)
+    def rmtree(self, folder):
+        for path in sorted(os.listdir(folder)):
+            self.step("unlink", os.path.join(folder, path))
+            os.unlink(os.path.join(folder, path))
+        self.step("rmdir", str(folder))
+        os.rmdir(folder)
 
     def disk_usage(self, path):
         return shutil.disk_usage(path)

@@ -161,6 +161,14 @@ def test_the_one_being_replaced_can_be_read(tmp_path):
     assert same(load_checkpoint(tmp_path, 5), 3) and not old.exists()
 
 
+def test_one_that_was_replaced_does_not_count_twice(tmp_path):
+    for step in (4, 5):
+        path = save(tmp_path, step)
+    shutil.copytree(path, path.with_name(path.name + ".old"))  # killed before the old one was removed
+    save(tmp_path, 6, keep=3)
+    assert list_steps(tmp_path) == [4, 5, 6] and len(list(path.parent.iterdir())) == 3
+
+
 def test_a_reader_whose_checkpoint_vanishes_takes_what_is_there_now(tmp_path, monkeypatch):
     save(tmp_path, 1)
     real, saved = checkpoint.read_safetensors, []
