@@ -1,7 +1,7 @@
 """What all tests share: how hard hypothesis tries, and a device in float64."""
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from nanograd import Device
 
@@ -10,6 +10,11 @@ COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Heal
 settings.register_profile("quick", max_examples=20, derandomize=True, **COMMON)
 settings.register_profile("full", max_examples=200, derandomize=True, **COMMON)
 settings.register_profile("explore", max_examples=2000, **COMMON)  # --hypothesis-profile=explore: new examples
+
+# For mutants.py: that a test fails is enough; nobody needs the smallest example.
+settings.register_profile(
+    "mutants", max_examples=30, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False, **COMMON
+)
 
 
 def pytest_configure(config):
