@@ -14,19 +14,20 @@ import numpy as np
 SMALL = 20.0  # exp(±20) is 5e8 and 2e-9: far from the limits of float32, also when multiplied by gradients
 
 
-def row_shift(scores):  # (..., K) -> (..., 1) or None
-    """A constant for each row that makes exp(scores - constant) safe; None where zero is safe for all rows."""
-    if scores.size and scores.max().real < SMALL and scores.min().real > -SMALL:
-        return None
-    return scores.max(-1, keepdims=True)
+def all_small(scores) -> bool:
+    """Is exp of every score safe as it is?"""
+    return scores.size > 0 and bool(scores.max().real < SMALL and scores.min().real > -SMALL)
 
 
-def exp_rows(scores, e):  # (..., K), (..., K) -> (..., 1) or None
-    """e = exp(scores - shift), for a shift that makes it safe; returns the shift. `e` may be `scores`."""
-    shift = row_shift(scores)
-    if shift is None:
+def exp_rows(scores, e, small: bool | None = None):  # (..., K), (..., K) -> (..., 1) or None
+    """e = exp(scores - shift), for a shift that makes it safe; returns the shift, None for zero.
+
+    `e` may be `scores`. `small` is what `all_small` said, before a mask put minus infinity in.
+    """
+    if all_small(scores) if small is None else small:
         np.exp(scores, out=e)
-    else:
-        np.subtract(scores, shift, out=e)
-        np.exp(e, out=e)
+        return None
+    shift = scores.max(-1, keepdims=True)
+    np.subtract(scores, shift, out=e)
+    np.exp(e, out=e)
     return shift

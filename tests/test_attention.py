@@ -55,7 +55,8 @@ def test_no_position_sees_the_future(float64):
     for t in (0, 3, BLOCK - 1, BLOCK, T - 2):
         changed = qkv.copy()
         changed[:, t + 1 :] += 5
-        np.testing.assert_array_equal(layer(changed)[:, : t + 1], before[:, : t + 1])
+        # to rounding: scores that grow large are shifted before exp, wherever in the array they stand
+        np.testing.assert_allclose(layer(changed)[:, : t + 1], before[:, : t + 1], rtol=1e-13, atol=1e-14)
     dy = np.zeros_like(before)
     layer(qkv)
     dy[:, 4] = 1
