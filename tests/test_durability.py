@@ -1,6 +1,6 @@
 """A checkpoint cannot be lost: every call to the disk fails once, the process dies at every point and by kill -9.
 
-The long form: python -m pytest tests/test_durability.py -m slow
+The long form: python -m pytest tests/test_durability.py -m long
 """
 
 import errno
@@ -249,6 +249,7 @@ def test_kill_9(tmp_path):
     kill_again_and_again(tmp_path, 8)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 def test_kill_9_two_hundred_times(tmp_path):

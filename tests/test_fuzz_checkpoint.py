@@ -1,6 +1,6 @@
 """Ten thousand damaged checkpoints: each one refused in one line, none accepted with changed data.
 
-The long form: python -m pytest tests/test_fuzz_checkpoint.py -m slow
+The long form: python -m pytest tests/test_fuzz_checkpoint.py -m long
 """
 
 import errno
@@ -75,6 +75,7 @@ def test_damaged_files_are_refused(run_dir, name):
     assert refuse_all(run_dir, name, rng.sample(damaged, min(300, len(damaged)))) > 200
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_all_damaged_files_are_refused(run_dir):
     folder, rng = run_dir / "checkpoints" / "step-00000001", random.Random(0)

@@ -259,6 +259,7 @@ def test_any_header(tmp_path_factory, header, extra, seed):
     check_any_header(tmp_path_factory.getbasetemp(), header, data)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @settings(max_examples=5000, deadline=None)
 @given(header=headers, extra=st.integers(-2, 20), seed=st.integers(0, 255))
