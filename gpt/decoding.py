@@ -15,7 +15,8 @@ import numpy as np
 
 from gpt.model import GPT
 from nanograd.attention import masked_exp
-from nanograd.backend import xp_of
+from nanograd.backend import fused, xp_of
+from nanograd.elementwise import add
 
 
 class Decoder:
@@ -55,24 +56,37 @@ class Decoder:
     def _extend(self, ids, start):  # (B, n), its first position -> (B, V)
         model = self.model
         n = ids.shape[1]
-        x = model.wte(model.device.asarray(ids)) + model.wpe.weight.value[start : start + n]  # (B, n, C)
+        x = plus(model.wte(model.device.asarray(ids)), model.wpe.weight.value[start : start + n])  # (B, n, C)
         for block, cache in zip(model.h, self._cache, strict=True):
-            x = x + attend(block.attn, block.ln_1(x), cache, start)
-            if block is model.h[-1]:
-                x = x[:, -1:]  # above the last attention only the last position is asked for
-            x = x + block.mlp(block.ln_2(x))
+            x = plus(x, attend(block.attn, block.ln_1(x), cache, start))
+            if block is model.h[-1]:  # above the last attention only the last position is asked for
+                x = xp_of(x).ascontiguousarray(x[:, -1:])
+            x = plus(x, block.mlp(block.ln_2(x)))
         return model.lm_head(model.ln_f(x[:, -1]))
 
 
 def attend(attention, x, cache, start):  # (B, n, C), keys and values (B, H, T, D) -> (B, n, C)
     """`attention` for positions start, start + 1, …, over the cache; their own keys and values are added to it."""
-    xp = xp_of(x)
-    B, n, C = x.shape
+    n = x.shape[1]
     q, k, v = attention.heads.split(attention.c_attn(x))  # (B, H, n, D)
     keys, values = (kept[:, :, : start + n] for kept in cache)
     keys[:, :, start:] = k
     values[:, :, start:] = v
-    weights = xp.matmul(q * (1 / math.sqrt(q.shape[-1])), keys.swapaxes(2, 3))  # (B, H, n, start + n)
+    return attention.c_proj(cached_attention(q, keys, values, start))
+
+
+@fused
+def cached_attention(q, keys, values, start):  # (B, H, n, D), twice (B, H, start + n, D) -> (B, n, H D)
+    """What queries at positions start, start + 1, … gather from all keys and values up to their own."""
+    B, H, n, D = q.shape
+    weights = np.matmul(q * (1 / math.sqrt(D)), keys.swapaxes(2, 3))  # (B, H, n, start + n)
     z = masked_exp(weights)
-    y = xp.matmul(weights, values) / z  # (B, H, n, D)
-    return attention.c_proj(y.swapaxes(1, 2).reshape(B, n, C))
+    y = np.matmul(weights, values) / z  # (B, H, n, D)
+    return y.swapaxes(1, 2).reshape(B, n, H * D)
+
+
+def plus(x, y):
+    """x + y; `y` may lack leading axes of `x`."""
+    total = xp_of(x).empty_like(x)
+    add(x, y, total)
+    return total

@@ -15,6 +15,8 @@ from gpt.data import EVAL_TRAIN, EVAL_VAL, TRAIN_STEP, batch_starts, get_batch, 
 from gpt.model import GPT
 from nanograd.adamw import AdamW, clip_scale, grad_norm, square_sum
 from nanograd.arena import arenas_of
+from nanograd.communicator import Communicator, Single
+from nanograd.feeder import Feeder
 from nanograd.parallel import DataParallel, Team, limit_blas, plan_threads
 from nanograd.schedule import warmup_cosine
 
@@ -29,15 +31,29 @@ class StepResult:
 
 
 class Trainer:
-    """Trains `model` on the ids `train`, and evaluates it on `val` too. `step` counts the steps done."""
+    """Trains `model` on the ids `train`, and evaluates it on `val` too. `step` counts the steps done.
 
-    def __init__(self, model: GPT, config: TrainConfig, train: np.ndarray, val: np.ndarray, threads: int = 1):
+    Where there are several `ranks`, each has a trainer and calls its methods at the same time as the others; each
+    computes its part of every batch, and losses and gradients are added up over all of them.
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        config: TrainConfig,
+        train: np.ndarray,
+        val: np.ndarray,
+        threads: int = 1,
+        ranks: Communicator | None = None,
+    ):
         self.model, self.config, self.train, self.val = model, config, train, val
+        self.ranks = ranks or Single()
+        self.rank_batch = config.batch_size // self.ranks.size
         self.block_size = model.config.block_size
         self.step = 0
         self.plan = plan_threads(
             threads if model.device.name == "numpy" else 1,
-            batch_size=config.batch_size,
+            batch_size=self.rank_batch,
             positions=self.block_size,
             channels=model.config.n_embd,
             parameters=model.n_parameters(),
@@ -45,6 +61,7 @@ class Trainer:
         limit_blas(self.plan.blas)
         self.team = Team(self.plan.team)
         self.parallel = DataParallel(model, Team(self.plan.workers), self.plan.chunk)
+        self.feeder = Feeder(model.device, self.batch, below=model.config.vocab_size)
         self.optimizer = AdamW(
             model,
             lr=config.lr,
@@ -61,27 +78,39 @@ class Trainer:
         )
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """x, y (grad_accum * batch_size, T) of `step`."""
-        size = self.config.batch_size * self.config.grad_accum
-        starts = batch_starts(len(self.train), size, self.block_size, self.config.seed, TRAIN_STEP, step)
-        return get_batch(self.train, starts, self.block_size)
+        """x, y (grad_accum * rank_batch, T): what this rank computes of the `grad_accum` batches of `step`."""
+        config = self.config
+        size = config.batch_size * config.grad_accum
+        starts = batch_starts(len(self.train), size, self.block_size, config.seed, TRAIN_STEP, step)
+        mine = [starts[self.ranks.part(first, config.batch_size)] for first in range(0, size, config.batch_size)]
+        return get_batch(self.train, np.concatenate(mine), self.block_size)
 
     def train_step(self) -> StepResult:
         """Do one step. `loss` and `grad_norm` may be device scalars, which float() waits for."""
         config = self.config
-        x, y = self.batch(self.step)
+        x, y = self.feeder.take(self.step)
         self.model.train()
         self.parallel.zero_grad()
-        loss = 0.0
-        for first in range(0, len(x), config.batch_size):
-            rows = slice(first, first + config.batch_size)
-            loss = loss + self.parallel.forward_backward(x[rows], y[rows], y.size, self.step, first)
+        loss, count = 0.0, y.size * self.ranks.size
+        for number in range(config.grad_accum):
+            rows = slice(number * self.rank_batch, (number + 1) * self.rank_batch)
+            first = self.ranks.part(number * config.batch_size, config.batch_size).start
+            loss = loss + self.parallel.forward_backward(x[rows], y[rows], count, self.step, first)
         self.parallel.reduce()
+        loss = self._sum_over_ranks(loss)
         norm = grad_norm(self.model, self.team)
         self.optimizer.lr = self.lr_at(self.step)
         self.optimizer.step(clip_scale(norm, config.grad_clip) if config.grad_clip else 1.0)
         self.step += 1
+        if self.step < config.max_steps:
+            self.feeder.prepare(self.step)
         return StepResult(loss, norm, self.optimizer.lr)
+
+    def _sum_over_ranks(self, loss):
+        """Add up the ranks' gradients, in place, and return the sum of their shares of the loss."""
+        for arena in arenas_of(self.model):
+            self.ranks.all_reduce(arena.grads)
+        return self.ranks.sum(loss)
 
     def grad_norms(self) -> dict[str, float]:
         """The norm of the last step's gradient, before clipping, of each part of the model: wte, h.0.attn, ….
@@ -105,11 +134,11 @@ class Trainer:
 
     def _mean_loss(self, tokens, purpose) -> float:
         config = self.config
-        losses = []
-        for number in range(config.eval_iters):
+        losses = np.zeros(config.eval_iters)
+        for number in range(self.ranks.rank, config.eval_iters, self.ranks.size):  # whole batches, in turn
             starts = batch_starts(len(tokens), config.batch_size, self.block_size, config.seed, purpose, number)
-            losses.append(self.parallel.loss(*get_batch(tokens, starts, self.block_size)))
-        return float(np.mean(losses))
+            losses[number] = self.parallel.loss(*get_batch(tokens, starts, self.block_size))
+        return float(np.mean(self.ranks.all_reduce(losses)))
 
     def whole_loss(self, tokens: np.ndarray) -> float:
         """The mean loss over every token of `tokens` but the first, in windows laid end to end."""

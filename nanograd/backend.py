@@ -108,8 +108,11 @@ class Device:
         return self.xp.asarray(host, dtype=dtype)
 
     def to_host(self, array) -> np.ndarray:
-        """The NumPy array with the same contents; waits for the device."""
-        return array if isinstance(array, np.ndarray) else array.get()
+        """The NumPy array with the same contents, in float32 where it was bfloat16; waits for the device."""
+        if isinstance(array, np.ndarray):
+            return array
+        host = array.get()
+        return host.astype(np.float32) if host.dtype.itemsize == 2 and host.dtype.kind == "V" else host
 
     def empty(self, shape, dtype=None):
         return self.xp.empty(shape, dtype=dtype or self.dtype)
@@ -155,12 +158,16 @@ class Device:
             if not isinstance(ids, list | tuple):
                 return ids  # on the device already
             ids = np.asarray(ids)
+        self.check_ids(ids, below)
+        return self.asarray(ids) if self.name == "numpy" else self.asarray(ids, dtype=np.int32)
+
+    def check_ids(self, ids: np.ndarray, below: int) -> None:
+        """The check alone: TypeError for anything but integers, ValueError for an id outside [0, below)."""
         if ids.dtype.kind not in "iu":
             raise TypeError(f"token ids must be integers, not {ids.dtype}")
         if ids.size and (ids.min() < 0 or ids.max() >= below):
             bad = ids.min() if ids.min() < 0 else ids.max()
             raise ValueError(f"token id {bad} is outside [0, {below})")
-        return self.asarray(ids) if self.name == "numpy" else self.asarray(ids, dtype=np.int32)
 
 
 def bfloat16() -> np.dtype:

@@ -100,9 +100,8 @@ class Function:
         library.set_order(order)
         failed = library.launch(self.number, sizes, ctypes.c_uint(block[0]), ctypes.c_size_t(shared_mem), pointers)
         if failed:
-            raise RuntimeError(
-                f"{self.name}: {'the threads wait for each other forever' if failed == 1 else 'too large'}"
-            )
+            reason = "the threads wait for each other forever" if failed == 1 else "too large"
+            raise RuntimeError(f"{self.name}: {reason}")
         for arg in args:
             if hasattr(arg, "check_guards"):
                 arg.check_guards(self.name)

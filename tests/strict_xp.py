@@ -161,7 +161,8 @@ class ndarray:
                 raise AssertionError("an assignment to repeated indices is undefined on a GPU")
         if isinstance(value, np.ndarray):
             raise TypeError(f"Unsupported type {type(value)}")
-        self.host[key] = operand(value)
+        copied = isinstance(value, ndarray) and value.dtype == self.dtype
+        self.host[key] = value.host if copied else operand(value)
 
     # Arithmetic
 
@@ -284,6 +285,10 @@ def asarray(a, dtype=None):
     return wrap(np.asarray(a.host if isinstance(a, ndarray) else a, dtype=dtype))
 
 
+def ascontiguousarray(a, dtype=None):
+    return a if a.flags.c_contiguous else wrap(a.host)
+
+
 def argsort(a, axis=-1, kind=None):
     if kind not in (None, "stable"):
         raise ValueError("CuPy sorts stably or not at all")
@@ -380,10 +385,8 @@ def gemmEx(
     if (Atype, Btype, Ctype) not in allowed[computeType]:
         raise ValueError("CUBLAS_STATUS_NOT_SUPPORTED")
     gemm_calls.append(computeType)
-    factors = [
-        ctypes.cast(p, ctypes.POINTER(ctypes.c_double if wide is np.float64 else ctypes.c_float))[0]
-        for p in (alpha, beta)
-    ]
+    number = ctypes.POINTER(ctypes.c_double if wide is np.float64 else ctypes.c_float)
+    factors = [ctypes.cast(pointer, number)[0] for pointer in (alpha, beta)]
     a, b = (x.T if transposed else x for x, transposed in ((a.astype(wide), transa), (b.astype(wide), transb)))
     if computeType == 77:
         a, b = _rounded_to_tf32(a), _rounded_to_tf32(b)
