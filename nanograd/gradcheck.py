@@ -309,9 +309,8 @@ def _threaded_gradients(probe, values, threads):
 
 def main() -> None:
     """The command. It checks whole GPTs, which this floor knows nothing of, so it lives upstairs with them."""
-    from gpt.gradcheck_table import command
-
     from gpt.cli import run
+    from gpt.gradcheck_table import command
 
     run(command)
 
