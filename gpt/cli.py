@@ -6,7 +6,7 @@ Exit codes, decided in `run` and nowhere else:
     2    usage: a flag, a name or a value that cannot be (UsageError, TokenizerError, BackendUnavailable)
     1    the world: files, disk, memory, numbers (RunError, TokenizerFileError, OSError, MemoryError);
          or a mistake of ours
-    130  Ctrl-C
+    130  Ctrl-C; 143 SIGTERM
     141  whoever read our output has stopped reading (`| head`): what a shell reports after SIGPIPE
 
 A path that was typed and is not there is usage; a file that is there and damaged is the world.
@@ -111,8 +111,8 @@ def _exit_code_of(main: Callable[[list[str]], int | None], arguments: list[str])
 def explain(error: BaseException) -> tuple[int, str]:
     """The exit code an error stands for, and the line that tells the user; empty if nobody needs to hear."""
     text = " ".join(str(error).split())
-    if isinstance(error, KeyboardInterrupt):
-        return 130, "interrupted"
+    if isinstance(error, KeyboardInterrupt):  # also gpt.signals.Interrupted, which knows the signal
+        return getattr(error, "exit_code", 130), text or "interrupted"
     if isinstance(error, BrokenPipeError):
         return 141, ""
     world = RunError, _class("tokenizers.base", "TokenizerFileError")

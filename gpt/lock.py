@@ -24,6 +24,7 @@ except ImportError:  # Windows
     fcntl = None
     import msvcrt
 
+LOCK = ".lock"
 HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)  # what the two systems say when somebody else has it
 FAR = 1 << 30  # the byte that Windows locks, beyond the text, which must stay readable
 
@@ -45,7 +46,7 @@ class RunLock:
 
     def __enter__(self) -> "RunLock":
         make_folder(self.run_dir)
-        path = self.run_dir / ".lock"
+        path = self.run_dir / LOCK
         with explained("lock", path):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:

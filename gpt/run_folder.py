@@ -5,14 +5,16 @@ so on: training twice never touches the first run. A folder that was named and h
 `--overwrite`, and one that holds anything else is refused.
 """
 
+import contextlib
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
 from gpt.config import TrainConfig
 from gpt.errors import UsageError
+from gpt.lock import LOCK, RunLock
 
 ROOT = Path("out")
 DEFAULT_NAME = "tales"
@@ -26,6 +28,29 @@ def run_name(data: Sequence[str]) -> str:
         return DEFAULT_NAME
     stem = re.sub(r"[^\w.-]+", "-", Path(data[0]).stem)[:NAME_LIMIT].strip("-.")
     return stem or "run"
+
+
+@contextlib.contextmanager
+def taken(config: TrainConfig, root: Path = ROOT) -> Iterator[Path]:
+    """The folder that `choose` gives, locked, as long as the block lasts.
+
+    If the block fails before there is anything in a folder that was made for it, the folder is removed again.
+    Raises what `choose` does, and RunError if another process trains there.
+    """
+    wanted = root if config.out_dir is None else Path(config.out_dir)
+    there = {path for path in (wanted, *wanted.parents) if path.exists()}
+    folder = choose(config, root)
+    with RunLock(folder):
+        try:
+            yield folder
+        except BaseException:
+            made = [path for path in (folder, *folder.parents) if path not in there]
+            with contextlib.suppress(OSError):  # whatever is not empty stays, and so does all above it
+                if made and not is_occupied(folder):
+                    (folder / LOCK).unlink()
+                for path in made:
+                    path.rmdir()
+            raise
 
 
 def choose(config: TrainConfig, root: Path = ROOT) -> Path:

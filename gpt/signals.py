@@ -1,18 +1,46 @@
-"""Stopping a run from outside: Ctrl-C (SIGINT) and SIGTERM ask it to finish its step, save and end.
+"""Signals from outside: Ctrl-C (SIGINT), and SIGTERM, which a system sends before it shuts down.
 
-The second signal does not ask: it ends the process at once, as if nobody had listened.
+Where there is nothing to save yet, `interruptible` turns the first one into an exception, so that everything is
+tidied up on the way out. While a run trains, `StopRequest` only notes it: the run finishes its step, saves and
+ends. Either way the second signal does not ask any more: it ends the process at once, as if nobody had listened.
+
+Both work in the main thread, where Python delivers signals; elsewhere they listen to none.
 """
 
+import contextlib
+import os
 import signal
+from collections.abc import Iterator
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STDERR = 2
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has come; `exit_code` is 128 + its number, as shells have it: 130 for SIGINT, 143 for SIGTERM."""
+
+    def __init__(self, number: int):
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, the first signal raises Interrupted, wherever the program is."""
+
+    def stop(number, frame):
+        leave_to_the_system()
+        raise Interrupted(number)
+
+    previous = listen(stop)
+    try:
+        yield
+    finally:
+        restore(previous)
 
 
 class StopRequest:
-    """`with StopRequest() as stop:` … `stop.signal` is the number of the first signal that came, or None.
-
-    Works in the main thread, where Python delivers signals; elsewhere it listens to none.
-    """
+    """`with StopRequest() as stop:` … `stop.signal` is the number of the first signal that came, or None."""
 
     def __init__(self):
         self.signal = None
@@ -20,21 +48,36 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as shells have it: 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.signal
 
     def __enter__(self) -> "StopRequest":
-        try:
-            self._previous = {number: signal.signal(number, self._first) for number in STOP_SIGNALS}
-        except ValueError:
-            self._previous = {}  # not the main thread
+        self._previous = listen(self._first)
         return self
 
     def _first(self, number, frame) -> None:
+        leave_to_the_system()
         self.signal = number
-        for each in STOP_SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        with contextlib.suppress(OSError):  # not print: this may have come in the middle of one
+            os.write(STDERR, b"\nfinishing this step and saving; a second signal ends the run at once\n")
 
     def __exit__(self, *exception) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        restore(self._previous)
+
+
+def listen(handler) -> dict:
+    """Have `handler` called on each of the signals; returns who was called before."""
+    try:
+        return {number: signal.signal(number, handler) for number in STOP_SIGNALS}
+    except ValueError:
+        return {}  # not the main thread
+
+
+def restore(previous: dict) -> None:
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+def leave_to_the_system() -> None:
+    """From now on a signal ends the process."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
