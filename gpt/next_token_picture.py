@@ -11,7 +11,7 @@ from gpt.figure import BLUE, GREY, ORANGE, PALE, VERMILION, picture
 from gpt.token_label import token_label
 
 BARS = 14
-WAVERING = 3.0  # bits: as much as between eight equally likely tokens
+WAVERING = 0.35
 PROMPT_SHOWN = 60  # characters
 
 CAPTION = (
@@ -73,11 +73,10 @@ def _bars(q, best, others):
 def undecided(model, ids: Sequence[int], at_least: int = 4) -> int:
     """How many of the `ids` to keep so that the model wavers between a few tokens: the place to look at.
 
-    The position whose entropy is nearest to WAVERING, among those with `at_least` tokens before them.
+    The position whose likeliest token has a probability nearest to WAVERING, with `at_least` tokens before it.
     """
     logits, _ = model(np.array([list(ids)]))
     logits = model.device.to_host(logits[0]).astype(np.float64)  # (T, V)
     q = np.array([filters.softmax(row) for row in logits])
-    entropy = -(q * np.log2(np.maximum(q, 1e-300))).sum(-1)  # bits
-    first = min(at_least, len(entropy)) - 1
-    return first + int(abs(entropy[first:] - WAVERING).argmin()) + 1
+    first = min(at_least, len(q)) - 1
+    return first + int(abs(q[first:].max(-1) - WAVERING).argmin()) + 1

@@ -47,14 +47,15 @@ def load_model(
     return model, tokenizer, checkpoint
 
 
-def own_data(run_dir: str | os.PathLike, tokenizer: Tokenizer, checkpoint: Checkpoint) -> Data:
+def own_data(run_dir: str | os.PathLike, tokenizer: Tokenizer, checkpoint: Checkpoint | None = None) -> Data:
     """The text that a run was trained and validated on, as its own tokens.
 
-    Raises UsageError if the text is not where it was, or is another one by now; RunError as `prepare` does.
+    Raises UsageError if the text is not where it was or, where there is a checkpoint to compare with, is another
+    one by now; RunError as `prepare` does.
     """
     run_dir = Path(run_dir)
     config = read_run_config(TrainConfig, run_dir / "config.toml")
-    sha256 = checkpoint.state.get("corpus_sha256")
+    sha256 = checkpoint.state.get("corpus_sha256") if checkpoint else None
     return prepare(config.data, config.block_size, tokenizer=tokenizer, sha256=sha256, beside=run_dir)
 
 
