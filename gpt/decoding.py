@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from gpt.folded import FoldedGPT
 from gpt.model import GPT
 from nanograd.attention import masked_exp
 from nanograd.backend import fused, xp_of
@@ -31,8 +32,10 @@ class Decoder:
         self.model, self.batch_size, self.block_size = model, batch_size, config.block_size
         self.tokens = 0
         self._window = np.zeros((batch_size, 0), dtype=np.int64)  # the ids in the context
-        shape = (batch_size, config.n_head, config.block_size, config.n_embd // config.n_head)
-        self._cache = [(model.device.empty(shape), model.device.empty(shape)) for _ in model.h]  # (B, H, T, D)
+        if model.device.name == "numpy":
+            self._extend = FoldedGPT(model, batch_size).extend
+        else:
+            self._extend = CachedGPT(model, batch_size).extend
 
     def feed(self, ids):  # (B, n) integers -> (B, V)
         """Append ids to every sequence; the logits at the last position, lent until the next call.
@@ -42,7 +45,7 @@ class Decoder:
         ids = np.asarray(ids)
         if ids.ndim != 2 or len(ids) != self.batch_size or not ids.size:
             raise ValueError(f"ids must be ({self.batch_size}, n) with n at least 1, not {ids.shape}")
-        self.model.device.ids(ids, below=self.model.config.vocab_size)
+        self.model.device.ids(ids, below=self.model.config.vocab_size)  # refuses an id outside the vocabulary
         self.tokens += ids.shape[1]
         start = self._window.shape[1]
         if start + ids.shape[1] > self.block_size:  # the window slides: all positions are new
@@ -53,11 +56,22 @@ class Decoder:
             self._window = np.concatenate([self._window, ids], axis=1)
         return self._extend(ids, start)
 
-    def _extend(self, ids, start):  # (B, n), its first position -> (B, V)
+
+class CachedGPT:
+    """`model` layer by layer, on any device, with the keys and values of `batch_size` sequences."""
+
+    def __init__(self, model: GPT, batch_size: int):
+        config = model.config
+        shape = (batch_size, config.n_head, config.block_size, config.n_embd // config.n_head)
+        self.model = model
+        self.cache = [(model.device.empty(shape), model.device.empty(shape)) for _ in model.h]  # (B, H, T, D)
+
+    def extend(self, ids, start: int):  # (B, n) -> (B, V)
+        """The logits at the last of n positions from `start`, after all before it."""
         model = self.model
         n = ids.shape[1]
         x = plus(model.wte(model.device.asarray(ids)), model.wpe.weight.value[start : start + n])  # (B, n, C)
-        for block, cache in zip(model.h, self._cache, strict=True):
+        for block, cache in zip(model.h, self.cache, strict=True):
             x = plus(x, attend(block.attn, block.ln_1(x), cache, start))
             if block is model.h[-1]:  # above the last attention only the last position is asked for
                 x = xp_of(x).ascontiguousarray(x[:, -1:])
