@@ -48,12 +48,13 @@ class Noise:
         """
         keep_below, scale = keep_rule(p)
         scale = out.dtype.type(scale)
+        rows = out.reshape(len(out), -1)  # a view: buffers are contiguous
+        size = rows.shape[1]
+        position = self.take(size)
         while len(self._streams) < shape[0]:
             counter = [0, 0, 0, self.first + len(self._streams)]
             self._streams.append(np.random.Philox(key=[self.seed, self.step], counter=counter))
-        rows = out.reshape(len(out), -1)  # a view: buffers are contiguous
-        size = rows.shape[1]
-        self.take(size)
+            self._streams[-1].random_raw(position, output=False)
         for row, stream in zip(rows, self._streams, strict=False):
             bits = stream.random_raw(-(-size // 4)).view(np.uint16)[:size]
             np.multiply(bits < keep_below, scale, out=row)

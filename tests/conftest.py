@@ -25,3 +25,21 @@ def pytest_configure(config):
 @pytest.fixture
 def float64():
     return Device("numpy", dtype="float64", seed=3)
+
+
+@pytest.fixture(params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
+def gpu_xp(request):
+    """What plays the GPU: the strict stand-in with its kernels on this CPU, or CuPy itself where it can run."""
+    if request.param == "stand-in":
+        import cuda_on_cpu
+        import strict_xp
+
+        if cuda_on_cpu.COMPILER is None:
+            pytest.skip("g++ is not installed, which builds the kernels for the CPU")
+        return strict_xp
+    from nanograd.cuda import find_cupy
+
+    missing, cupy = find_cupy()
+    if missing:
+        pytest.skip(missing)
+    return cupy
