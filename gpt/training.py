@@ -1,6 +1,6 @@
 """A training run: its folder, its log, its checkpoints, around the steps of gpt/trainer.py.
 
-    text, tokenizer, tokens -> model -> { step, log, evaluate, save } -> picture, sample
+    text, tokenizer, tokens -> model -> { step, log, evaluate, save } -> picture, sample, diagnosis
 
 A run writes config.toml, tokenizer.*, metrics.jsonl, checkpoints/ and loss.png into its folder. What it tells a
 person goes to stdout, warnings and the progress bar to stderr.
@@ -171,13 +171,15 @@ class Run:
     # The end
 
     def finish(self, stop: StopRequest) -> int:
-        """Tell where the run is and how to go on; draw and sample if it came to its end. Returns the exit code."""
+        """Say where the run is and how to go on; draw, sample and judge it if it came to its end. The exit code."""
         self.metrics.close()
         where = shlex.quote(str(self.folder))
         if stop.signal is not None and self.trainer.step < self.config.max_steps:
             print(f"\nstopped after step {self.trainer.step}, which is saved; to go on:")
             print(f"    python train.py --resume --out_dir {where}")
             return stop.exit_code
+        from gpt.diagnose import diagnose
+        from gpt.history import History
         from gpt.pictures import draw_loss
 
         draw_loss([self.folder], self.folder / "loss.png")
@@ -188,19 +190,25 @@ class Run:
                 f"\ntrain loss {final['train_loss']:.4f}, val loss {val_loss:.4f}: "
                 f"perplexity {perplexity(val_loss):.1f}, {final['val_bits_per_byte']:.3f} bits a byte"
             )
-        if self.config.sample_tokens:
-            print(f"a sample:\n\n{self._sample()}\n")
+        samples = self._samples()
+        if samples:
+            print(f"a sample:\n\n{self.data.tokenizer.decode(samples[0]).strip()}\n")
+        model, vocab_size = self.trainer.model, self.data.tokenizer.vocab_size
+        found = diagnose(
+            History(self.folder), model.n_parameters(), vocab_size, self.data.train, self.data.val, samples
+        )
+        print(f"{found.report()}\n")
         print(f"the run is in {self.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
         print(f"    python sample.py --out_dir {where}")
         return 0
 
-    def _sample(self) -> str:
-        from gpt.completion import start_ids
-        from gpt.sampling import generate
+    def _samples(self) -> list[list[int]]:
+        """The ids of a few samples, made as one batch: the first to show, all of them to judge."""
+        from gpt.diagnose import sample_ids
 
-        tokenizer = self.data.tokenizer
-        ids = generate(self.trainer.model, start_ids(tokenizer, ""), self.config.sample_tokens, seed=self.config.seed)
-        return tokenizer.decode(list(ids)).strip()
+        if not self.config.sample_tokens:
+            return []
+        return sample_ids(self.trainer.model, self.data.tokenizer, self.config.sample_tokens, seed=self.config.seed)
 
 
 def progress_bar(step: int, max_steps: int):
