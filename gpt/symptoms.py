@@ -14,6 +14,7 @@ FEWEST_EVALUATIONS = 4  # to call something a trend
 RATE_FACTOR = 10  # this far from the rule of thumb, a rate is suspect
 STILL_FALLING = 0.03  # share of all progress that was made in the last quarter of the steps
 TOKENS_PER_PARAMETER = 20  # Hoffmann et al. 2022
+SHORT_WAY = 0.2  # lr * steps, further than which AdamW hardly moves any weight: then it is too early to blame the model
 SAMPLE_FLAGS = "--temperature 1, --top_p 0.98 or --repetition_penalty 1.2 of sample.py"
 
 
@@ -124,7 +125,7 @@ def underfitting(curves: Curves) -> Finding | None:
     signs = _unfinished(curves)
     if not signs:
         return None
-    if _last_quarter(curves) > STILL_FALLING:
+    if _last_quarter(curves) > STILL_FALLING or curves.lr * curves.max_steps < SHORT_WAY:
         change = f"--max_steps {2 * curves.max_steps}, or a higher --lr"
     else:
         change = "a larger model: --n_embd, --n_layer; or a higher --lr"
