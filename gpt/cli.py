@@ -25,6 +25,7 @@ from gpt.arguments import parse_given
 from gpt.config import SampleConfig, TrainConfig, refuse_changes
 from gpt.errors import RunError, UsageError
 from gpt.flags import Checked, rule_of
+from gpt.job import end_job, fails_first, one_voice
 
 Configuration = TypeVar("Configuration", bound=Checked)
 OURS = "gpt", "nanograd", "tokenizers"
@@ -92,12 +93,15 @@ def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     sys.stdout, sys.stderr = _printable(sys.stdout), _printable(sys.stderr)
     try:
-        code = _exit_code_of(main, arguments)
-        sys.stdout.flush()  # here, where a full disk or a closed pipe still has its own exit code
+        with one_voice():
+            code = _exit_code_of(main, arguments)
+            sys.stdout.flush()  # here, where a full disk or a closed pipe still has its own exit code
     except BaseException as error:
         code, message = explain(error)
-        _say(error if "--debug" in arguments else None, message)
+        if fails_first():
+            _say(error if "--debug" in arguments else None, message)
         _drop_output()
+        end_job(code)
     sys.exit(code)
 
 

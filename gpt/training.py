@@ -16,6 +16,7 @@ from gpt import run_folder
 from gpt.checkpoint import checkpoint_bytes, load_latest_good, remove_dead, save_checkpoint
 from gpt.config import TrainConfig
 from gpt.config_file import dump_toml
+from gpt.crew import Crew, demand_share, follow
 from gpt.errors import RunError
 from gpt.files import check_free_space, write_text
 from gpt.lock import RunLock
@@ -23,25 +24,33 @@ from gpt.metrics import Metrics
 from gpt.model import GPT
 from gpt.prepare import Data, prepare
 from gpt.signals import StopRequest
-from gpt.trainer import Trainer
 from gpt.units import bits_per_byte, count_bytes, perplexity
 from nanograd.backend import Device
-from nanograd.parallel import available_cores
+from nanograd.communicator import connect
 
 
 def main(config: TrainConfig) -> int:
     """Train as `config` says. Returns the exit code: 0, or 128 + the signal that stopped the run."""
     device = Device(config.backend, config.dtype, config.seed)
+    ranks = connect(device)  # more than one where mpiexec started them
+    demand_share(config.batch_size, ranks.size)
+    ranks.barrier()  # every rank has read the flags before the first of them writes
+    if ranks.rank > 0:
+        return follow(config, device, ranks)
+    crew = Crew(ranks)
     print(device.describe())
     folder = run_folder.choose(config)
     with RunLock(folder):
         remove_dead(folder)
         checkpoint = load_latest_good(folder, warn) if config.resume else None
         data = load_data(config, folder, checkpoint)
-        run = Run(config, folder, device, data, checkpoint)
+        run = Run(config, folder, device, data, checkpoint, crew)
         with StopRequest() as stop:
+            crew.listen(stop)
             run.train(stop)
-        return run.finish(stop)
+        code = run.finish(stop)
+        crew.dismiss(code)
+        return code
 
 
 def warn(line: str) -> None:
@@ -69,10 +78,10 @@ def load_data(config: TrainConfig, folder: Path, checkpoint) -> Data:
 class Run:
     """One training run in `folder`, fresh or going on from `checkpoint`."""
 
-    def __init__(self, config: TrainConfig, folder: Path, device: Device, data: Data, checkpoint):
-        self.config, self.folder, self.data = config, folder, data
+    def __init__(self, config: TrainConfig, folder: Path, device: Device, data: Data, checkpoint, crew: Crew):
+        self.config, self.folder, self.data, self.crew = config, folder, data, crew
         model = GPT(config.model_config(data.tokenizer.vocab_size), device)
-        self.trainer = Trainer(model, config, data.train, data.val, config.threads or available_cores())
+        self.trainer = crew.trainer(model, config, data)
         self.saved_step = None
         self.evaluations = {}  # step -> {"train_loss", "val_loss", "val_bits_per_byte"}
         self.bytes_per_token = count_bytes(data.val, data.tokenizer) / len(data.val)
@@ -81,6 +90,7 @@ class Run:
             self._begin()
         else:
             self._go_on(checkpoint)
+        crew.brief(self.trainer, folder, data)
         self._introduce(model)
 
     def _begin(self) -> None:
@@ -106,7 +116,10 @@ class Run:
             f"{data.corpus.label}: {data.corpus.n_bytes:,} bytes, {len(data.train):,} tokens to train on, "
             f"{len(data.val):,} to validate on; {data.tokenizer.kind} vocabulary of {data.tokenizer.vocab_size}"
         )
-        print(f"{model.n_parameters():,} parameters, {plan.team} threads; the run is in {self.folder}", flush=True)
+        print(
+            f"{model.n_parameters():,} parameters, {self.crew.about}{plan.team} threads; the run is in {self.folder}",
+            flush=True,
+        )
 
     # The loop
 

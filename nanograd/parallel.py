@@ -6,6 +6,7 @@ the values and owns its gradients and buffers, and a part of the batch; afterwar
 fixed order, over slices of the flat arenas. Layers know nothing of it.
 """
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ def available_cores() -> int:
     """The cores that this process may use: its affinity, and its cgroup's limit where there is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, *_cgroup_limits(), cores))
+
+
+def cgroup_limit() -> float:
+    """The whole cores that this process's cgroup allows all of its processes together; infinity without a limit."""
+    return min(_cgroup_limits(), default=math.inf)
 
 
 def _cgroup_limits():
