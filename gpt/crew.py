@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpt.anomaly import NotFinite
 from gpt.config import TrainConfig
 from gpt.errors import UsageError
 from gpt.model import GPT
@@ -104,7 +105,10 @@ def follow(config: TrainConfig, device: Device, ranks: Communicator) -> int:
             order, value, *_ = exchange(ranks, 0, 0, signals)
             if order == DISMISS:
                 return value
-            trainer.train_step() if order == STEP else trainer.evaluate()
+            try:
+                trainer.train_step() if order == STEP else trainer.evaluate()
+            except NotFinite:  # every rank sees it; the leader finds out why, says so and ends the others
+                ranks.barrier()
 
 
 def demand_share(batch_size: int, n_ranks: int) -> None:

@@ -6,14 +6,17 @@ Nothing here writes files or talks to a person; that is gpt/training.py. A step 
 the optimiser's moments, the seed and the step's number, so a run can stop after any step and go on.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
 
+from gpt.anomaly import Guard
 from gpt.config import TrainConfig
 from gpt.data import EVAL_TRAIN, EVAL_VAL, TRAIN_STEP, batch_starts, get_batch, whole_split_batches
 from gpt.model import GPT
-from nanograd.adamw import AdamW, clip_scale, grad_norm, square_sum
+from nanograd.adamw import AdamW, grad_norm, square_sum
+from nanograd.anomaly import watched
 from nanograd.arena import arenas_of
 from nanograd.communicator import Communicator, Single
 from nanograd.feeder import Feeder
@@ -62,6 +65,7 @@ class Trainer:
         self.team = Team(self.plan.team)
         self.parallel = DataParallel(model, Team(self.plan.workers), self.plan.chunk)
         self.feeder = Feeder(model.device, self.batch, below=model.config.vocab_size)
+        self.guard = Guard()
         self.optimizer = AdamW(
             model,
             lr=config.lr,
@@ -86,25 +90,44 @@ class Trainer:
         return get_batch(self.train, np.concatenate(mine), self.block_size)
 
     def train_step(self) -> StepResult:
-        """Do one step. `loss` and `grad_norm` may be device scalars, which float() waits for."""
+        """Do one step. `loss` and `grad_norm` may be device scalars, which float() waits for.
+
+        Raises NotFinite where one of the two is NaN or infinite; the parameters are then those of the step before.
+        A GPU, which nobody waits for, skips the update, and `check` raises it. With `detect_anomaly` the first
+        layer that makes such a number raises Anomaly.
+        """
         config = self.config
         x, y = self.feeder.take(self.step)
+        with self._watch():
+            loss = self._sum_over_ranks(self.gradients(x, y, self.step))
+        norm = grad_norm(self.model, self.team)
+        scale = self.guard.scale(self.step, loss, norm, config.grad_clip)
+        self.optimizer.lr = self.lr_at(self.step)
+        self.optimizer.step(scale)
+        self.step += 1
+        if self.step < config.max_steps:
+            self.feeder.prepare(self.step)
+        return StepResult(loss, norm, self.optimizer.lr)
+
+    def gradients(self, x, y, step: int):
+        """Compute this rank's part of the gradients of `step`, on its `batch`; returns its part of the loss."""
+        config = self.config
         self.model.train()
         self.parallel.zero_grad()
         loss, count = 0.0, y.size * self.ranks.size
         for number in range(config.grad_accum):
             rows = slice(number * self.rank_batch, (number + 1) * self.rank_batch)
             first = self.ranks.part(number * config.batch_size, config.batch_size).start
-            loss = loss + self.parallel.forward_backward(x[rows], y[rows], count, self.step, first)
+            loss = loss + self.parallel.forward_backward(x[rows], y[rows], count, step, first)
         self.parallel.reduce()
-        loss = self._sum_over_ranks(loss)
-        norm = grad_norm(self.model, self.team)
-        self.optimizer.lr = self.lr_at(self.step)
-        self.optimizer.step(clip_scale(norm, config.grad_clip) if config.grad_clip else 1.0)
-        self.step += 1
-        if self.step < config.max_steps:
-            self.feeder.prepare(self.step)
-        return StepResult(loss, norm, self.optimizer.lr)
+        return loss
+
+    def check(self) -> None:
+        """Wait for the steps so far. Raises NotFinite, of the first of them whose update was skipped."""
+        self.guard.check()
+
+    def _watch(self):
+        return watched(*self.parallel.replicas) if self.config.detect_anomaly else contextlib.nullcontext()
 
     def _sum_over_ranks(self, loss):
         """Add up the ranks' gradients, in place, and return the sum of their shares of the loss."""
@@ -129,8 +152,10 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """{"train_loss", "val_loss"}: the mean over `eval_iters` batches of each split, the same ones every time."""
+        self.check()
         sources = {"train_loss": (self.train, EVAL_TRAIN), "val_loss": (self.val, EVAL_VAL)}
-        return {name: self._mean_loss(tokens, purpose) for name, (tokens, purpose) in sources.items()}
+        with self._watch():
+            return {name: self._mean_loss(tokens, purpose) for name, (tokens, purpose) in sources.items()}
 
     def _mean_loss(self, tokens, purpose) -> float:
         config = self.config
@@ -149,7 +174,11 @@ class Trainer:
         return total / count
 
     def state_dict(self) -> tuple[dict, dict]:
-        """(model state, optimizer state): all that a resumed run needs beside the step. Views, where that can be."""
+        """(model state, optimizer state): all that a resumed run needs beside the step. Views, where that can be.
+
+        Raises NotFinite as `check` does.
+        """
+        self.check()
         return self.model.state_dict(copy=False), self.optimizer.state_dict(copy=False)
 
     def load_state_dict(self, model_state: dict, optimizer_state: dict, step: int) -> None:

@@ -1,0 +1,103 @@
+"""Numbers that are not finite stop a run before they reach a parameter, and are traced to where they arose.
+
+A NaN or an infinity anywhere in a step ends up in the norm of its gradient. `Guard` looks at that norm between
+backward and update. On the CPU it is a plain number, and the run stops right there. A GPU must not be waited for in
+every step; there the update itself is skipped, and so are all later ones, until the host next looks at a loss. In
+both cases the parameters are those of the last good step, so that step can be done again, with the same batch and
+the same dropout masks, and every layer watched (nanograd/anomaly.py).
+"""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterator
+
+from gpt.config import TrainConfig
+from nanograd.adamw import clip_scale, square_sum
+from nanograd.anomaly import Anomaly, watched
+
+MOST_UNCHECKED = 1000  # steps on a GPU
+
+
+class NotFinite(ArithmeticError):
+    """Step number `step`, counted from 0, has a loss or a gradient that is not finite; it changed no parameter."""
+
+    def __init__(self, step: int, loss: float, grad_norm: float):
+        what = "loss" if not math.isfinite(loss) else "norm of the gradient"
+        super().__init__(f"the {what} is {grad_norm if math.isfinite(loss) else loss}")
+        self.step = step
+
+
+class Guard:
+    """Lets through only updates whose gradient is finite."""
+
+    def __init__(self):
+        self._bad = 0.0  # 0, or NaN for ever
+        self._unchecked = []  # (step, loss, norm), device scalars
+
+    def scale(self, step: int, loss, norm, max_norm: float):
+        """The factor for the gradients of a step: what clips them to `max_norm` (0 does not clip), or, on a GPU
+        after a norm that was not finite, NaN, which stands for no update at all.
+
+        Raises NotFinite if it can be known without waiting.
+        """
+        scale = clip_scale(norm, max_norm) if max_norm else 1.0
+        if isinstance(norm, float):
+            if not (math.isfinite(norm) and math.isfinite(loss)):
+                raise NotFinite(step, float(loss), norm)
+            return scale
+        self._bad = (norm + self._bad) * 0
+        self._unchecked.append((step, loss, norm))
+        if len(self._unchecked) > MOST_UNCHECKED:
+            self.check()
+        return scale + self._bad
+
+    def check(self) -> None:
+        """Wait for the device. Raises NotFinite, of the first such step, if an update was skipped."""
+        if self._unchecked and float(self._bad) != 0:
+            for step, loss, norm in self._unchecked:
+                if not math.isfinite(float(norm)):
+                    raise NotFinite(step, float(loss), float(norm))
+        self._unchecked.clear()
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep NumPy from warning of overflow and NaN: here they are looked for, and reported with their origin."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".* encountered in ", RuntimeWarning)
+        yield
+
+
+def origin_in_step(trainer, step: int) -> str:
+    """Do a step's forward and backward passes again, watched; says which layer and operation went wrong."""
+    anomaly = origin(trainer, lambda: trainer.gradients(*trainer.batch(step), step))
+    if anomaly is not None:
+        return f"it comes from {anomaly}"
+    largest = max(trainer.model.named_parameters(), key=lambda named: float(square_sum(named[1].grad.reshape(-1))))
+    return (
+        f"no single number of the step is NaN or infinite, but squares of gradients are too large to be added up; "
+        f"the largest are those of {largest[0]}"
+    )
+
+
+def origin(trainer, work: Callable[[], object]) -> Anomaly | None:
+    """The first layer and operation that makes numbers that are not finite while `work` is done."""
+    try:
+        with watched(*trainer.parallel.replicas):
+            work()
+    except Anomaly as anomaly:
+        return anomaly
+    return None
+
+
+def likely_causes(config: TrainConfig, lr: float) -> str:
+    """What to try, the most promising first. `lr`: the learning rate of the step before."""
+    causes = [f"a learning rate too high (it was {lr:.2g}: try --lr {config.lr / 10:.1g})"]
+    if not config.grad_clip:
+        causes.append("gradients that are not clipped (--grad_clip 0)")
+    if not config.warmup:
+        causes.append("no warmup (--warmup_steps 0)")
+    if config.dtype != "float64":
+        causes.append(f"numbers too large for {config.dtype}")
+    return "likely causes: " + ", ".join(causes)
