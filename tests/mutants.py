@@ -1,4 +1,4 @@
-"""Plant each mistake of mutant_list.py and see whether the tests notice: `python -m tests.mutants`.
+"""Plant each mistake of data/mutants.toml and see whether the tests notice: `python -m tests.mutants`.
 
     python -m tests.mutants                    the table; exit code 1 unless every mutant is killed
     python -m tests.mutants --only softmax     those with "softmax" in their mistake or file
@@ -22,19 +22,36 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from mutant_list import MUTANTS, Mutant
-
+LIST = ROOT / "tests" / "data" / "mutants.toml"
 LIMIT = 180  # seconds for one mutant
 OPTIONS = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--hypothesis-profile=mutants", f"--rootdir={ROOT}"]
 OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is imported before pytest starts
+
+
+@dataclass(frozen=True)
+class Mutant:
+    mistake: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = ()
+
+    @property
+    def killers(self) -> tuple[str, ...]:
+        """The test files that are run against it: by default the file's own."""
+        return self.tests or (f"tests/test_{Path(self.file).stem}.py",)
+
+
+def read_mutants() -> list[Mutant]:
+    with open(LIST, "rb") as file:
+        return [Mutant(**entry) for entry in tomllib.load(file)["mutant"]]
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,7 @@ def run_tests(module: str, source: str, tests: tuple[str, ...], answer) -> None:
     import pytest
 
     sys.dont_write_bytecode = True
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     if source:
         sys.meta_path.insert(0, ChangedSource(module, source))
     failure, output = FirstFailure(), io.StringIO()
@@ -139,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object a mutant")
     options = parser.parse_args(arguments)
-    chosen = [m for m in MUTANTS if options.only.lower() in f"{m.mistake} {m.file}".lower()]
+    chosen = [m for m in read_mutants() if options.only.lower() in f"{m.mistake} {m.file}".lower()]
     if not chosen:
         print(f"error: no mutant has {options.only!r} in its mistake or file", file=sys.stderr)
         return 2

@@ -69,6 +69,15 @@ def test_float32_is_near_float64():
     assert np.abs(single_gradient - double_gradient).max() < 3e-6 * np.abs(double_gradient).max()
 
 
+def test_the_mean_is_over_all_positions_whatever_their_axes():
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((2, 3, 5)), rng.integers(0, 5, (2, 3))
+    by_hand = -np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+    expected = np.mean([by_hand[b, t, targets[b, t]] for b in range(2) for t in range(3)])
+    assert loss_and_gradient(logits, targets)[0] == pytest.approx(expected, rel=1e-13)
+    assert loss_and_gradient(logits.reshape(6, 5), targets.reshape(6))[0] == pytest.approx(expected, rel=1e-13)
+
+
 def test_count_makes_a_part_of_a_larger_mean():
     rng = np.random.default_rng(0)
     logits, targets = rng.standard_normal((6, 5)), rng.integers(0, 5, 6)

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ def test_first_rate_is_above_0_last_is_min_lr_and_none_is_outside(warmup, steps,
     assert all(rate <= lr * (1 + 1e-12) for rate in rates)
     after = rates[min(warmup, steps - 1) :]
     assert all(rate >= min_lr * (1 - 1e-12) for rate in after)
-    assert all(a >= b - 1e-15 for a, b in zip(after, after[1:]))
+    assert all(a >= b - 1e-15 for a, b in pairwise(after))
     assert warmup_cosine(steps + 10, **settings) == min_lr
 
 
