@@ -25,7 +25,7 @@ from gpt.arguments import parse_given
 from gpt.config import SampleConfig, TrainConfig, refuse_changes
 from gpt.errors import RunError, UsageError
 from gpt.flags import Checked, rule_of
-from gpt.job import end_job, fails_first, one_voice
+from gpt.job import end_job, fails_first, leave_job, one_voice
 
 Configuration = TypeVar("Configuration", bound=Checked)
 OURS = "gpt", "nanograd", "tokenizers"
@@ -96,6 +96,7 @@ def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None
         with one_voice():
             code = _exit_code_of(main, arguments)
             sys.stdout.flush()  # here, where a full disk or a closed pipe still has its own exit code
+        leave_job()
     except BaseException as error:
         code, message = explain(error)
         if fails_first():

@@ -28,6 +28,7 @@ from nanograd.communicator import Communicator
 from tokenizers import load_tokenizer
 
 STEP, EVALUATE, DISMISS = 1, 2, 3  # the orders
+NO_SIGNALS = (0,) * len(STOP_SIGNALS)
 
 
 class Crew:
@@ -99,7 +100,7 @@ def follow(config: TrainConfig, device: Device, ranks: Communicator) -> int:
     model = GPT(config.model_config(data.tokenizer.vocab_size), device)
     trainer = Trainer(model, config, data.train, data.val, config.threads or ranks.cores(), ranks)
     share_state(trainer)
-    with StopRequest() as stop:
+    with StopRequest(silent=True) as stop:
         while True:
             signals = [int(stop.signal == number) for number in STOP_SIGNALS]
             order, value, *_ = exchange(ranks, 0, 0, signals)
@@ -126,7 +127,7 @@ def demand_share(batch_size: int, n_ranks: int) -> None:
 # What the ranks say to one another
 
 
-def exchange(ranks: Communicator, order: int, value: int, signals=(0,) * len(STOP_SIGNALS)) -> list[int]:
+def exchange(ranks: Communicator, order: int, value: int, signals=NO_SIGNALS) -> list[int]:
     """[order, value, how many ranks received each signal], the same at all ranks; only the leader gives an order."""
     return ranks.all_reduce(np.array([order, value, *signals], dtype=np.int64)).tolist()
 

@@ -27,22 +27,35 @@ def one_voice() -> Iterator[None]:
     if job is None or job.rank == 0:
         yield
         return
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            yield
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
 
 
 def fails_first() -> bool:
     """After an error: should this rank tell the user of it? Of ranks that fail at the same time only one does."""
-    job = _ranks_if_any()
+    try:
+        job = ranks()
+    except RuntimeError:  # the error that is to be told
+        return all(os.environ.get(name, "0") == "0" for name in LAUNCHER_VARIABLES)
     return job is None or job.fails_first()
 
 
 def end_job(code: int) -> None:
-    """After an error: end all the other ranks too, wherever they are. Returns only for a process on its own."""
+    """After an error: end all the other ranks too, wherever they are."""
     job = _ranks_if_any()
     if job is not None:
         job.abort(code)
+
+
+def leave_job() -> None:
+    """Come to the end together with the other ranks."""
+    job = _ranks_if_any()
+    if job is not None:
+        job.leave()
 
 
 def _ranks_if_any():

@@ -40,10 +40,13 @@ def interruptible() -> Iterator[None]:
 
 
 class StopRequest:
-    """`with StopRequest() as stop:` … `stop.signal` is the number of the first signal that came, or None."""
+    """`with StopRequest() as stop:` … `stop.signal` is the number of the first signal that came, or None.
 
-    def __init__(self):
-        self.signal = None
+    It tells the user that the signal was heard, unless it is `silent`.
+    """
+
+    def __init__(self, silent: bool = False):
+        self.signal, self.silent = None, silent
         self._previous = {}
 
     @property
@@ -57,6 +60,8 @@ class StopRequest:
     def _first(self, number, frame) -> None:
         leave_to_the_system()
         self.signal = number
+        if self.silent:
+            return
         with contextlib.suppress(OSError):  # not print: this may have come in the middle of one
             os.write(STDERR, b"\nfinishing this step and saving; a second signal ends the run at once\n")
 

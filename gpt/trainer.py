@@ -51,7 +51,6 @@ class Trainer:
     ):
         self.model, self.config, self.train, self.val = model, config, train, val
         self.ranks = ranks or Single()
-        self.rank_batch = config.batch_size // self.ranks.size
         self.block_size = model.config.block_size
         self.step = 0
         self.plan = plan_threads(
@@ -73,6 +72,11 @@ class Trainer:
             weight_decay=config.weight_decay,
             team=self.team,
         )
+
+    @property
+    def rank_batch(self) -> int:
+        """The samples of a batch that this rank computes."""
+        return self.config.batch_size // self.ranks.size
 
     def lr_at(self, step: int) -> float:
         """The learning rate of `step`, counted from 0."""

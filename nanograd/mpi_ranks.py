@@ -5,6 +5,7 @@ core, and a machine may have more ranks than cores. So a rank first waits for th
 enters MPI's own, fast, spinning all-reduce only when all of them are there.
 """
 
+import math
 import os
 import time
 
@@ -16,8 +17,7 @@ from nanograd.parallel import available_cores, cgroup_limit
 SPIN_SECONDS = 1e-3  # of waiting before the first nap
 NAP_SECONDS = 1e-4
 SMALL_BYTES = 4096  # up to which an array goes along with the waiting
-FAILED = 1  # tag of the message from a rank that failed
-VOTE_SECONDS = 0.3  # a failing rank listens so long for a lower one that failed at the same time
+VOTE_SECONDS = 0.3  # that a failing rank gives others to fail at the same time
 
 
 class MPIRanks(Communicator):
@@ -33,6 +33,8 @@ class MPIRanks(Communicator):
         self._host = self._comm.Split_type(mpi.COMM_TYPE_SHARED)
         self.host_rank, self.host_size = self._host.rank, self._host.size
         self._cores = self._share_cores()
+        self._failures = mpi.COMM_WORLD.Dup()
+        self._all_failed = False
 
     def all_reduce(self, array):
         in_place = self._mpi.IN_PLACE
@@ -72,24 +74,39 @@ class MPIRanks(Communicator):
     def fails_first(self) -> bool:
         """For a rank that has failed: is it the one to say so? Of several at the same time, the lowest is.
 
-        Needs no other rank to take part, so it works wherever they are.
+        Takes a moment, and needs no rank that has not failed to take part, so it works wherever those are.
         """
-        world = self._mpi.COMM_WORLD
+        failures = self._failures
+        self._all_failed = wait(failures.Ibarrier(), VOTE_SECONDS)
+        if self._all_failed or self.rank == 0:
+            return self.rank == 0
         for rank in range(self.rank + 1, self.size):
-            world.Isend(np.zeros(1), rank, FAILED)
-        if self.rank == 0:
-            return True
+            failures.Isend(np.zeros(1), rank)
         time.sleep(VOTE_SECONDS)
-        return not world.Iprobe(tag=FAILED)
+        return not failures.Iprobe()
+
+    def leave(self) -> None:
+        """Wait for all ranks to come to their end, and let go of MPI: nothing else can be asked of it then."""
+        self._mpi.Finalize()
 
     def abort(self, code: int) -> None:
-        """End all ranks at once; the job's exit code is `code`. Does not return."""
-        self._mpi.COMM_WORLD.Abort(code)
+        """For a rank that has failed: end all the others at once, with `code` as the job's exit code."""
+        if self._all_failed:
+            self.leave()
+        else:
+            self._mpi.COMM_WORLD.Abort(code)
 
 
-def wait(request) -> None:
-    """Wait for an MPI request without keeping a core from ranks that have work to do."""
-    patience = time.perf_counter() + SPIN_SECONDS
+def wait(request, seconds: float = math.inf) -> bool:
+    """Wait for an MPI request, at most so long, and not so as to keep a core from ranks that have work to do.
+
+    Returns whether it is complete.
+    """
+    start = time.perf_counter()
     while not request.Test():
-        if time.perf_counter() > patience:
+        waited = time.perf_counter() - start
+        if waited > seconds:
+            return False
+        if waited > SPIN_SECONDS:
             time.sleep(NAP_SECONDS)
+    return True
