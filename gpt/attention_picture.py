@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt.figure import picture
-from gpt.token_label import token_label
+from gpt.token_label import LONGEST, token_label
 
 MOST_TOKENS = 24  # with more the labels no longer fit
 HEADS_IN_A_ROW = 2  # up to 4 heads; else 4
@@ -66,7 +66,7 @@ def draw_block(heads: np.ndarray, labels: Sequence[str], title: str, path: Path)
 
         grid = figure.subplots(rows, columns, squeeze=False)
         lower = np.tri(len(labels), dtype=bool)
-        shown = [letters(label) for label in labels]
+        shown = [letters(label, LONGEST) for label in labels]
         for number, axes in enumerate(grid.flat):
             if number >= n:
                 axes.remove()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gpt.files import write_bytes
-from gpt.fonts import Letters
+from gpt.fonts import BASE, Letters
 
 DPI = 100
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -62,7 +62,8 @@ def picture(path: Path, title: str, caption: str, width: float, height: float, t
     with style.context(["default", SETTINGS | {"font.family": letters.families}]):
         figure = Figure(figsize=(width, total), dpi=DPI, layout="constrained")
         figure.get_layout_engine().set(rect=(0, below / total, 1, 1 - (below + above) / total), w_pad=0.1, h_pad=0.08)
-        figure.text(0.15 / width, 1 - 0.12 / total, letters(title), va="top", fontsize=13, fontweight="bold")
+        weight = "bold" if letters.families == [BASE] else "normal"  # a font for other letters may have no bold ones
+        figure.text(0.15 / width, 1 - 0.12 / total, letters(title), va="top", fontsize=13, fontweight=weight)
         yield figure, letters
         figure.text(0.15 / width, 0.1 / total, "\n".join(lines), va="bottom", color="#333333", linespacing=1.4)
         png = io.BytesIO()

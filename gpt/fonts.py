@@ -6,8 +6,10 @@ better than a row of empty boxes.
 """
 
 import functools
+from unicodedata import east_asian_width
 
 BASE = "DejaVu Sans"
+BOXES = "Last Resort"  # matplotlib's own: it has a box for every character there is, and a letter for none
 # Looked at before other fonts, for they are known to be readable on a screen and to have most of Chinese.
 PREFERRED = (
     "Noto Sans CJK SC",
@@ -50,8 +52,31 @@ class Letters:
                 "A font such as Noto Sans CJK shows Chinese."
             )
 
-    def __call__(self, part: str) -> str:
-        return "".join(f"‹{ord(letter):X}›" if letter in self.missing else letter for letter in part)
+    def __call__(self, part: str, longest: int | None = None) -> str:
+        """A part of the text as it can be shown; cut, with …, where it would be wider than `longest` letters."""
+        signs = [f"‹{ord(letter):X}›" if letter in self.missing else letter for letter in part]
+        fit = len(signs) if longest is None else _how_many_fit(signs, longest)
+        return "".join(signs[:fit]) + "…" * (fit < len(signs))
+
+    def end_of(self, part: str, longest: int) -> str:
+        """The same, but it is the beginning that is cut."""
+        signs = [self(letter) for letter in reversed(part)]
+        fit = _how_many_fit(signs, longest)
+        return "…" * (fit < len(signs)) + "".join(reversed(signs[:fit]))
+
+
+def width(text: str) -> int:
+    """How wide a text is, in letters of a latin alphabet; Chinese ones count as two."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _how_many_fit(signs: list[str], longest: int) -> int:
+    room = longest
+    for i, sign in enumerate(signs):
+        room -= width(sign)
+        if room < 0:
+            return i
+    return len(signs)
 
 
 def _base_font() -> tuple[str, int]:
@@ -71,7 +96,7 @@ def _candidates():
     rank = {family: i for i, family in enumerate(PREFERRED)}
     fonts = {}
     for entry in fontManager.ttflist:
-        if entry.style == "normal" and entry.name != BASE:
+        if entry.style == "normal" and entry.name != BASE and not entry.name.startswith(BOXES):
             fonts.setdefault(entry.name, (entry.fname, getattr(entry, "index", 0)))
     for family in sorted(fonts, key=lambda name: (rank.get(name, len(rank)), name)):
         yield family, *fonts[family]

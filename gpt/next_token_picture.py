@@ -8,11 +8,12 @@ import numpy as np
 from gpt import filters
 from gpt.decoding import Decoder
 from gpt.figure import BLUE, GREY, ORANGE, PALE, VERMILION, picture
-from gpt.token_label import token_label
+from gpt.fonts import Letters
+from gpt.token_label import LONGEST, token_label
 
 BARS = 14
 WAVERING = 0.35
-PROMPT_SHOWN = 60  # characters
+PROMPT_SHOWN = 60  # letters wide
 
 CAPTION = (
     "What to look for: bars are probabilities, outlines the model's own beside what a control made of them; each "
@@ -38,7 +39,7 @@ def draw_next_token(
     best = np.argsort(-own, kind="stable")[:BARS]
     labels = [token_label(tokenizer, int(token)) for token in best]
     prompt = " ".join(tokenizer.decode(ids).split())
-    prompt = prompt if len(prompt) <= PROMPT_SHOWN else "…" + prompt[-PROMPT_SHOWN:]
+    prompt = Letters(prompt).end_of(prompt, PROMPT_SHOWN)
     others = own.size - best.size
     height = 0.24 * (len(best) + 1) + 0.9
     title = f"The next token after “{prompt}”"
@@ -60,7 +61,7 @@ def draw_next_token(
         for axes in grid:
             axes.set_xlim(0, 1.05 * highest)
             axes.axhline(len(best) - 0.5, color=PALE, linewidth=0.8)
-        names = [letters(label) for label in labels] + [f"{others:,} others"] * (others > 0)
+        names = [letters(label, LONGEST) for label in labels] + [f"{others:,} others"] * (others > 0)
         grid[0].set_yticks(rows, names)
         grid[0].invert_yaxis()
 

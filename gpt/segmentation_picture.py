@@ -1,10 +1,10 @@
 """One text cut into characters and into BPE pieces, with the number of tokens that each way takes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from unicodedata import east_asian_width
 
 from gpt.figure import picture
+from gpt.fonts import BASE, Letters, width
 from gpt.token_label import text_label, token_label
 
 MOST_CHARACTERS = 240
@@ -29,25 +29,26 @@ def draw_segmentation(text: str, bpe, n_characters: int, path: Path) -> None:
     """
     text = text[:MOST_CHARACTERS]
     pieces = [token_label(bpe, token) for token in bpe.encode(text)]
-    letters_of_text = [text_label(letter) for letter in text]
-    ways = [
-        (f"characters: {len(text)} tokens, vocabulary of {n_characters:,}", letters_of_text),
-        (f"BPE: {len(pieces)} tokens, vocabulary of {bpe.vocab_size:,}", pieces),
-    ]
-    laid = [(heading, *lay_out(labels)) for heading, labels in ways]
+    characters = [text_label(letter) for letter in text]
+    letters = Letters("".join(pieces + characters))
+    ways = {
+        f"characters: {len(text)} tokens, vocabulary of {n_characters:,}": characters,
+        f"BPE: {len(pieces)} tokens, vocabulary of {bpe.vocab_size:,}": pieces,
+    }
+    laid = [(heading, *lay_out(map(letters, labels))) for heading, labels in ways.items()]
     height = sum((lines + 1.6) * LINE for _, _, lines in laid)
     title = f"One text, {len(text)} characters or {len(pieces)} BPE tokens"
     title += f" ({len(text) / max(1, len(pieces)):.1f} characters each)"
-    with picture(path, title, CAPTION, WIDTH, height, text="".join(pieces + letters_of_text)) as (figure, letters):
+    with picture(path, title, CAPTION, WIDTH, height, text="".join(pieces + characters)) as (figure, _):
         axes = figure.subplots()
         axes.set_axis_off()
         axes.set_xlim(0, CELLS)
         axes.set_ylim(height / LINE, 0)
         top = 0.0
         for heading, boxes, lines in laid:
-            axes.text(0, top + 0.7, heading, va="center", fontsize=11, fontweight="bold")
+            axes.text(0, top + 0.7, heading, va="center", fontsize=11, fontweight="bold", family=BASE)
             for i, (label, x, line, cells) in enumerate(boxes):
-                _box(axes, letters(label), x, top + 1.2 + line, cells, FILLS[i % 2], letters.families)
+                _box(axes, label, x, top + 1.2 + line, cells, FILLS[i % 2], letters.families)
             top += lines + 1.6
 
 
@@ -55,16 +56,15 @@ def _box(axes, label, x, y, cells, fill, families) -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((x, y + 0.06), cells, 0.86, facecolor=fill, edgecolor="#8A8A8A", linewidth=0.7))
-    size = 10 if len(label) <= cells else 6  # code points in place of letters are longer than these
-    mono = ["DejaVu Sans Mono", *families]
-    axes.text(x + cells / 2, y + 0.5, label, ha="center", va="center_baseline", fontsize=size, family=mono)
+    family = ["DejaVu Sans Mono", *families]
+    axes.text(x + cells / 2, y + 0.5, label, ha="center", va="center_baseline", family=family)
 
 
-def lay_out(labels: Sequence[str]) -> tuple[list[tuple[str, float, int, float]], int]:
+def lay_out(labels: Iterable[str]) -> tuple[list[tuple[str, float, int, float]], int]:
     """([(label, x in cells, line, width in cells)], number of lines): boxes side by side, broken into lines."""
     boxes, x, line = [], 0.0, 0
     for label in labels:
-        cells = min(sum(2 if east_asian_width(letter) in "WF" else 1 for letter in label) + 0.5, CELLS)
+        cells = min(width(label) + 0.5, CELLS)
         if x + cells > CELLS:
             x, line = 0.0, line + 1
         boxes.append((label, x, line, cells))
