@@ -10,9 +10,8 @@ the same dropout masks, and every layer watched (nanograd/anomaly.py).
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from gpt.config import TrainConfig
 from nanograd.adamw import clip_scale, square_sum
 from nanograd.anomaly import Anomaly, watched
 
@@ -26,6 +25,9 @@ class NotFinite(ArithmeticError):
         what = "loss" if not math.isfinite(loss) else "norm of the gradient"
         super().__init__(f"the {what} is {grad_norm if math.isfinite(loss) else loss}")
         self.step = step
+
+
+TROUBLE = NotFinite, Anomaly
 
 
 class Guard:
@@ -69,30 +71,41 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def origin_in_step(trainer, step: int) -> str:
+def evaluate(trainer) -> dict[str, float]:
+    """`trainer.evaluate()`. Raises Anomaly, of the layer where it arose, if a loss is not finite."""
+    losses = trainer.evaluate()
+    if not all(math.isfinite(loss) for loss in losses.values()):
+        with watched(*trainer.parallel.replicas):
+            trainer.evaluate()
+        raise Anomaly("", "forward", "the losses of an evaluation add up to no finite number")
+    return losses
+
+
+def trouble_in_step(trainer, error: ArithmeticError) -> tuple[int, str]:
+    """(the step, counted from 0, in which `error` came; what to tell the user of it)."""
+    if isinstance(error, NotFinite):
+        step, problem = error.step, f"{error}; {origin(trainer, error.step)}"
+    else:  # a watched step, which says by itself where it came from
+        step, problem = trainer.step, str(error)
+    return step, f"{problem}; {likely_causes(trainer, step)}"
+
+
+def origin(trainer, step: int) -> str:
     """Do a step's forward and backward passes again, watched; says which layer and operation went wrong."""
-    anomaly = origin(trainer, lambda: trainer.gradients(*trainer.batch(step), step))
-    if anomaly is not None:
+    try:
+        with watched(*trainer.parallel.replicas):
+            trainer.gradients(*trainer.batch(step), step)
+    except Anomaly as anomaly:
         return f"it comes from {anomaly}"
-    largest = max(trainer.model.named_parameters(), key=lambda named: float(square_sum(named[1].grad.reshape(-1))))
+    name, _ = max(trainer.model.named_parameters(), key=lambda named: float(square_sum(named[1].grad.reshape(-1))))
     return (
-        f"no single number of the step is NaN or infinite, but squares of gradients are too large to be added up; "
-        f"the largest are those of {largest[0]}"
+        f"no number in it is NaN or infinite, but the squares of its gradients overflow; the largest is that of {name}"
     )
 
 
-def origin(trainer, work: Callable[[], object]) -> Anomaly | None:
-    """The first layer and operation that makes numbers that are not finite while `work` is done."""
-    try:
-        with watched(*trainer.parallel.replicas):
-            work()
-    except Anomaly as anomaly:
-        return anomaly
-    return None
-
-
-def likely_causes(config: TrainConfig, lr: float) -> str:
-    """What to try, the most promising first. `lr`: the learning rate of the step before."""
+def likely_causes(trainer, step: int) -> str:
+    """What to try, the most promising first, for trouble with the parameters that `step` steps have made."""
+    config, lr = trainer.config, trainer.lr_at(max(step - 1, 0))
     causes = [f"a learning rate too high (it was {lr:.2g}: try --lr {config.lr / 10:.1g})"]
     if not config.grad_clip:
         causes.append("gradients that are not clipped (--grad_clip 0)")

@@ -90,6 +90,20 @@ def open_corpus(specs: Sequence[str] = ()) -> Corpus:
     return Corpus(paths, shown(label), n_bytes, n_chars, digest.hexdigest())
 
 
+def absolute_specs(specs: Sequence[str]) -> tuple[str, ...]:
+    """The same texts for a command that is started in another folder: absolute paths and globs, names as they are."""
+
+    def absolute(spec):
+        path = os.path.expanduser(spec)
+        if os.path.exists(path):
+            return os.path.abspath(path)
+        if glob.has_magic(spec) and not os.path.isabs(path):
+            return os.path.join(glob.escape(os.getcwd()), path)
+        return path if glob.has_magic(spec) else spec
+
+    return tuple(map(absolute, specs))
+
+
 def _stream(paths):
     """The texts of `paths` as one, in blocks."""
     last = "\n"

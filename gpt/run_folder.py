@@ -116,6 +116,11 @@ def clear(folder: Path) -> None:
             file.unlink()
 
 
+def checkpoints_size(folder: Path) -> int:
+    """The bytes that the checkpoints in a folder take. Raises OSError."""
+    return sum(file.stat().st_size for file in (folder / "checkpoints").rglob("*") if file.is_file())
+
+
 def newest(root: Path = ROOT) -> Path:
     """The run under `root` that was written to last. Raises UsageError if there is none."""
     runs = _runs(root)

@@ -6,51 +6,63 @@ A run writes config.toml, tokenizer.*, metrics.jsonl, checkpoints/ and loss.png 
 person goes to stdout, warnings and the progress bar to stderr.
 """
 
-import shlex
+import math
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 from gpt import run_folder
+from gpt.anomaly import TROUBLE, evaluate, likely_causes, trouble_in_step, without_warnings
 from gpt.checkpoint import checkpoint_bytes, load_latest_good, remove_dead, save_checkpoint
 from gpt.config import TrainConfig
 from gpt.config_file import dump_toml
+from gpt.corpus import absolute_specs
 from gpt.crew import Crew, demand_share, follow
+from gpt.ending import finish
 from gpt.errors import RunError
 from gpt.files import check_free_space, write_text
-from gpt.lock import RunLock
 from gpt.metrics import Metrics
 from gpt.model import GPT
 from gpt.prepare import Data, prepare
-from gpt.signals import StopRequest
-from gpt.units import bits_per_byte, count_bytes, perplexity
+from gpt.run_state import check_flags, check_tokenizer, run_state
+from gpt.signals import StopRequest, interruptible
+from gpt.spikes import Spikes
+from gpt.trainer import StepResult
+from gpt.units import bits_per_byte, count_bytes
+from nanograd.anomaly import Anomaly
 from nanograd.backend import Device
 from nanograd.communicator import connect
 
 
 def main(config: TrainConfig) -> int:
     """Train as `config` says. Returns the exit code: 0, or 128 + the signal that stopped the run."""
-    device = Device(config.backend, config.dtype, config.seed)
-    ranks = connect(device)  # more than one where mpiexec started them
-    demand_share(config.batch_size, ranks.size)
-    ranks.barrier()  # every rank has read the flags before the first of them writes
-    if ranks.rank > 0:
-        return follow(config, device, ranks)
-    crew = Crew(ranks)
-    print(device.describe())
-    folder = run_folder.choose(config)
-    with RunLock(folder):
-        remove_dead(folder)
-        checkpoint = load_latest_good(folder, warn) if config.resume else None
-        data = load_data(config, folder, checkpoint)
-        run = Run(config, folder, device, data, checkpoint, crew)
-        with StopRequest() as stop:
-            crew.listen(stop)
-            run.train(stop)
-        code = run.finish(stop)
-        crew.dismiss(code)
-        return code
+    with interruptible(), without_warnings():
+        device = Device(config.backend, config.dtype, config.seed)
+        ranks = connect(device)  # more than one where mpiexec started them
+        demand_share(config.batch_size, ranks.size)
+        ranks.barrier()  # every rank has read the flags before the first of them writes
+        if ranks.rank > 0:
+            return follow(config, device, ranks)
+        crew = Crew(ranks)
+        print(device.describe())
+        with run_folder.taken(config) as folder:
+            run = start(config, folder, device, crew)
+            with StopRequest() as stop:
+                crew.listen(stop)
+                run.train(stop)
+            code = finish(run, stop)
+            crew.dismiss(code)
+            return code
+
+
+def start(config: TrainConfig, folder: Path, device: Device, crew: Crew) -> "Run":
+    """A run that is ready to train: a new one, or with `resume` the one in the folder, if there is one."""
+    remove_dead(folder)
+    checkpoint = load_latest_good(folder, warn) if config.resume else None
+    if checkpoint is not None:
+        check_flags(config, checkpoint)
+    return Run(config, folder, device, load_data(config, folder, checkpoint), checkpoint, crew)
 
 
 def warn(line: str) -> None:
@@ -64,6 +76,7 @@ def load_data(config: TrainConfig, folder: Path, checkpoint) -> Data:
         from tokenizers import load_tokenizer
 
         tokenizer = load_tokenizer(folder)
+        check_tokenizer(tokenizer, checkpoint)
     return prepare(
         config.data,
         config.block_size,
@@ -83,9 +96,11 @@ class Run:
         model = GPT(config.model_config(data.tokenizer.vocab_size), device)
         self.trainer = crew.trainer(model, config, data)
         self.saved_step = None
+        self.spikes = Spikes()
         self.evaluations = {}  # step -> {"train_loss", "val_loss", "val_bits_per_byte"}
         self.bytes_per_token = count_bytes(data.val, data.tokenizer) / len(data.val)
-        check_free_space(folder, (config.keep + 2) * checkpoint_bytes(*self.trainer.state_dict()))
+        space = (config.keep + 2) * checkpoint_bytes(*self.trainer.state_dict())
+        check_free_space(folder, space - run_folder.checkpoints_size(folder))
         if checkpoint is None:
             self._begin()
         else:
@@ -96,19 +111,27 @@ class Run:
     def _begin(self) -> None:
         if self.config.overwrite:
             run_folder.clear(self.folder)
+        self._write_config()  # first: what a killed process leaves behind is then known for a run
         self.data.tokenizer.save(self.folder)
         self.metrics = Metrics(self.folder)
-        write_text(self.folder / "config.toml", dump_toml(self.config))
 
     def _go_on(self, checkpoint) -> None:
         try:
             self.trainer.load_state_dict(checkpoint.model_state, checkpoint.optimizer_state, checkpoint.step)
+            self.spikes.load_state_dict(checkpoint.state["spikes"])
         except ValueError as error:
             raise RunError(f"{checkpoint.path}: {error}") from error
         self.metrics = Metrics(self.folder, resume_step=checkpoint.step)
         self.saved_step = checkpoint.step
-        write_text(self.folder / "config.toml", dump_toml(self.config))
-        print(f"going on from step {checkpoint.step}")
+        self._write_config()
+        if checkpoint.step >= self.config.max_steps:
+            print(f"the run has done its {checkpoint.step} steps; --max_steps with a larger number goes on")
+        else:
+            print(f"going on from step {checkpoint.step}")
+
+    def _write_config(self) -> None:
+        config = replace(self.config, data=absolute_specs(self.config.data))
+        write_text(self.folder / "config.toml", dump_toml(config))
 
     def _introduce(self, model: GPT) -> None:
         data, plan = self.data, self.trainer.plan
@@ -125,40 +148,69 @@ class Run:
 
     def train(self, stop: StopRequest) -> None:
         """Step until max_steps or until `stop` asks to end; evaluate, log and save on the way."""
+        trainer = self.trainer
+        with progress_bar(trainer.step, self.config.max_steps) as self.bar:
+            self.since, self.steps_since = time.perf_counter(), trainer.step
+            try:
+                while trainer.step < self.config.max_steps and stop.signal is None:
+                    self._step()
+                self._save()
+            except TROUBLE as error:
+                raise self._trouble(error) from error
+            except OSError:  # nobody takes our words any more; the steps are done nevertheless
+                self._save()
+                raise
+
+    def _step(self) -> None:
+        """One step, and what is due after it."""
         config, trainer = self.config, self.trainer
-        tokens_per_step = config.batch_size * config.grad_accum * config.block_size
-        with progress_bar(trainer.step, config.max_steps) as bar:
-            since, steps_since = time.perf_counter(), trainer.step
-            while trainer.step < config.max_steps and stop.signal is None:
-                result = trainer.train_step()
-                step = trainer.step
-                last = step == config.max_steps
-                evaluate = last or step % config.eval_interval == 0
-                values = {}
-                if last or evaluate or step == 1 or step % config.log_interval == 0:
-                    loss = float(result.loss)  # waits for the device
-                    seconds = time.perf_counter() - since
-                    speed = tokens_per_step * (step - steps_since) / seconds
-                    values = {"loss": loss, "lr": result.lr, "grad_norm": float(result.grad_norm)}
-                    values["tokens_per_s"] = round(speed, 1)
-                    values["grad_norms"] = trainer.grad_norms()
-                    bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
-                bar.update(step - bar.n)
-                if evaluate:
-                    self._evaluate(values)
-                elif values:
-                    self.metrics.log(step, **values)
-                if values:
-                    since, steps_since = time.perf_counter(), step
-                interval = config.checkpoint_interval
-                if last or (evaluate if interval is None else step % interval == 0):
-                    self._save()
-                    since = time.perf_counter()
-        if stop.signal is not None and self.saved_step != trainer.step:
+        result = trainer.train_step()
+        step = trainer.step
+        last = step == config.max_steps
+        evaluating = last or step % config.eval_interval == 0
+        logging = evaluating or step == 1 or step % config.log_interval == 0
+        usual_loss = None
+        if logging or not hasattr(result.loss, "get"):  # else it is on a GPU, which we do not wait for
+            usual_loss = self.spikes.update(float(result.loss))
+        values = self._measure(result) if logging or usual_loss is not None else {}
+        if usual_loss is not None:
+            values["spike"] = usual_loss
+            say(f"step {step}: the loss jumps to {values['loss']:.4f}, where {usual_loss:.4f} was usual")
+        self.bar.update(step - self.bar.n)
+        if evaluating:
+            self._evaluate(values)
+        elif values:
+            self.metrics.log(step, **values)
+        if values:
+            self.since, self.steps_since = time.perf_counter(), step
+        interval = config.checkpoint_interval
+        if last or (evaluating if interval is None else step % interval == 0):
             self._save()
+            self.since = time.perf_counter()
+
+    def _measure(self, result: StepResult) -> dict:
+        """The line that metrics.jsonl gets of a step."""
+        config, trainer = self.config, self.trainer
+        trainer.check()
+        loss = float(result.loss)
+        tokens = config.batch_size * config.grad_accum * config.block_size * (trainer.step - self.steps_since)
+        speed = tokens / (time.perf_counter() - self.since)
+        self.bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+        return {
+            "loss": loss,
+            "lr": result.lr,
+            "grad_norm": float(result.grad_norm),
+            "tokens_per_s": round(speed, 1),
+            "grad_norms": trainer.grad_norms(),
+        }
 
     def _evaluate(self, values: dict) -> None:
-        losses = self.trainer.evaluate()
+        try:
+            losses = evaluate(self.trainer)
+        except Anomaly as error:
+            causes = likely_causes(self.trainer, self.trainer.step)
+            problem = f"the evaluation after step {self.trainer.step}: {error}; {causes}"
+            raise RunError(f"{problem}; {self._what_is_safe()}") from error
         bits = losses["val_bits_per_byte"] = bits_per_byte(losses["val_loss"], self.bytes_per_token)
         step = self.trainer.step
         self.evaluations[step] = losses
@@ -170,58 +222,29 @@ class Run:
         )
 
     def _save(self) -> None:
+        """Save the step that was done last, unless it is saved."""
         step = self.trainer.step
-        state = {
-            "model": asdict(self.trainer.model.config),
-            "corpus_sha256": self.data.corpus.sha256,
-            "seed": self.config.seed,
-        }
-        self.metrics.sync()
+        if self.saved_step == step:
+            return
+        state = run_state(self.config, self.trainer.model.config, self.data, self.spikes)
         val_loss = self.evaluations.get(step, {}).get("val_loss")
-        save_checkpoint(self.folder, step, *self.trainer.state_dict(), state, val_loss, self.config.keep)
+        try:
+            self.metrics.sync()
+            save_checkpoint(self.folder, step, *self.trainer.state_dict(), state, val_loss, self.config.keep)
+        except RunError as error:
+            raise RunError(f"{error}; {self._what_is_safe()}") from error
         self.saved_step = step
 
-    # The end
+    def _trouble(self, error: ArithmeticError) -> RunError:
+        """The error that tells the user of numbers that are not finite in a step."""
+        step, problem = trouble_in_step(self.trainer, error)
+        self.metrics.log(step + 1, loss=math.nan, lr=self.trainer.lr_at(step))
+        return RunError(f"step {step + 1}: {problem}; {self._what_is_safe()}")
 
-    def finish(self, stop: StopRequest) -> int:
-        """Say where the run is and how to go on; draw, sample and judge it if it came to its end. The exit code."""
-        self.metrics.close()
-        where = shlex.quote(str(self.folder))
-        if stop.signal is not None and self.trainer.step < self.config.max_steps:
-            print(f"\nstopped after step {self.trainer.step}, which is saved; to go on:")
-            print(f"    python train.py --resume --out_dir {where}")
-            return stop.exit_code
-        from gpt.diagnose import diagnose
-        from gpt.history import History
-        from gpt.pictures import draw_loss
-
-        draw_loss([self.folder], self.folder / "loss.png")
-        final = self.evaluations.get(self.trainer.step)
-        if final:
-            val_loss = final["val_loss"]
-            print(
-                f"\ntrain loss {final['train_loss']:.4f}, val loss {val_loss:.4f}: "
-                f"perplexity {perplexity(val_loss):.1f}, {final['val_bits_per_byte']:.3f} bits a byte"
-            )
-        samples = self._samples()
-        if samples:
-            print(f"a sample:\n\n{self.data.tokenizer.decode(samples[0]).strip()}\n")
-        model, vocab_size = self.trainer.model, self.data.tokenizer.vocab_size
-        found = diagnose(
-            History(self.folder), model.n_parameters(), vocab_size, self.data.train, self.data.val, samples
-        )
-        print(f"{found.report()}\n")
-        print(f"the run is in {self.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
-        print(f"    python sample.py --out_dir {where}")
-        return 0
-
-    def _samples(self) -> list[list[int]]:
-        """The ids of a few samples, made as one batch: the first to show, all of them to judge."""
-        from gpt.diagnose import sample_ids
-
-        if not self.config.sample_tokens:
-            return []
-        return sample_ids(self.trainer.model, self.data.tokenizer, self.config.sample_tokens, seed=self.config.seed)
+    def _what_is_safe(self) -> str:
+        if self.saved_step is None:
+            return "there is no checkpoint yet"
+        return f"the checkpoint of step {self.saved_step} is as it was (--resume goes on from there)"
 
 
 def progress_bar(step: int, max_steps: int):

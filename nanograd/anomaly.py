@@ -105,7 +105,9 @@ def describe(*things) -> str:
         if not finite.all():
             nan = int(np.isnan(array).sum())
             infinite = array.size - int(finite.sum()) - nan
-            counts = [f"{nan} NaN"] * bool(nan) + [f"{infinite} infinit{'y' if infinite == 1 else 'ies'}"] * bool(infinite)
+            counts = [f"{nan} NaN"] * bool(nan) + [f"{infinite} infinit{'y' if infinite == 1 else 'ies'}"] * bool(
+                infinite
+            )
             return f"{' and '.join(counts)} among {array.size} numbers"
     return ""
 
