@@ -126,6 +126,9 @@ def explain(error: BaseException) -> tuple[int, str]:
         return 1, f"error: {text}"
     if isinstance(error, usage):
         return 2, f"error: {text}"
+    gpu = sys.modules.get("nanograd.cuda")
+    if gpu is not None and (line := gpu.describe_error(error)):
+        return 1, f"error: {line}"
     if isinstance(error, MemoryError):
         detail = f" ({text})" if text else ""
         return 1, f"error: not enough memory{detail}; a smaller batch, context or model needs less"

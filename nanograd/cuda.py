@@ -70,10 +70,10 @@ def version_text(number: int) -> str:
 
 def describe_error(error: BaseException) -> str | None:
     """One line for an error that CuPy or CUDA raised, or None for an error that is not theirs."""
-    module = type(error).__module__ or ""
-    ours = module.startswith(("cupy", "cuda.")) or isinstance(error, ImportError)
     text = f"{type(error).__name__}: {error}"
-    if not ours:
+    theirs = (type(error).__module__ or "").startswith(("cupy", "cuda."))
+    library = isinstance(error, ImportError) and re.search(r"lib(cu|nv)\w+\.so", text)
+    if not theirs and not library:
         return None
     for pattern, advice in RUNTIME_ERRORS:
         if re.search(pattern, text, re.IGNORECASE):

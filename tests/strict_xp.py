@@ -85,7 +85,7 @@ class ndarray:
         if room.dtype != np.uint8:
             return
         start = GUARD + -(room.ctypes.data + GUARD) % 16
-        if (room[:start] != GUARD_BYTE).any() or (room[-GUARD:] != GUARD_BYTE).any():
+        if (room[:start] != GUARD_BYTE).any() or (room[start + room.size - 2 * GUARD - 16 :] != GUARD_BYTE).any():
             raise AssertionError(f"{kernel} wrote beside an array")
 
     # Waiting for the device
@@ -428,3 +428,22 @@ def as_cupy(monkeypatch) -> types.ModuleType:
     module = sys.modules[__name__]
     monkeypatch.setitem(sys.modules, "cupy", module)
     return module
+
+
+def run_definitions(monkeypatch, definitions: dict) -> None:
+    """Where no compiler is: let every twin run its definition on the numbers, in place of its kernel."""
+    from nanograd import kernels
+
+    def host(value):
+        if isinstance(value, ndarray):
+            return value.host
+        return (lambda: host(value())) if isinstance(value, types.FunctionType) else value
+
+    def device(value):
+        if isinstance(value, tuple):
+            return tuple(map(device, value))
+        return wrap(value) if isinstance(value, np.ndarray | np.generic | float) else value
+
+    for name, definition in definitions.items():
+        twin = lambda *args, f=definition: device(f(*map(host, args)))  # noqa: E731
+        monkeypatch.setattr(kernels, name, twin)

@@ -1,0 +1,121 @@
+"""Each way in which CuPy fails has a line of its own, and train.py shows it with exit code 2."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+from nanograd import BackendUnavailable, Device, cuda
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's own, by its module's name."""
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy's own."""
+
+
+CUDARuntimeError.__module__ = "cupy_backends.cuda.api.runtime"
+OutOfMemoryError.__module__ = "cupy.cuda.memory"
+
+
+def fake_cupy(driver=12090, runtime=12090, count=1, cublas=True):
+    def get_device_count():
+        if isinstance(count, Exception):
+            raise count
+        return count
+
+    calls = types.SimpleNamespace(
+        driverGetVersion=lambda: driver, runtimeGetVersion=lambda: runtime, getDeviceCount=get_device_count
+    )
+    libraries = types.SimpleNamespace(gemmEx=print) if cublas else None
+    nvrtc = types.SimpleNamespace(getVersion=lambda: (12, 9))
+    return types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=calls, cublas=libraries, nvrtc=nvrtc))
+
+
+def test_a_machine_that_has_everything():
+    assert cuda.device_problem(fake_cupy()) is None
+    assert cuda.library_problem(fake_cupy()) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"driver": 0}, "no NVIDIA driver was found"),
+        ({"driver": 11040}, r"supports CUDA 11\.4, CuPy was built for 12\.9.*update the driver.*for CUDA 11"),
+        ({"count": 0}, "sees no GPU"),
+        ({"count": CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")}, "nvidia-smi"),
+    ],
+)
+def test_what_keeps_cupy_from_the_gpu(setting, says):
+    import re
+
+    assert re.search(says, cuda.device_problem(fake_cupy(**setting)))
+
+
+def test_hidden_devices_are_named(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "CUDA_VISIBLE_DEVICES is ''" in cuda.device_problem(fake_cupy(count=0))
+
+
+def test_a_missing_library():
+    problem = cuda.library_problem(fake_cupy(cublas=False))
+    assert "cuBLAS" in problem and "[ctk]" in problem
+
+
+def test_two_packages(monkeypatch):
+    monkeypatch.setattr(cuda, "cupy_packages", lambda: ["cupy-cuda11x", "cupy-cuda12x"])
+    monkeypatch.setitem(sys.modules, "cupy", types.ModuleType("cupy"))
+    problem, module = cuda.import_cupy()
+    assert module is None and "pip uninstall -y cupy-cuda11x cupy-cuda12x" in problem
+
+
+def test_no_package(monkeypatch):
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None)
+    assert cuda.import_cupy() == (cuda.NO_PACKAGE, None)
+    with pytest.raises(BackendUnavailable, match=r"(?s)pip install 'cupy-cuda12x\[ctk\]'.*nanograd\.doctor"):
+        Device("cupy")
+    assert Device("auto").name == "numpy"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OutOfMemoryError("Out of memory allocating 1,234 bytes"), "lower --batch_size or --block_size"),
+        (CUDARuntimeError("cudaErrorMemoryAllocation: out of memory"), "lower --batch_size or --block_size"),
+        (CUDARuntimeError("cudaErrorInsufficientDriver: too old"), "update the driver"),
+        (CUDARuntimeError("cudaErrorNoKernelImageForDevice"), "update CuPy"),
+        (CUDARuntimeError("cudaErrorIllegalAddress"), "report it"),
+        (CUDARuntimeError("cudaErrorECCUncorrectable"), "hardware"),
+        (CUDARuntimeError("something new"), "nanograd.doctor"),
+        (ImportError("libcublas.so.12: cannot open shared object file"), r"[ctk]"),
+    ],
+)
+def test_runtime_errors_are_explained(error, says):
+    assert says in cuda.describe_error(error)
+
+
+@pytest.mark.parametrize("error", [ValueError("cuda"), MemoryError(), ImportError("no module named x"), KeyError(1)])
+def test_other_errors_are_left_alone(error):
+    assert cuda.describe_error(error) is None
+
+
+def test_out_of_memory_on_the_command_line():
+    from gpt.cli import explain
+
+    code, line = explain(OutOfMemoryError("Out of memory allocating 1,234 bytes (allocated so far: 5 bytes)."))
+    assert code == 1 and "--batch_size" in line and "--block_size" in line and "1,234" in line
+
+
+def test_backend_cupy_without_cuda_ends_with_one_line():
+    if cuda.find_cupy()[0] is None:
+        pytest.skip("there is a GPU here")
+    done = subprocess.run(
+        [sys.executable, "train.py", "--backend", "cupy"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+    assert "python -m nanograd.doctor" in done.stderr and not done.stdout
