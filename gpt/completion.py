@@ -78,13 +78,13 @@ def complete(
 
 
 def start_ids(tokenizer, prompt: str) -> list[int]:
-    """The ids of a prompt. An empty one starts from a line break, or from token 0 where there is none.
+    """The ids of a prompt. An empty one starts after an empty line, or from token 0 where there are no line breaks.
 
     Raises TokenizerError for a character that the tokenizer does not know.
     """
     if prompt:
         return tokenizer.encode(prompt)
     try:
-        return tokenizer.encode("\n")
+        return tokenizer.encode("\n\n")
     except TokenizerError:
         return [0]

@@ -140,5 +140,5 @@ def test_ctrl_c_keeps_what_was_made(batch):
 def test_a_prompt_is_encoded_and_an_empty_one_is_a_line_break_or_token_zero():
     with_line_breaks, without = CharTokenizer.train("ab\n"), CharTokenizer.train("ab")
     assert start_ids(without, "ba") == without.encode("ba")
-    assert start_ids(with_line_breaks, "") == with_line_breaks.encode("\n")
+    assert start_ids(with_line_breaks, "") == with_line_breaks.encode("\n\n")
     assert start_ids(without, "") == [0]

@@ -32,7 +32,7 @@ ARTICLE = {
     "batch_size": 32,
     "grad_accum": 1,
     "max_steps": 1000,
-    "lr": 3e-4,
+    "lr": 1e-3,
     "warmup": 100,
     "weight_decay": 0.01,
     "beta1": 0.9,
@@ -57,7 +57,7 @@ BAD_TRAINING = [
     ({"lr": float("inf")}, "--lr must be a finite number, above 0, not inf"),
     ({"lr": 10**400}, "--lr must be a finite number, above 0, not inf"),
     ({"lr": "fast"}, "--lr must be a finite number, above 0, not 'fast'"),
-    ({"min_lr": 1e-3}, "--min_lr must be at most --lr (0.0003), not 0.001"),
+    ({"min_lr": 1e-2}, "--min_lr must be at most --lr (0.001), not 0.01"),
     ({"warmup_steps": 60, "max_steps": 50}, "--warmup_steps must be at most --max_steps (50), not 60"),
     ({"beta1": 1}, "--beta1 must be at least 0 and below 1, not 1.0"),
     ({"weight_decay": -1}, "--weight_decay must be at least 0, not -1.0"),
@@ -82,7 +82,7 @@ BAD_SAMPLING = [
     ({"top_p": 0}, "--top_p must be above 0 and at most 1, not 0.0"),
     ({"top_p": 1.1}, "--top_p must be above 0 and at most 1, not 1.1"),
     ({"min_p": 1.1}, "--min_p must be at least 0 and at most 1, not 1.1"),
-    ({"repetition_penalty": 0}, "--repetition_penalty must be above 0, not 0.0"),
+    ({"repetition_penalty": 0}, "--repetition_penalty must be at least 0.01 and at most 100, not 0.0"),
     ({"frequency_penalty": 2.1}, "--frequency_penalty must be at least -2 and at most 2, not 2.1"),
     ({"presence_penalty": -3}, "--presence_penalty must be at least -2 and at most 2, not -3.0"),
     ({"max_new_tokens": 0}, "--max_new_tokens must be at least 1, not 0"),
@@ -104,10 +104,10 @@ def message_of(make) -> str:
     return str(caught.value)
 
 
-def test_the_defaults_are_the_articles():
+def test_the_defaults_are_the_articles_but_for_the_rate():
     config = TrainConfig()
     assert {name: getattr(config, name) for name in ARTICLE} == ARTICLE
-    assert config.final_lr == pytest.approx(3e-5)
+    assert config.final_lr == pytest.approx(1e-4)
 
 
 @pytest.mark.parametrize(("given", "message"), BAD_TRAINING)
@@ -184,7 +184,7 @@ def test_a_resume_may_change_how_long_and_where_but_not_what():
     assert {"checkpoint_interval", "debug", "detect_anomaly", "config", "resume", "overwrite"} <= free
     old = TrainConfig()
     assert changed_fixed_flags(old, replace(old, max_steps=2000, backend="numpy", threads=3, keep=5)) == []
-    assert changed_fixed_flags(old, replace(old, n_layer=4, lr=1e-3, max_steps=5)) == ["n_layer", "lr"]
+    assert changed_fixed_flags(old, replace(old, n_layer=4, lr=2e-3, max_steps=5)) == ["n_layer", "lr"]
     refuse_changes(old, replace(old, max_steps=2000))
     said = message_of(lambda: refuse_changes(old, replace(old, seed=7)))
     assert said == "--seed cannot change on --resume: the run has 0, not 7; leave the flag out"

@@ -61,7 +61,7 @@ def test_what_only_started_a_run_is_not_written():
     text = dump_toml(config)
     assert 'data = ["a \\"quoted\\"\\\\ 名.txt\\u007f\\n"]\n' in text
     assert not any(f"\n{name} =" in text for name in ("out_dir", "config", "resume", "overwrite", "debug"))
-    assert "\nlr = 0.0003\n" in text and "\nbias = true\n" in text and "\nmin_lr" not in text
+    assert "\nlr = 0.001\n" in text and "\nbias = true\n" in text and "\nmin_lr" not in text
 
 
 def test_aliases_hyphens_a_lone_text_a_bom_and_windows_line_ends_are_welcome(tmp_path):
