@@ -39,10 +39,9 @@ def draw_next_token(
     best = np.argsort(-own, kind="stable")[:BARS]
     labels = [token_label(tokenizer, int(token)) for token in best]
     prompt = " ".join(tokenizer.decode(ids).split())
-    prompt = Letters(prompt).end_of(prompt, PROMPT_SHOWN)
     others = own.size - best.size
     height = 0.24 * (len(best) + 1) + 0.9
-    title = f"The next token after “{prompt}”"
+    title = f"The next token after “{Letters(prompt).end_of(prompt, PROMPT_SHOWN)}”"
     with picture(path, title, CAPTION, 10, height, text="".join([prompt, *labels])) as (figure, letters):
         grid = figure.subplots(1, len(panels), sharey=True)
         rows = np.arange(len(best) + (others > 0))
