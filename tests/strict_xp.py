@@ -411,6 +411,7 @@ cuda = types.SimpleNamespace(
     get_current_stream=lambda: CURRENT,
     is_available=lambda: True,
     alloc_pinned_memory=alloc_pinned_memory,
+    get_elapsed_time=lambda start, stop: 0.001,
     cublas=types.SimpleNamespace(gemmEx=gemmEx),
     device=types.SimpleNamespace(get_cublas_handle=lambda: 1),
     nvrtc=types.SimpleNamespace(getVersion=lambda: (12, 9)),

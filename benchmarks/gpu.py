@@ -1,0 +1,357 @@
+"""`python -m benchmarks.gpu`: this project against PyTorch on one GPU, in under ten minutes and without a question.
+
+Each contender runs in a process of its own, one after the other: PyTorch eager and compiled (bfloat16, SDPA), this
+project in bfloat16, and both in float32 with TF32 products, at GPT-2 124M (B 16, T 1024, vocabulary padded to 50304)
+and at nanoGPT's "baby" shape; and the matrix products alone, which are the floor. Before them the same GPU is checked:
+losses of a small model against NumPy's, and bfloat16 against float32. What does not fit into --minutes is left out,
+and the table says so.
+
+MFU is what the model needs, by the formula of PaLM (Chowdhery et al. 2022, appendix B), over what the GPU could do:
+
+    FLOP a token = 6 N + 12 n_layer n_embd T      N: parameters, without the tables that are only looked up
+    MFU          = FLOP a token * tokens a second / peak FLOP a second, dense, of the products' precision
+
+Memory is what the whole process takes of the GPU, the CUDA context included, by the same meter for all.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.shapes import SHAPES, Shape
+from gpt.config import GPTConfig
+
+GPT2 = GPTConfig(
+    50304, block_size=1024, n_layer=12, n_head=12, n_embd=768, activation="gelu", tie_weights=True, qkv_bias=True
+)
+GPU_SHAPES = {
+    "gpt2": Shape("GPT-2 124M: 12 layers, 12 heads, C 768, T 1024, B 16, V 50304", 16, GPT2),
+    "baby": SHAPES["baby"],
+}
+# (contender, precision) in the order in which they run: what matters most comes first
+PLAN = {
+    "gpt2": [
+        ("nanograd", "bfloat16"),
+        ("torch compiled", "bfloat16"),
+        ("torch eager", "bfloat16"),
+        ("matmuls", "bfloat16"),
+        ("nanograd", "tf32"),
+    ],
+    "baby": [
+        ("nanograd", "tf32"),
+        ("torch eager", "tf32"),
+        ("torch compiled", "bfloat16"),
+        ("nanograd", "bfloat16"),
+        ("matmuls", "tf32"),
+    ],
+}
+PEAK_TFLOPS = {  # dense, from NVIDIA's data sheets: name in the device's -> (bfloat16, TF32)
+    "H200": (989, 495),
+    "H100": (989, 495),
+    "A100": (312, 156),
+    "L40S": (362, 183),
+    "RTX 4090": (165, 83),
+}
+WARMUP, SECONDS = 5, 12  # steps that are not counted; time that a contender is measured for
+
+
+def flop_per_token(config: GPTConfig) -> int:
+    """What one token costs in training, forward and backward, by the formula above."""
+    C = config.n_embd
+    parameters = 12 * config.n_layer * C**2 + config.vocab_size * C
+    return 6 * parameters + 12 * config.n_layer * C * config.block_size
+
+
+def tokens_of(shape: Shape) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, shape.model.vocab_size, 2_000_000).astype(np.uint16)
+
+
+# The contenders. Each returns (step, wait, memory in use, breakdown) where step() queues one training step.
+
+
+def ours(shape: Shape, precision: str):
+    from gpt.config import TrainConfig
+    from gpt.model import GPT
+    from gpt.trainer import Trainer
+    from nanograd import Device
+
+    device = Device("cupy", precision)
+    config = TrainConfig(batch_size=shape.batch_size, block_size=shape.model.block_size, max_steps=10**6)
+    tokens = tokens_of(shape)
+    trainer = Trainer(GPT(shape.model, device), config, tokens, tokens, 1)
+    gpu = device.xp.cuda.Device()
+    return trainer.train_step, gpu.synchronize, lambda: used(gpu.mem_info), lambda: kernel_times(device.xp, trainer)
+
+
+def matmuls(shape: Shape, precision: str):
+    """The products of the dense layers alone, through the same gemm; attention's are not among them."""
+    from nanograd import Device
+
+    device = Device("cupy", precision)
+    config, N = shape.model, shape.tokens()
+    C, jobs = config.n_embd, []
+    sizes = [(C, 3 * C), (C, C), (C, 4 * C), (4 * C, C)]
+    arrays = {}
+
+    def array(*dims):
+        if dims not in arrays:
+            arrays[dims] = (
+                device.xp.zeros(dims, dtype=np.uint16).view(device.dtype)
+                if device.dtype.itemsize == 2
+                else (device.zeros(dims))
+            )
+        return arrays[dims]
+
+    for n_in, n_out in [*sizes * config.n_layer, (C, config.vocab_size)]:
+        x, w, y = array(N, n_in), array(n_in, n_out), array(N, n_out)
+        gradient = device.zeros((n_in, n_out))
+        jobs += [(x, w, y), (x.T, y, gradient), (y, w.T, x)]
+
+    def step():
+        for a, b, out in jobs:
+            device.matmul(a, b, out)
+
+    gpu = device.xp.cuda.Device()
+    return step, gpu.synchronize, lambda: used(gpu.mem_info), dict
+
+
+def in_torch(shape: Shape, precision: str, compiled: bool, where: str = "cuda"):
+    import torch
+
+    from benchmarks.torch_gpt import TorchGPT
+
+    torch.set_default_device(where)
+    torch.set_float32_matmul_precision("high")  # TF32
+    torch.manual_seed(0)
+    model = TorchGPT(shape.model, sdpa=True)
+    optimizer = model.adamw()
+    forward = torch.compile(model) if compiled else model
+    rng, tokens, T = np.random.default_rng(1), tokens_of(shape).astype(np.int64), shape.model.block_size
+
+    def batch():
+        windows = np.stack([tokens[s : s + T + 1] for s in rng.integers(0, len(tokens) - T - 1, shape.batch_size)])
+        ids = torch.from_numpy(windows)
+        return (ids.pin_memory() if where == "cuda" else ids).to(where, non_blocking=True)
+
+    def step():
+        ids = batch()
+        with torch.autocast(where, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = forward(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    def breakdown():
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            step()
+            torch.cuda.synchronize()
+        times = {event.key[:60]: event.self_device_time_total / 1e3 for event in profile.key_averages()}
+        return dict(sorted(times.items(), key=lambda item: -item[1])[:12])
+
+    if where == "cpu":
+        return step, lambda: None, lambda: 0, dict
+    return step, torch.cuda.synchronize, lambda: used(torch.cuda.mem_get_info()), breakdown
+
+
+def used(mem_info: tuple[int, int]) -> int:
+    free, total = mem_info
+    return total - free
+
+
+CONTENDERS = {
+    "nanograd": ours,
+    "matmuls": matmuls,
+    "torch eager": lambda shape, precision: in_torch(shape, precision, compiled=False),
+    "torch compiled": lambda shape, precision: in_torch(shape, precision, compiled=True),
+}
+
+
+def kernel_times(xp, trainer) -> dict[str, float]:
+    """{kernel: ms in one step}, by events around every launch; the products under the name gemm."""
+    from nanograd import kernels, products
+    from nanograd.kernels import attention, launching
+
+    marks = []
+
+    def timed(function, name_of):
+        def call(*args, **kwargs):
+            start, stop = xp.cuda.Event(), xp.cuda.Event()
+            start.record()
+            function(*args, **kwargs)
+            stop.record()
+            marks.append((name_of(*args), start, stop))
+
+        return call
+
+    launch, gemm = launching.launch, products.gemm
+    timed_launch = timed(launch, lambda family, name, *_: name)
+    for module in (launching, kernels, attention):
+        module.launch = timed_launch
+    products.gemm = timed(gemm, lambda a, b, *_: "gemm")
+    try:
+        trainer.train_step()
+        xp.cuda.Device().synchronize()
+    finally:
+        for module in (launching, kernels, attention):
+            module.launch = launch
+        products.gemm = gemm
+    times = {}
+    for name, start, stop in marks:
+        times[name] = times.get(name, 0.0) + xp.cuda.get_elapsed_time(start, stop)
+    return dict(sorted(times.items(), key=lambda item: -item[1]))
+
+
+def measure(shape: Shape, contender: str, precision: str, seconds: float = SECONDS) -> dict:
+    """{"ms", "tokens_per_s", "memory", "breakdown"} of one contender, in this process."""
+    step, wait, memory, breakdown = CONTENDERS[contender](shape, precision)
+    for _ in range(WARMUP):
+        step()
+    wait()
+    times, begun = [], time.perf_counter()
+    while len(times) < 3 or (time.perf_counter() - begun < seconds and len(times) < 50):
+        start = time.perf_counter()
+        for _ in range(5):  # a run waits for its GPU now and then, not after every step
+            step()
+        wait()
+        times.append((time.perf_counter() - start) / 5)
+    peak = memory()
+    ms = statistics.median(times) * 1e3
+    tokens_per_s = shape.tokens() / ms * 1e3
+    return {"ms": ms, "tokens_per_s": tokens_per_s, "memory": peak, "breakdown": breakdown()}
+
+
+# Is it right?
+
+
+def check(small: GPTConfig | None = None, steps: int = 30) -> dict[str, float]:
+    """Largest relative differences of losses and gradient norms over a short training; raises where they are large."""
+    from gpt.config import TrainConfig
+    from gpt.model import GPT
+    from gpt.trainer import Trainer
+    from nanograd import Device
+
+    small = small or GPTConfig(97, block_size=80, n_layer=2, n_head=2, n_embd=96, activation="gelu", dropout=0.1)
+    tokens = np.random.default_rng(0).zipf(1.3, 20_000).clip(1, small.vocab_size).astype(np.uint16) - 1
+
+    def curve(backend, precision):
+        config = TrainConfig(batch_size=8, block_size=small.block_size, max_steps=steps, warmup_steps=1, lr=1e-3)
+        trainer = Trainer(GPT(small, Device(backend, precision)), config, tokens, tokens, 1)
+        results = [trainer.train_step() for _ in range(steps)]
+        return np.array([[float(result.loss), float(result.grad_norm)] for result in results])
+
+    found = {}
+    bounds = {"float64": 1e-9, "float32": 1e-3, "tf32": 1e-2, "bfloat16": 3e-2}
+    for precision, bound in bounds.items():
+        reference = curve("numpy", "float64" if precision == "float64" else "float32")
+        found[precision] = float(np.abs(curve("cupy", precision) / reference - 1).max())
+        if not found[precision] <= bound:
+            raise SystemExit(f"{precision} is wrong: off by {found[precision]:.2g} relative, allowed {bound:.0e}")
+    return found
+
+
+# The table
+
+
+def peak_of(name: str, precision: str) -> float | None:
+    for part, (low, tf32) in PEAK_TFLOPS.items():
+        if part in name:
+            return low if precision == "bfloat16" else tf32
+    return None
+
+
+def table(shape: Shape, rows: list, gpu: str, peak: float | None = None) -> str:
+    """Lines of text; `rows` are (contender, precision, result or why there is none)."""
+    lines = [shape.about, f"{'':28}{'ms':>9}{'tokens/s':>12}{'MFU':>8}{'GiB':>8}"]
+    for contender, precision, result in rows:
+        label = f"{contender}, {precision}"
+        if isinstance(result, str):
+            lines.append(f"{label:28}{result}")
+            continue
+        tflops = peak or peak_of(gpu, precision)
+        rate = flop_per_token(shape.model) * result["tokens_per_s"]
+        mfu = f"{rate / tflops / 1e12:8.1%}" if tflops and contender != "matmuls" else f"{'':>8}"
+        lines.append(
+            f"{label:28}{result['ms']:9.2f}{result['tokens_per_s']:12,.0f}{mfu}{result['memory'] / 2**30:8.1f}"
+        )
+    return "\n".join(lines)
+
+
+def breakdowns(rows: list) -> str:
+    """The time of a step by kernel, for each contender that has one."""
+    lines = []
+    for contender, precision, result in rows:
+        if isinstance(result, dict) and result["breakdown"]:
+            lines.append(f"{contender}, {precision}: ms a step by kernel")
+            lines += [f"  {ms:8.3f}  {name}" for name, ms in list(result["breakdown"].items())[:20]]
+    return "\n".join(lines)
+
+
+def in_a_process(arguments: list[str], seconds: float):
+    """What `python -m benchmarks.gpu ARGUMENTS` prints as JSON, or one line that says why there is nothing."""
+    if seconds < 20:
+        return "left out: no time"
+    command = [sys.executable, "-m", "benchmarks.gpu", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return f"left out: not done after {seconds:.0f} s"
+    if done.returncode:
+        errors = done.stderr.strip().splitlines()
+        return f"failed: {errors[-1][:90] if errors else 'no message'}"
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--minutes", type=float, default=9.5, help="time for everything")
+    parser.add_argument("--peak_tflops", type=float, help="of this GPU, for MFU, if its name is not known here")
+    parser.add_argument("--json", metavar="FILE", help="write all results there as well")
+    parser.add_argument("--only", nargs=3, metavar=("SHAPE", "CONTENDER", "PRECISION"), help="one, printed as JSON")
+    parser.add_argument("--check", action="store_true", help="only see whether losses are right")
+    options = parser.parse_args(arguments)
+    from nanograd.cuda import find_cupy
+
+    missing, cupy = find_cupy()
+    if missing:
+        print(f"error: {missing}", file=sys.stderr)
+        return 2
+    if options.check:
+        print(json.dumps(check()))
+        return 0
+    if options.only:
+        shape, contender, precision = options.only
+        print(json.dumps(measure(GPU_SHAPES[shape], contender, precision)))
+        return 0
+    return run_all(cupy, options)
+
+
+def run_all(cupy, options) -> int:
+    deadline = time.monotonic() + 60 * options.minutes
+    gpu = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    print(f"{gpu}, CuPy {cupy.__version__}", flush=True)
+    checked = in_a_process(["--check"], min(150, deadline - time.monotonic()))
+    print(f"largest relative difference of losses and gradient norms from NumPy's: {checked}", flush=True)
+    results = {"gpu": gpu, "check": checked}
+    for name, plan in PLAN.items():
+        rows = []
+        for contender, precision in plan:
+            limit = min(150, deadline - time.monotonic())
+            rows.append((contender, precision, in_a_process(["--only", name, contender, precision], limit)))
+            print(f"{name}: {contender}, {precision} done", file=sys.stderr, flush=True)
+        print(f"\n{table(GPU_SHAPES[name], rows, gpu, options.peak_tflops)}\n\n{breakdowns(rows)}", flush=True)
+        results[name] = rows
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+    return 1 if isinstance(checked, str) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

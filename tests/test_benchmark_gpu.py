@@ -1,0 +1,85 @@
+"""benchmarks.gpu runs unattended: every part of it, on the stand-in and on PyTorch's CPU, at a size of nothing."""
+
+import json
+import subprocess
+import sys
+
+import cuda_on_cpu
+import pytest
+import strict_xp
+
+from benchmarks import gpu
+from benchmarks.shapes import Shape
+from gpt.config import GPTConfig
+from nanograd.cuda import find_cupy
+
+TINY = Shape("tiny", 2, GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=16, activation="gelu"))
+
+
+@pytest.fixture
+def played(monkeypatch):
+    if cuda_on_cpu.COMPILER is None:
+        pytest.skip("g++ is not installed, which builds the kernels for the CPU")
+    return strict_xp.as_cupy(monkeypatch)
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_ours_and_matmuls(played, precision):
+    result = gpu.measure(TINY, "nanograd", precision, seconds=0)
+    assert result["ms"] > 0 and result["tokens_per_s"] == pytest.approx(16e3 / result["ms"])
+    assert {"gemm"} < result["breakdown"].keys() and any("adamw" in name for name in result["breakdown"])
+    assert gpu.measure(TINY, "matmuls", precision, seconds=0)["memory"] > 0
+
+
+def test_torch(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setitem(gpu.CONTENDERS, "torch eager", lambda *a: gpu.in_torch(*a, compiled=False, where="cpu"))
+    try:
+        assert gpu.measure(TINY, "torch eager", "bfloat16", seconds=0)["ms"] > 0
+    finally:
+        torch.set_default_device(None)
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_the_check_passes_here_and_fails_for_a_wrong_kernel(played, monkeypatch):
+    small = GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=16, activation="gelu", dropout=0.1)
+    assert gpu.check(small, steps=3)["float64"] < 1e-9
+    right = gpu_kernels().gelu_backward
+    monkeypatch.setattr(gpu_kernels(), "gelu_backward", lambda dy, x, t, dx: right(dy, dy, t, dx))
+    with pytest.raises(SystemExit, match="float64 is wrong"):
+        gpu.check(small, steps=3)
+
+
+def gpu_kernels():
+    from nanograd import kernels
+
+    return kernels
+
+
+def test_flop_by_hand():
+    config = GPTConfig(10, block_size=4, n_layer=2, n_head=1, n_embd=8)
+    assert gpu.flop_per_token(config) == 6 * (12 * 2 * 64 + 80) + 12 * 2 * 8 * 4
+
+
+def test_table_has_what_was_measured_and_what_was_not():
+    result = {"ms": 10.0, "tokens_per_s": 1600.0, "memory": 2**30, "breakdown": {"gemm": 4.0}}
+    rows = [("nanograd", "bfloat16", result), ("torch eager", "tf32", "left out: no time")]
+    text = gpu.table(TINY, rows, "NVIDIA H200") + gpu.breakdowns(rows)
+    assert "1,600" in text and "left out: no time" in text and "4.000  gemm" in text
+
+
+def test_without_a_gpu_it_ends_with_one_line():
+    if find_cupy()[0] is None:
+        pytest.skip("there is a GPU here")
+    done = subprocess.run([sys.executable, "-m", "benchmarks.gpu"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
+
+
+def test_a_contender_that_fails_is_a_line_and_not_the_end(monkeypatch):
+    assert "no time" in gpu.in_a_process([], seconds=1)
+    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nRuntimeError: it broke")
+    monkeypatch.setattr(gpu.subprocess, "run", lambda *_, **__: failed)
+    assert gpu.in_a_process([], seconds=60) == "failed: RuntimeError: it broke"
+    done = subprocess.CompletedProcess([], 0, json.dumps({"ms": 1}), "")
+    monkeypatch.setattr(gpu.subprocess, "run", lambda *_, **__: done)
+    assert gpu.in_a_process([], seconds=60) == {"ms": 1}
