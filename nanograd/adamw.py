@@ -158,6 +158,9 @@ class AdamW:
             raise ValueError(f"optimizer tensor {name} is {'missing' if name in expected else 'unknown'}")
         for name, moment in own.items():
             check_tensor(name, state[name], moment.shape)
+        steps = np.asarray(state["step"])
+        if steps.ndim or steps.dtype.kind not in "iu" or steps < 0:
+            raise ValueError("the step of the optimizer is no number of steps")
         for name, moment in own.items():
             moment[...] = xp_of(moment).asarray(state[name], dtype=moment.dtype)
-        self.steps = int(state["step"])
+        self.steps = int(steps)

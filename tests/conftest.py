@@ -23,6 +23,18 @@ def pytest_configure(config):
 
 
 @pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """The current folder: a short text.txt, a cache of its own, and nobody who would look at loss.png."""
+    from tiny_training import TEXT
+
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NANOGRAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("gpt.pictures.draw_loss", lambda runs, path: None)
+    return tmp_path
+
+
+@pytest.fixture
 def float64():
     return Device("numpy", dtype="float64", seed=3)
 
