@@ -10,7 +10,10 @@ An order is a sum over all ranks of a few numbers, so the signals that any rank 
 other way: whoever is told to stop, all stop after the same step.
 """
 
+import contextlib
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,7 @@ from gpt.signals import STOP_SIGNALS, StopRequest
 from gpt.trainer import Trainer
 from nanograd.arena import arenas_of
 from nanograd.backend import Device
-from nanograd.communicator import Communicator
+from nanograd.communicator import Communicator, Single
 from tokenizers import load_tokenizer
 
 STEP, EVALUATE, DISMISS = 1, 2, 3  # the orders
@@ -74,15 +77,36 @@ class Crew:
 
 
 class LeadingTrainer(Trainer):
-    """The trainer of the leader: what all ranks take part in, it has them do."""
+    """The trainer of the leader: what all ranks take part in, it has them do.
+
+    Numbers that are not finite, in whatever rank they arose, end up in the sums. From then on the leader is on its
+    own: what it does again to find their origin, it does with whole batches.
+    """
 
     def train_step(self):
         self.crew.order(STEP)
-        return super().train_step()
+        with self._alone_after_trouble():
+            return super().train_step()
+
+    def check(self):
+        with self._alone_after_trouble():
+            super().check()
 
     def evaluate(self):
-        self.crew.order(EVALUATE)
-        return super().evaluate()
+        if self.ranks.size > 1:
+            self.crew.order(EVALUATE)
+        losses = super().evaluate()
+        if not all(map(math.isfinite, losses.values())):
+            self.ranks = Single()
+        return losses
+
+    @contextlib.contextmanager
+    def _alone_after_trouble(self):
+        try:
+            yield
+        except NotFinite:
+            self.ranks = Single()
+            raise
 
 
 def follow(config: TrainConfig, device: Device, ranks: Communicator) -> int:
@@ -98,6 +122,7 @@ def follow(config: TrainConfig, device: Device, ranks: Communicator) -> int:
         progress=False,
     )
     model = GPT(config.model_config(data.tokenizer.vocab_size), device)
+    config = replace(config, detect_anomaly=False)  # the leader looks into it, once its sums are not finite
     trainer = Trainer(model, config, data.train, data.val, config.threads or ranks.cores(), ranks)
     share_state(trainer)
     with StopRequest(silent=True) as stop:
@@ -106,10 +131,8 @@ def follow(config: TrainConfig, device: Device, ranks: Communicator) -> int:
             order, value, *_ = exchange(ranks, 0, 0, signals)
             if order == DISMISS:
                 return value
-            try:
+            with contextlib.suppress(NotFinite):  # the leader finds out why, says so and ends the job
                 trainer.train_step() if order == STEP else trainer.evaluate()
-            except NotFinite:  # every rank sees it; the leader finds out why, says so and ends the others
-                ranks.barrier()
 
 
 def demand_share(batch_size: int, n_ranks: int) -> None:

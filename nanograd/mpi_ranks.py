@@ -14,7 +14,7 @@ import numpy as np
 from nanograd.communicator import Communicator
 from nanograd.parallel import available_cores, cgroup_limit
 
-SPIN_SECONDS = 1e-3  # of waiting before the first nap
+SPIN_SECONDS = 2e-4  # of waiting before the first nap
 NAP_SECONDS = 1e-4
 SMALL_BYTES = 4096  # up to which an array goes along with the waiting
 VOTE_SECONDS = 0.3  # that a failing rank gives others to fail at the same time
