@@ -81,5 +81,11 @@ def draw_block(heads: np.ndarray, labels: Sequence[str], title: str, path: Path)
         grid[0, 0].set_ylabel("token that looks")
         grid[-1, 0].set_xlabel("token looked at")
         figure.colorbar(
-            image, ax=grid, shrink=0.5, aspect=30, label="weight", ticks=TICKS, format=lambda value, _: f"{value:g}"
+            image,
+            ax=figure.axes,
+            shrink=0.5,
+            aspect=30,
+            label="weight",
+            ticks=TICKS,
+            format=lambda value, _: f"{value:g}",
         )

@@ -17,6 +17,7 @@ What the last four show is the prompt: `--prompt`, or else a line of the run's o
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +105,9 @@ def draw_run(run: History, folder: Path, config: PicturesConfig) -> Iterator[Pat
 def first_line(tokens: np.ndarray, tokenizer, n: int = 400) -> list[int]:
     """The tokens from the first beginning of a line on, among the first `n`; from the start if there is none."""
     ids = [int(token) for token in tokens[:n]]
-    for i, token in enumerate(ids[: n // 2]):
-        if tokenizer.token_bytes(token).endswith(b"\n") and not tokenizer.token_bytes(ids[i + 1]).startswith(b"\n"):
+    pieces = [tokenizer.token_bytes(token) for token in ids]
+    for i, (piece, following) in enumerate(pairwise(pieces[: n // 2])):
+        if piece.endswith(b"\n") and not following.startswith(b"\n"):
             return ids[i + 1 :]
     return ids
 

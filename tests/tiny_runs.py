@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from gpt import training
 from gpt.config import TrainConfig
 from gpt.config_file import dump_toml
 
@@ -17,6 +16,8 @@ QUICK = SHAPE | {"max_steps": 8, "eval_interval": 2, "eval_iters": 2, "log_inter
 
 def train(folder: Path, text: str = TALE * 8, **flags) -> Path:
     """Train on `text` in `folder`/run; that folder."""
+    from gpt import training
+
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "text.txt").write_text(text, encoding="utf-8")
     run_dir = folder / "run"

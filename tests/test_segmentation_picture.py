@@ -1,0 +1,36 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt.segmentation_picture import CELLS, MOST_CHARACTERS, draw_segmentation, lay_out
+from tokenizers import BPETokenizer
+
+TEXT = "The fox met the bear, and the bear met the fox. $x$\n" * 20
+
+
+@given(st.lists(st.text(alphabet="ab熊 ", min_size=1, max_size=14), max_size=60))
+def test_boxes_follow_one_another_and_stay_inside(labels):
+    boxes, lines = lay_out(labels)
+    assert [label for label, *_ in boxes] == labels
+    end, current = 0.0, 0
+    for label, x, line, cells in boxes:
+        assert line in (current, current + 1) and x + cells <= CELLS + 1e-9
+        assert x >= (end if line == current else 0) and cells >= len(label)
+        end, current = x + cells, line
+    assert lines == current + 1
+
+
+@pytest.mark.parametrize("text", [TEXT, "x", TEXT * 9])
+def test_it_is_drawn_with_the_counts_of_both_ways(tmp_path, text, monkeypatch):
+    titles = []
+    from gpt import segmentation_picture as module
+
+    drawn = module.picture
+    monkeypatch.setattr(
+        module, "picture", lambda path, title, *rest, **more: titles.append(title) or drawn(path, title, *rest, **more)
+    )
+    bpe = BPETokenizer.train(TEXT)
+    draw_segmentation(text, bpe, 30, tmp_path / "s.png")
+    assert (tmp_path / "s.png").stat().st_size > 1000
+    shown = text[:MOST_CHARACTERS]
+    assert titles[0].startswith(f"One text, {len(shown)} characters or {len(bpe.encode(shown))} BPE tokens")
