@@ -1,0 +1,183 @@
+"""Several ranks against threads at equal cores, the share of communication, and what a cluster would make of it.
+
+    python -m benchmarks.scaling                     measure here with 1 and 2 ranks, fit, and predict
+    python -m benchmarks.scaling --shapes baby --rounds 9
+    python -m benchmarks.scaling --step_ms 39        predict for ranks that take 39 ms for their part of a step
+
+Measured in rounds, contenders in turn, medians; on a machine that does other work as well, read the ratios. The
+model and its sources: docs/scaling.md.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.contenders import Contender, shape_of
+from benchmarks.cost_model import NETWORKS, all_reduce_seconds, fit, predict
+from benchmarks.machine import describe_machine, installed
+from benchmarks.shapes import SHAPES
+from nanograd.parallel import available_cores
+
+SECONDS_A_ROUND = 1.5
+ALL_REDUCES = (1, 64, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304)  # float32 numbers
+GPT2_PARAMETERS = 124_439_808
+GPU_STEP_MS = 39.0  # an H200 at B 16, T 1024 in bfloat16: an estimate, replaced by --step_ms
+RANKS = (8, 64, 1024)
+
+
+class RankContender(Contender):
+    """`n` ranks under mpiexec that answer as one."""
+
+    def __init__(self, shape: str, n: int):
+        self.kind, self.shape, self.threads = f"{n} ranks", shape, n
+        self.ms, self.peak_mb, self.waiting, self.exchange = [], 0.0, [], []
+        beside = Path(sys.executable).with_name("mpiexec")
+        mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
+        if mpiexec is None or not installed("mpi4py"):
+            raise SystemExit('error: mpiexec and mpi4py are needed: pip install -e ".[mpi]"')
+        command = [mpiexec, "-n", str(n), sys.executable, "-m", "mpi4py", "-m", "benchmarks.rank_steps", shape]
+        environment = os.environ | {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+        )
+        self._answer()
+
+    def run(self, repetitions: int) -> None:
+        answer = self.ask(f"steps {repetitions}")
+        self.ms += answer["ms"]
+        self.peak_mb = answer["peak_mb"]
+        self.waiting.append(answer["waiting_ms"])
+        self.exchange.append(answer["exchange_ms"])
+
+    def ask(self, order: str) -> dict:
+        print(order, file=self.process.stdin, flush=True)
+        return self._answer()
+
+
+def measure(shape: str, rounds: int, n: int) -> dict:
+    """{contender: figures} of one thread, `n` threads and `n` ranks, in turn."""
+    contenders = []
+    try:
+        contenders.append(Contender("nanograd", shape, 1))
+        contenders.append(Contender("nanograd", shape, n))
+        contenders.append(RankContender(shape, n))
+        for number in range(rounds):
+            for contender in contenders:
+                done = contender.ms
+                contender.run(max(1, int(SECONDS_A_ROUND * 1e3 / contender.median())) if done else 1)
+            print(f"{shape}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    finally:
+        for contender in contenders:
+            contender.close()
+    one, threads, ranks = contenders
+    tokens = shape_of(shape).tokens()
+    figures = {
+        name: {"ms": c.median(), "tokens_per_s": tokens / c.median() * 1e3, "peak_mb": c.peak_mb}
+        for name, c in (("1 thread", one), (f"{n} threads", threads), (f"{n} ranks", ranks))
+    }
+    figures[f"{n} ranks"] |= {
+        "waiting": float(np.median(ranks.waiting)) / ranks.median(),
+        "exchange": float(np.median(ranks.exchange)) / ranks.median(),
+    }
+    return figures
+
+
+def measure_all_reduce(n: int, rounds: int) -> dict[int, float]:
+    """{bytes: median seconds of an all-reduce} between `n` ranks of this machine."""
+    ranks = RankContender("article", n)
+    try:
+        ms = {size: [] for size in ALL_REDUCES}
+        for _ in range(rounds):
+            for size in ALL_REDUCES:
+                ms[size] += ranks.ask(f"all_reduce {size} {max(3, min(200, 2_000_000 // size))}")["ms"]
+    finally:
+        ranks.close()
+    return {size * 4: float(np.median(values)) / 1e3 for size, values in ms.items()}
+
+
+def scaling_table(shape: str, figures: dict, n: int) -> str:
+    one, threads, ranks = figures["1 thread"], figures[f"{n} threads"], figures[f"{n} ranks"]
+    lines = [f"{shape}: {shape_of(shape).about}", "", "| | ms a step | tokens/s | efficiency | peak memory, MB |"]
+    lines.append("|---|---|---|---|---|")
+    for name, figure in figures.items():
+        efficiency = one["ms"] / figure["ms"] / (1 if name == "1 thread" else n)
+        memory = f"{figure['peak_mb']:.0f}" + (f" x {n}" if name.endswith("ranks") else "")
+        lines.append(f"| {name} | {figure['ms']:.1f} | {figure['tokens_per_s']:,.0f} | {efficiency:.2f} | {memory} |")
+    ratio = ranks["tokens_per_s"] / threads["tokens_per_s"]
+    lines += [
+        "",
+        f"tokens/s, {n} ranks / {n} threads: {ratio:.2f}; of a rank's step {ranks['exchange']:.1%} is the exchange, "
+        f"{ranks['waiting']:.1%} waiting for the other",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def prediction_table(step_ms: float, about: str) -> str:
+    n_bytes = 4 * GPT2_PARAMETERS
+    lines = [f"GPT-2 124M, {n_bytes / 1e6:.0f} MB of float32 gradients; {about}: {step_ms:.0f} ms", ""]
+    lines += ["| network | ranks | all-reduce, ms | step, ms | efficiency | hidden behind backward |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for network in NETWORKS:
+        for ranks in RANKS:
+            p = predict(step_ms / 1e3, n_bytes, ranks, network)
+            lines.append(
+                f"| {network.name} | {ranks} | {p.communication * 1e3:.0f} | {p.step * 1e3:.0f} | {p.efficiency:.2f} "
+                f"| {p.overlapped_efficiency:.2f} |"
+            )
+    return "\n".join([*lines, ""])
+
+
+def fit_table(seconds: dict[int, float], n: int) -> tuple[str, dict]:
+    network = fit(list(seconds), list(seconds.values()), n)
+    lines = ["| bytes | measured, µs | model, µs |", "|---|---|---|"]
+    lines += [
+        f"| {size:,} | {value * 1e6:.1f} | {all_reduce_seconds(size, n, network) * 1e6:.1f} |"
+        for size, value in seconds.items()
+    ]
+    words = f"fitted: {network.alpha * 1e6:.1f} µs a message, {network.bandwidth / 1e9:.2f} GB/s"
+    return "\n".join([f"an all-reduce between {n} ranks of this machine", "", *lines, "", words, ""]), {
+        "alpha": network.alpha,
+        "bandwidth": network.bandwidth,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scaling", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--shapes", nargs="*", choices=list(SHAPES), default=["article", "nanogpt-cpu", "gpt2"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--ranks", type=int, default=max(2, available_cores()))
+    parser.add_argument("--step_ms", type=float, help="a rank's compute time for its part of a GPT-2 124M step")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    n = arguments.ranks
+    machine = describe_machine() | {"mpi4py": installed("mpi4py"), "mpich": installed("mpich")}
+    results = {shape: measure(shape, arguments.rounds, n) for shape in arguments.shapes}
+    seconds = measure_all_reduce(n, arguments.rounds)
+    words, fitted = fit_table(seconds, n)
+    if arguments.json:
+        print(json.dumps({"machine": machine, "results": results, "all_reduce": seconds, "fit": fitted}, indent=1))
+        return
+    print(", ".join(f"{name} {value}" for name, value in machine.items()), end="\n\n")
+    for shape, figures in results.items():
+        print(scaling_table(shape, figures, n))
+    print(words)
+    if arguments.step_ms is not None:
+        print(prediction_table(arguments.step_ms, "a rank's own part of a step"))
+        return
+    print(prediction_table(GPU_STEP_MS, "a rank is a GPU that takes for its B 16, T 1024 (estimated, H200, bfloat16)"))
+    if "gpt2" in results:
+        ms = results["gpt2"]["1 thread"]["ms"]
+        print(prediction_table(ms, "a rank is a core of this machine, which takes for its B 4, T 64"))
+
+
+if __name__ == "__main__":
+    main()

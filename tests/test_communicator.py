@@ -1,0 +1,287 @@
+"""What ranks say to one another: alone, under a real mpiexec, and over NCCL with a stand-in (or a GPU at hand)."""
+
+import subprocess
+import sys
+import threading
+import types
+
+import fake_nccl
+import numpy as np
+import pytest
+import strict_xp
+from mpi_job import REPOSITORY, needs_mpi, run_job
+
+from gpt.config import GPTConfig, TrainConfig
+from gpt.crew import demand_share, exchange, hear, share_state, tell
+from gpt.errors import UsageError
+from gpt.model import GPT
+from gpt.trainer import Trainer
+from nanograd import BackendUnavailable, Device, communicator
+from nanograd.arena import arenas_of
+from nanograd.communicator import Communicator, Single, started_by_mpi
+from nanograd.nccl_ranks import NCCLRanks, find_nccl, take_gpu
+from nanograd.parallel import available_cores
+
+LAUNCHERS = (*communicator.SIZE_VARIABLES, *communicator.RANK_VARIABLES)
+
+
+class ThreadRanks(Communicator):
+    """Ranks that are threads, for host arrays: what MPI is to NCCLRanks."""
+
+    def __init__(self, meeting: fake_nccl.Meeting, rank: int, size: int):
+        self.meeting, self.rank, self.size = meeting, rank, size
+
+    def all_reduce(self, array):
+        array[...] = np.sum(self.meeting.exchange(self.rank, array.copy()), axis=0)
+        return array
+
+    def broadcast(self, array):
+        array[...] = self.meeting.exchange(self.rank, array.copy())[0]
+        return array
+
+    def barrier(self):
+        self.meeting.exchange(self.rank, None)
+
+    def cores(self):
+        return 1
+
+
+def on_threads(size, work):
+    """[work(rank's ThreadRanks) for each rank], side by side; the first error is raised."""
+    meeting, results, errors = fake_nccl.Meeting(size), [None] * size, []
+
+    def run(rank):
+        try:
+            with meeting.baton:
+                results[rank] = work(ThreadRanks(meeting, rank, size))
+        except BaseException as error:
+            errors.append(error)
+            meeting.barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in errors:
+        raise error
+    return results
+
+
+# Alone
+
+
+def test_a_process_on_its_own_exchanges_nothing():
+    ranks, array = Single(), np.arange(3.0)
+    assert (ranks.rank, ranks.size) == (0, 1)
+    assert ranks.all_reduce(array) is array and ranks.broadcast(array) is array
+    assert ranks.barrier() is None and ranks.sum(2.5) == 2.5
+    assert ranks.part(3, 7) == slice(3, 10)
+    assert ranks.cores() == available_cores()
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, False),
+        ({"PMI_RANK": "0", "PMI_SIZE": "2"}, True),
+        ({"PMI_RANK": "0", "PMI_SIZE": "1"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "8"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1", "PMIX_RANK": "0"}, False),
+        ({"PMIX_RANK": "3"}, True),
+    ],
+)
+def test_how_a_launcher_is_recognised(monkeypatch, variables, expected):
+    for name in LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "mpi4py", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert started_by_mpi() is expected
+
+
+def test_a_launcher_without_mpi4py_is_told_what_to_install(monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    communicator.world.cache_clear()
+    with pytest.raises(BackendUnavailable, match=r'pip install -e ".\[mpi\]"'):
+        communicator.world()
+    assert communicator.world.cache_info().currsize == 0
+
+
+def test_mpi4py_is_not_imported_without_a_launcher():
+    code = "import sys, gpt.training, nanograd.communicator as c; c.world(); print('mpi4py' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_parts_lie_end_to_end(size):
+    parts = []
+    for rank in range(size):
+        ranks = ThreadRanks(None, rank, size)
+        parts += range(*ranks.part(10, 30).indices(100))
+    assert parts == list(range(10, 40))
+
+
+@pytest.mark.parametrize(("batch_size", "n_ranks"), [(32, 1), (32, 2), (32, 32), (12, 3)])
+def test_batches_that_can_be_shared(batch_size, n_ranks):
+    demand_share(batch_size, n_ranks)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "n_ranks", "way_out"),
+    [
+        (32, 3, "--batch_size 30 or 33 can, or mpiexec -n 2"),
+        (5, 8, "--batch_size 8 can, or mpiexec -n 5"),
+        (12, 5, "--batch_size 10 or 15 can, or mpiexec -n 4"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared(batch_size, n_ranks, way_out):
+    with pytest.raises(UsageError) as error:
+        demand_share(batch_size, n_ranks)
+    assert way_out in str(error.value)
+
+
+# What the leader and the others say
+
+
+def test_orders_words_and_signals_reach_every_rank():
+    def work(ranks):
+        if ranks.rank == 0:
+            tell(ranks, {"folder": "out/故事", "n": 3})
+            return exchange(ranks, 2, 130)
+        words = hear(ranks)
+        assert words == {"folder": "out/故事", "n": 3}
+        return exchange(ranks, 0, 0, [int(ranks.rank == 2), 1])
+
+    assert on_threads(3, work) == [[2, 130, 1, 2]] * 3
+
+
+# Under mpiexec
+
+COLLECTIVES = """
+import numpy as np
+from nanograd.communicator import world
+
+ranks = world()
+assert (ranks.size, 0 <= ranks.rank < 3) == (3, True)
+for dtype in ("float32", "float64", "int64"):
+    for n in (1, 5, 513, 100_003):
+        parts = [np.random.default_rng([n, rank]).normal(0, 100, n).astype(dtype) for rank in range(3)]
+        mine = parts[ranks.rank].copy()
+        assert ranks.all_reduce(mine) is mine
+        np.testing.assert_allclose(mine, np.sum(parts, axis=0), rtol=1e-12, atol=1e-4 * (dtype == "float32"))
+        first = ranks.broadcast(mine.copy())
+        assert (first == mine).all()  # the same bits everywhere
+        assert (ranks.broadcast(parts[ranks.rank].copy()) == parts[0]).all()
+assert ranks.sum(ranks.rank + 0.5) == 4.5
+assert ranks.sum(np.float32(2)) == 6.0
+ranks.barrier()
+print("good", ranks.rank)
+"""
+
+
+@needs_mpi
+def test_collectives_of_mpi(tmp_path):
+    (tmp_path / "collectives.py").write_text(COLLECTIVES, encoding="utf-8")
+    done = run_job(3, "collectives.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == ["0", "1", "2", "good", "good", "good"]
+
+
+# NCCL
+
+
+@pytest.fixture
+def nccl(monkeypatch):
+    """The stand-ins of CuPy and of its NCCL module."""
+    cupy = strict_xp.as_cupy(monkeypatch)
+    monkeypatch.setattr(cupy.cuda, "nccl", fake_nccl, raising=False)
+    cuda = types.ModuleType("cupy.cuda")
+    cuda.nccl = fake_nccl
+    monkeypatch.setitem(sys.modules, "cupy.cuda", cuda)
+    monkeypatch.setattr(strict_xp.Stream, "ptr", 0, raising=False)
+    return cupy
+
+
+def check_nccl(host, cupy):
+    ranks = NCCLRanks(host, cupy)
+    assert (ranks.rank, ranks.size) == (host.rank, host.size)
+    for dtype in ("float32", "float64"):
+        parts = np.random.default_rng(1).standard_normal((host.size, 1001)).astype(dtype)
+        mine = cupy.asarray(parts[host.rank])
+        assert ranks.all_reduce(mine) is mine
+        np.testing.assert_allclose(mine.get(), parts.sum(0), rtol=1e-5)
+        assert (ranks.broadcast(cupy.asarray(parts[host.rank])).get() == parts[0]).all()
+    scalar = ranks.sum(cupy.asarray(np.float32(host.rank + 1)))
+    assert scalar.shape == () and float(scalar) == sum(range(1, host.size + 1))
+    assert ranks.sum(1.5) == 1.5 * host.size  # of the host: over MPI
+    ranks.barrier()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_collectives_of_nccl(nccl, size):
+    on_threads(size, lambda host: check_nccl(host, nccl))
+
+
+@pytest.mark.gpu
+def test_collectives_of_nccl_on_one_gpu():
+    cupy = pytest.importorskip("cupy")
+    find_nccl()
+    check_nccl(Single(), cupy)
+
+
+def test_ranks_over_nccl_train_as_one_process_does(nccl):
+    config = TrainConfig(batch_size=4, grad_accum=2, block_size=8, dropout=0.2, max_steps=4, warmup_steps=0, lr=1e-3)
+    tokens = np.random.default_rng(0).integers(0, 11, 400).astype(np.uint16)
+    shape = GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=8, dropout=0.2)
+
+    def losses(trainer):
+        found = [float(trainer.train_step().loss) for _ in range(4)]
+        return [*found, *trainer.evaluate().values()]
+
+    def work(host):
+        device = Device(nccl, dtype="float64", seed=7 + host.rank)  # weights of their own, until they are shared
+        trainer = Trainer(GPT(shape, device), config, tokens, tokens, 1, NCCLRanks(host, nccl))
+        share_state(trainer)
+        trainer.model.noise.seed = 7
+        found = losses(trainer)
+        return found, [arena.values.get().copy() for arena in arenas_of(trainer.model)]
+
+    expected = losses(Trainer(GPT(shape, Device("numpy", dtype="float64", seed=7)), config, tokens, tokens))
+    before = fake_nccl.NcclCommunicator.calls
+    (first, values), (second, others) = on_threads(2, work)
+    assert fake_nccl.NcclCommunicator.calls > before
+    np.testing.assert_allclose(first, expected, rtol=1e-12)
+    assert first == second
+    for mine, other in zip(values, others, strict=True):
+        assert (mine == other).all()
+
+
+def test_each_rank_of_a_machine_takes_a_gpu_of_its_own():
+    taken = []
+    cuda = types.SimpleNamespace(
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: 2),
+        Device=lambda number: types.SimpleNamespace(use=lambda: taken.append(number)),
+    )
+    for rank in (0, 1):
+        take_gpu(types.SimpleNamespace(cuda=cuda), types.SimpleNamespace(host_rank=rank, host_size=2))
+    assert taken == [0, 1]
+    with pytest.raises(BackendUnavailable, match="3 ranks on a machine with 2 GPUs: start at most one rank a GPU"):
+        take_gpu(types.SimpleNamespace(cuda=cuda), types.SimpleNamespace(host_rank=0, host_size=3))
+
+
+def test_a_missing_nccl_is_told_with_what_to_install(nccl, monkeypatch):
+    monkeypatch.setattr(fake_nccl, "available", False)
+    with pytest.raises(BackendUnavailable, match="pip install nvidia-nccl-cu12"):
+        find_nccl()
+
+
+def test_gpus_that_do_not_get_together(nccl, monkeypatch):
+    def refuse(*arguments):
+        raise fake_nccl.NcclError("unhandled system error")
+
+    monkeypatch.setattr(fake_nccl, "NcclCommunicator", refuse)
+    with pytest.raises(BackendUnavailable, match="NCCL does not get 1 GPUs together: unhandled system error"):
+        NCCLRanks(Single(), nccl)
