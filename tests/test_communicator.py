@@ -5,6 +5,7 @@ import sys
 import threading
 import types
 
+import cuda_on_cpu
 import fake_nccl
 import numpy as np
 import pytest
@@ -233,6 +234,9 @@ def test_collectives_of_nccl_on_one_gpu():
 
 
 def test_ranks_over_nccl_train_as_one_process_does(nccl):
+    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed, which the stand-in for CuPy needs")
+    if cuda_on_cpu.COMPILER is None:
+        pytest.skip("g++ is not installed, which builds the kernels for the CPU")
     config = TrainConfig(batch_size=4, grad_accum=2, block_size=8, dropout=0.2, max_steps=4, warmup_steps=0, lr=1e-3)
     tokens = np.random.default_rng(0).integers(0, 11, 400).astype(np.uint16)
     shape = GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=8, dropout=0.2)
