@@ -4,16 +4,16 @@ A running mean and variance of the loss, over about the last 50 steps,
 
     mean = (1 - a) mean + a loss            variance = (1 - a) (variance + a (loss - mean)^2)           a = 1/50
 
-say what is usual. A loss is a spike if it is above mean + max(6 deviations, 0.3 nats). The noise of batches alone
-does not get there: while a model learns, the mean lags behind, above the losses, and widens the gap further. A
-spike enters the mean as if it were on the border, so that one step does not move what is usual, and a loss that
-stays high becomes usual; until it has come down, or has become usual, it is reported once.
+say what is usual. A loss is a spike if it is above mean + max(8 deviations, 0.3 nats). The noise of batches alone
+does not get there: while a model learns, the mean lags behind, above the losses, which widens the gap. A spike
+enters the mean as if it were on the border, so that one step does not move what is usual, and a loss that stays high
+becomes usual; until it has come down, or has become usual, it is reported once.
 """
 
 import math
 
 MEMORY = 50  # steps
-DEVIATIONS = 6
+DEVIATIONS = 8
 LEAST = 0.3  # nats
 
 
@@ -25,7 +25,7 @@ class Spikes:
 
     def update(self, loss: float) -> float | None:
         """Take note of a step's loss. If a spike begins with it, returns the loss that was usual, else None."""
-        usual = self.mean
+        loss, usual = float(loss), self.mean
         border = usual + max(DEVIATIONS * math.sqrt(self.variance), LEAST)
         spike = self.count >= MEMORY and loss > border
         begins, self.high = spike and not self.high, spike

@@ -37,13 +37,16 @@ def watched(*models: Layer) -> Iterator[None]:
         named = dict(model.named_layers())
         for name, layer in named.items():
             check = _Check(name, layer, *_parent(name, named))
+            layers.append((layer, vars(layer).copy()))
             layer.forward, layer.backward = check.forward, check.backward
-            layers.append(layer)
     try:
         yield
     finally:
-        for layer in layers:
-            del layer.forward, layer.backward  # and the methods of its class are to be seen again
+        for layer, before in layers:
+            for method in ("forward", "backward"):
+                del vars(layer)[method]  # and that of its class is to be seen again
+                if method in before:
+                    setattr(layer, method, before[method])
 
 
 def _parent(name: str, named: dict[str, Layer]) -> tuple[str, Layer]:
