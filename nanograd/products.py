@@ -36,6 +36,15 @@ def layout(matrix) -> tuple[int, int]:
     raise ValueError(f"a matrix product needs contiguous rows or columns, not strides {matrix.strides}")
 
 
+def operand(matrix):
+    """(matrix, whether it is stored column by column, leading dimension), of a copy where BLAS cannot read it."""
+    try:
+        return matrix, *layout(matrix)
+    except ValueError:
+        matrix = xp_of(matrix).ascontiguousarray(matrix)
+        return matrix, *layout(matrix)
+
+
 def gemm(a, b, out, add: bool = False, tf32: bool = False) -> None:
     """out = a @ b, or out += a @ b with `add`, for device matrices a (M, K), b (K, N), out (M, N) stored by rows.
 
@@ -55,8 +64,7 @@ def gemm(a, b, out, add: bool = False, tf32: bool = False) -> None:
         if not add:
             out[...] = 0
         return
-    transposed_a, ld_a = layout(a)
-    transposed_b, ld_b = layout(b)
+    (a, transposed_a, ld_a), (b, transposed_b, ld_b) = operand(a), operand(b)
     double = a.dtype.name == "float64"
     compute = COMPUTE_64F if double else COMPUTE_32F_FAST_TF32 if tf32 and a.dtype.itemsize == 4 else COMPUTE_32F
     zero, one = FACTORS[np.dtype(np.float64 if double else np.float32)]

@@ -289,6 +289,10 @@ def ascontiguousarray(a, dtype=None):
     return a if a.flags.c_contiguous else wrap(a.host)
 
 
+def asfortranarray(a, dtype=None):
+    return ndarray(np.asfortranarray(a.host))
+
+
 def argsort(a, axis=-1, kind=None):
     if kind not in (None, "stable"):
         raise ValueError("CuPy sorts stably or not at all")

@@ -1,85 +1,100 @@
-"""Device on NumPy; what needs a GPU, or a stand-in for one, is tested beside it."""
-
-import copy
+"""Device: what it is made of, what it refuses, and that a parameter starts alike everywhere."""
 
 import numpy as np
 import pytest
+import strict_xp
 
-from nanograd import Device
+from nanograd import BackendUnavailable, Device, backend
 from nanograd.backend import fused, xp_of
 
 
-def test_a_numpy_device_makes_arrays_of_its_dtype():
-    for dtype in ("float32", "float64"):
-        device = Device("numpy", dtype=dtype)
-        assert device.name == "numpy" and device.xp is np and device.dtype == dtype
-        for array in (
-            device.empty((2, 3)),
-            device.zeros((2, 3)),
-            device.full((2, 3), 1),
-            device.normal((2, 3), 1.0, 0),
-        ):
-            assert array.dtype == dtype and array.shape == (2, 3)
-        assert not device.zeros((2, 3)).any() and (device.full((2,), 3) == 3).all()
-        assert dtype in device.describe() and "NumPy" in device.describe()
-        host = np.arange(3)
-        assert device.to_host(device.asarray(host)) is host
+def test_xp_of():
+    assert xp_of(np.zeros(1)) is np
+    assert xp_of(strict_xp.zeros(1)) is strict_xp
+
+
+@pytest.mark.parametrize("name", ["torch", "", "CUPY"])
+def test_refuses_unknown_backends(name):
+    with pytest.raises(ValueError, match="auto, numpy or cupy"):
+        Device(name)
+
+
+def test_refuses_unknown_dtypes():
+    with pytest.raises(ValueError, match="float32, float64, tf32, bfloat16, not 'float16'"):
+        Device("numpy", "float16")
+
+
+@pytest.mark.parametrize("dtype", backend.GPU_DTYPES)
+def test_gpu_dtypes_need_a_gpu(monkeypatch, dtype):
+    with pytest.raises(ValueError, match=f"dtype {dtype} needs the cupy backend"):
+        Device("numpy", dtype)
+    monkeypatch.setattr(backend, "find_cupy", lambda: ("no CuPy", None))
+    with pytest.raises(BackendUnavailable, match=f"dtype {dtype} needs a GPU: no CuPy"):
+        Device("auto", dtype)
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(backend, "find_cupy", lambda: (None, strict_xp))
+    device = Device("auto")
+    assert device.name == "cupy" and device.xp is strict_xp
+    assert device.describe() == "CuPy 14.0.0 on a CPU that plays a GPU, float32"
+    monkeypatch.setattr(backend, "find_cupy", lambda: ("no CuPy", None))
+    assert Device("auto").name == "numpy"
+    with pytest.raises(BackendUnavailable, match="no CuPy"):
+        Device("cupy")
 
 
 @pytest.mark.parametrize(
-    "arguments, message", [(("torch",), "backend must be"), (("numpy", "float16"), "dtype must be")]
+    ("dtype", "activations", "parameters"),
+    [
+        *[("float32", "float32", "float32"), ("float64", "float64", "float64")],
+        *[("tf32", "float32", "float32"), ("bfloat16", "bfloat16", "float32")],
+    ],
 )
-def test_what_there_is_not_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Device(*arguments)
+def test_dtypes(dtype, activations, parameters):
+    device = Device(strict_xp, dtype)
+    assert device.dtype.name == device.empty(1).dtype.name == activations
+    assert device.parameter_dtype.name == device.normal((2,), 1.0, 0).dtype.name == parameters
+    assert device.zeros(1).dtype.name == device.full(1, 2).dtype.name == parameters
 
 
-def test_normal_numbers_depend_on_seed_and_stream_and_not_on_precision():
-    def draw(seed=0, stream=0, dtype="float32"):
-        return Device("numpy", dtype=dtype, seed=seed).normal((500, 40), 0.5, stream)
+def test_bfloat16_without_its_package(monkeypatch):
+    import sys
 
-    base = draw()
-    np.testing.assert_array_equal(draw(), base)
-    assert not np.array_equal(draw(seed=1), base) and not np.array_equal(draw(stream=1), base)
-    np.testing.assert_allclose(draw(dtype="float64"), base, rtol=1e-6)
-    assert base.std() == pytest.approx(0.5, rel=0.02) and abs(base.mean()) < 0.01
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(BackendUnavailable, match="pip install ml_dtypes"):
+        Device(strict_xp, "bfloat16")
 
 
-def test_products_are_written_or_added():
-    device = Device("numpy", dtype="float64")
-    a, b = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
-    out = np.full((2, 4), 7.0)
-    device.matmul(a, b, out)
-    np.testing.assert_array_equal(out, a @ b)
-    device.matmul(a, b, out, add=True)
-    np.testing.assert_array_equal(out, 2 * (a @ b))
+def test_parameters_start_alike_on_every_backend():
+    host, device = Device("numpy", seed=4), Device(strict_xp, seed=4)
+    np.testing.assert_array_equal(host.normal((3, 2), 0.02, 7), device.normal((3, 2), 0.02, 7).get())
+    assert not np.array_equal(host.normal((3, 2), 0.02, 7), host.normal((3, 2), 0.02, 8))
 
 
-def test_ids_are_checked():
-    device = Device("numpy")
-    np.testing.assert_array_equal(device.ids([[0, 4]], below=5), [[0, 4]])
-    ids = np.array([1, 2], dtype=np.uint16)
-    assert device.ids(ids, below=3) is ids
-    assert device.ids(np.zeros((0,), dtype=int), below=1).size == 0
-    for bad, error, message in (
-        ([5], ValueError, r"token id 5 is outside \[0, 5\)"),
-        ([0, -2], ValueError, "token id -2"),
-        ([0.5], TypeError, "integers, not float64"),
-    ):
-        with pytest.raises(error, match=message):
-            device.ids(bad, below=5)
+def test_ids_are_checked_on_the_host():
+    device = Device(strict_xp)
+    before = strict_xp.syncs
+    assert device.ids([[1, 2]], below=3).dtype == np.int32
+    for bad, error in (([3], ValueError), ([-1], ValueError), ([0.5], TypeError)):
+        with pytest.raises(error, match="token id"):
+            device.ids(bad, below=3)
+    assert strict_xp.syncs == before
 
 
-def test_a_device_is_a_place_and_is_not_copied():
-    device = Device("numpy")
-    assert copy.deepcopy(device) is device
+def test_bfloat16_comes_back_as_float32():
+    device = Device(strict_xp, "bfloat16")
+    host = device.to_host(device.asarray(np.array([1.0, 2.5]), device.dtype))
+    assert host.dtype == np.float32 and host.tolist() == [1.0, 2.5]
 
 
-def test_fused_functions_are_their_definitions_on_numpy():
+def test_fused_dispatches_by_the_array(monkeypatch):
+    from nanograd import kernels
+
     @fused
-    def double(x):
-        """Twice x."""
-        return 2 * x
+    def twice(x):
+        return "definition"
 
-    assert double(np.array([3]))[0] == 6 and double.__doc__ == "Twice x." and double.definition(4) == 8
-    assert xp_of(np.ones(1)) is np
+    monkeypatch.setattr(kernels, "twice", lambda x: "twin", raising=False)
+    assert twice(np.zeros(1)) == "definition" == twice.definition(None)
+    assert twice(strict_xp.zeros(1)) == "twin"

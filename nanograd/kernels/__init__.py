@@ -24,14 +24,20 @@ def wide(like):
 
 def ids_of(ids):
     """Ids as the kernels take them, flat and of 32 bits."""
-    ids = ids.reshape(-1)
+    ids = packed(ids.reshape(-1))
     return ids if ids.dtype.name == "int32" else ids.astype("int32")
+
+
+def packed(x):
+    """`x` without gaps: itself, or a copy. What a layer is given may lie in memory in any way."""
+    return x if x.flags.c_contiguous else xp_of(x).ascontiguousarray(x)
 
 
 # elementwise.cu
 
 
 def add(x, y, out):
+    x, y = packed(x), packed(y)
     if y.shape == x.shape and y.dtype == x.dtype:
         elementwise("add", x, y, out, like=x)
     else:
@@ -43,10 +49,12 @@ def add_rows(y, row):
 
 
 def scale_rows(x, row, y):
+    x = packed(x)
     elementwise("scale_row", x, row, y, row.size, like=x)
 
 
 def multiply(x, y, out):
+    x, y = packed(x), packed(y)
     elementwise("multiply", x, y, out, like=x)
 
 
@@ -55,18 +63,22 @@ def cast(x, out):
 
 
 def relu(x, y):
+    x = packed(x)
     elementwise("relu", x, y, like=x)
 
 
 def relu_backward(dy, y, dx):
+    dy = packed(dy)
     elementwise("relu_backward", dy, y, dx, like=dy)
 
 
 def gelu(x, scratch, y):
+    x = packed(x)
     elementwise("gelu", x, y, like=x)
 
 
 def gelu_backward(dy, x, t, dx):
+    dy, x = packed(dy), packed(x)
     elementwise("gelu_backward", dy, x, dx, like=dy)
 
 
@@ -74,6 +86,7 @@ def gelu_backward(dy, x, t, dx):
 
 
 def normalize(x, weight, bias, eps, xhat, y):
+    x = packed(x)
     rows, C = x.shape
     rstd = xp_of(x).empty((rows, 1), dtype=wide(x))
     width = vector_width(x, xhat, y, length=C)
@@ -83,6 +96,7 @@ def normalize(x, weight, bias, eps, xhat, y):
 
 
 def normalize_backward(dy, weight, xhat, rstd, dx, scratch):
+    dy = packed(dy)
     rows, C = dy.shape
     width = vector_width(dy, xhat, dx, length=C)
     name = f"normalize_backward<{c_type(dy)}, {width}>"
@@ -91,6 +105,7 @@ def normalize_backward(dy, weight, xhat, rstd, dx, scratch):
 
 
 def sum_positions(x):
+    x = packed(x)
     return _sum_columns(x, None)
 
 
@@ -108,6 +123,7 @@ def _sum_columns(a, b):
 
 
 def dot_channels(x, y):
+    x, y = packed(x), packed(y)
     C = x.shape[-1]
     dots = xp_of(x).empty(x.shape[:-1], dtype=x.dtype)
     name = f"row_dots<{c_type(x)}>"
@@ -141,6 +157,7 @@ def masked_exp_backward(dscores, e, go, mask):
 
 
 def cross_entropy(logits, targets, e):
+    logits = packed(logits)
     rows, size = logits.shape
     xp = xp_of(logits)
     losses, z = xp.empty(rows, dtype=wide(logits)), xp.empty((rows, 1), dtype=wide(logits))
@@ -169,6 +186,7 @@ def gather_rows(table, ids, y):
 
 
 def scatter_add_rows(grad, ids, dy, atomic=False):
+    dy = packed(dy)
     n, C = dy.shape
     ids = ids_of(ids)
     if atomic:
@@ -187,6 +205,7 @@ def draw_mask(mask, noise, p):
 
 
 def drop(x, noise, p, mask, y):
+    x = packed(x)
     _drop(x, noise, p, mask, y)
 
 

@@ -17,6 +17,8 @@ MOST_CHANNELS = {"bfloat16": (16, 32, 64, 128), "other": (16, 32, 64, 128, 256)}
 def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
     from nanograd.attention import BLOCK
 
+    if not qkv.flags.c_contiguous:
+        qkv = xp_of(qkv).ascontiguousarray(qkv)
     B, T, C3 = qkv.shape
     C, heads = C3 // 3, layer.n_head
     xp = xp_of(qkv)
@@ -32,6 +34,8 @@ def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
 
 def attention_backward(layer, dy):  # (B, T, C) -> (B, T, 3C)
     qkv, o, logz, sizes, drops = layer.recall()
+    if not dy.flags.c_contiguous:
+        dy = xp_of(dy).ascontiguousarray(dy)
     B, T, C = dy.shape
     heads = layer.n_head
     xp = xp_of(dy)

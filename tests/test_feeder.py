@@ -1,0 +1,52 @@
+"""The feeder gives each step its own batch, ahead of time, and checks ids on the host."""
+
+import numpy as np
+import pytest
+
+from nanograd import Device
+from nanograd.feeder import Feeder
+
+
+def fetch(step):
+    ids = np.random.default_rng(step).integers(0, 50, (2, 3))
+    return ids, ids + 1
+
+
+def test_gives_every_step_its_batch(gpu_xp):
+    feeder = Feeder(Device(gpu_xp), fetch, below=51)
+    for step in (0, 1, 2, 5, 5, 3):  # a run may go on anywhere
+        batch = feeder.take(step)
+        feeder.prepare(step + 1)
+        for ours, expected in zip(batch, fetch(step), strict=True):
+            assert ours.dtype == np.int32
+            np.testing.assert_array_equal(ours.get(), expected)
+
+
+def test_fetches_ahead_and_only_once(gpu_xp):
+    fetched = []
+    feeder = Feeder(Device(gpu_xp), lambda step: fetched.append(step) or fetch(step), below=51)
+    feeder.take(0)
+    feeder.prepare(1)
+    assert fetched == [0, 1]
+    feeder.prepare(1)
+    feeder.take(1)
+    assert fetched == [0, 1]
+
+
+def test_takes_batches_of_another_shape(gpu_xp):
+    feeder = Feeder(Device(gpu_xp), lambda step: (np.full((step + 1, 2), step),), below=9)
+    for step in (3, 1, 1, 4):
+        np.testing.assert_array_equal(feeder.take(step)[0].get(), np.full((step + 1, 2), step))
+
+
+@pytest.mark.parametrize(("bad", "error"), [(51, ValueError), (-1, ValueError), (0.5, TypeError)])
+def test_checks_ids_on_the_host(gpu_xp, bad, error):
+    feeder = Feeder(Device(gpu_xp), lambda step: (np.array([[bad]]),), below=51)
+    with pytest.raises(error, match=r"token id"):
+        feeder.take(0)
+
+
+def test_on_the_cpu_it_only_fetches():
+    feeder = Feeder(Device("numpy"), fetch, below=51)
+    feeder.prepare(3)
+    np.testing.assert_array_equal(feeder.take(3)[1], fetch(3)[1])
