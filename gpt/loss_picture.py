@@ -51,7 +51,7 @@ def draw_one(run: History, path: Path) -> None:
         above.plot(steps, train, color=BLUE, marker="o", markersize=3.5, label="training")
         above.plot(steps, val, color=VERMILION, marker="s", markersize=3.5, linestyle="--", label="validation")
         _mark_best(above, run.best())
-        _fit(above, [losses, train, val])
+        _fit(above, [losses, train, val], first_finite(losses, val))
         above.set_ylabel("loss (nats a token)")
         above.legend(loc="upper right")
         _rate(below, run)
@@ -65,14 +65,23 @@ def _mark_best(axes, best) -> None:
     axes.plot([step], [loss], color=GREEN, marker="*", markersize=15, linestyle="none", label=label, zorder=5)
 
 
-def _fit(axes, series) -> None:
-    """Bound the loss axis by the finite values: one wild batch must not flatten all the rest."""
+def _fit(axes, series, begin: float) -> None:
+    """Bound the loss axis a little above `begin`, where learning begins: a loss that ran away must not flatten all the rest."""
+    finite = [values[np.isfinite(values)] for values in series]
+    finite = [values for values in finite if values.size]
+    if not finite:
+        return
+    low, high = min(values.min() for values in finite), max(values.max() for values in finite)
+    high = min(high, 1.3 * begin)
+    margin = 0.06 * max(high - low, 0.0) + 1e-3
+    axes.set_ylim(low - margin, max(low, high) + margin)
+
+
+def first_finite(*series: np.ndarray) -> float:
+    """The first finite value of the first series that has any; 0 if none has."""
     values = np.concatenate(series)
     values = values[np.isfinite(values)]
-    if not values.size:
-        return
-    low, high = values.min(), min(values.max(), 3 * np.median(values) + 1)
-    axes.set_ylim(low - 0.06 * (high - low) - 1e-3, high + 0.06 * (high - low) + 1e-3)
+    return float(values[0]) if values.size else 0.0
 
 
 def _rate(axes, run: History) -> None:
@@ -106,7 +115,7 @@ def draw_several(runs: Sequence[History], path: Path) -> None:
                 label = f"{label}: best {val[best]:.3f} at step {steps[best]:,.0f}"
                 axes.plot(steps[best], val[best], color=colour, marker="*", markersize=14, zorder=5)
             axes.plot(steps, val, color=colour, linestyle=dashes, label=label)
-        _fit(axes, shown)
+        _fit(axes, shown, max(map(first_finite, shown)))
         axes.set_ylabel("loss (bits a byte)" if in_bytes else "loss (nats a token)")
         axes.set_xlabel("step")
         axes.legend(loc="upper right")

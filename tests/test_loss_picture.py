@@ -57,6 +57,11 @@ def test_whatever_was_measured_can_be_drawn(tmp_path, val, figures):
     assert np.isfinite([low, high]).all() and high < 100
 
 
+def test_the_whole_way_down_is_shown(tmp_path, figures):
+    draw_loss([make_up(tmp_path / "run", lines([0.5, 0.1, 0.01, 0.01, 0.01, 0.01]))], tmp_path / "loss.png")
+    assert figures[0][0].axes[0].get_ylim()[1] >= 4.0
+
+
 def test_one_line_of_metrics_is_enough(tmp_path):
     draw_loss([make_up(tmp_path / "run", lines([])[:1])], tmp_path / "loss.png")
 
