@@ -66,15 +66,13 @@ def _mark_best(axes, best) -> None:
 
 
 def _fit(axes, series, begin: float) -> None:
-    """Bound the loss axis a little above `begin`, where learning begins: a loss that ran away must not flatten all the rest."""
-    finite = [values[np.isfinite(values)] for values in series]
-    finite = [values for values in finite if values.size]
-    if not finite:
-        return
-    low, high = min(values.min() for values in finite), max(values.max() for values in finite)
-    high = min(high, 1.3 * begin)
-    margin = 0.06 * max(high - low, 0.0) + 1e-3
-    axes.set_ylim(low - margin, max(low, high) + margin)
+    """Bound the loss axis by twice the loss that learning began with: one that ran away must not flatten the rest."""
+    values = np.concatenate(series)
+    values = values[np.isfinite(values)]
+    if values.size:
+        low, high = values.min(), min(values.max(), 2 * begin)
+        margin = 0.06 * max(high - low, 0.0) + 1e-3
+        axes.set_ylim(low - margin, max(low, high) + margin)
 
 
 def first_finite(*series: np.ndarray) -> float:
