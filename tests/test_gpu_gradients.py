@@ -14,12 +14,16 @@ from nanograd import Device
 from nanograd.gradcheck import check_layer
 
 
+LONG = [pytest.mark.slow, pytest.mark.long]
+
+
+@pytest.mark.parametrize("full", [False, pytest.param(True, marks=LONG)])
 @pytest.mark.parametrize("name", battery.BATTERY)
-def test_gradients_of_layer(gpu_xp, monkeypatch, name):
+def test_gradients_of_layer(gpu_xp, monkeypatch, name, full):
     device = Device(gpu_xp, "float64", seed=3)
     monkeypatch.setattr(battery, "DEVICE", device)
     layer, inputs = battery.BATTERY[name](battery.Sizes())
-    report = check_layer(layer, *map(device.asarray, inputs))
+    report = check_layer(layer, *map(device.asarray, inputs), full=full)
     assert report.ok, report
 
 
@@ -36,7 +40,7 @@ SMALL = GPTConfig(17, block_size=8, n_layer=2, n_head=2, n_embd=16, activation="
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "bound"), [("float64", 1e-9), ("float32", 1e-3)])
+@pytest.mark.parametrize(("precision", "bound"), [("float64", 1e-9), pytest.param("float32", 1e-3, marks=LONG)])
 def test_200_steps_follow_numpy(gpu_xp, precision, bound):
     expected, actual = curve(Device("numpy", precision), 200, SMALL), curve(Device(gpu_xp, precision), 200, SMALL)
     np.testing.assert_allclose(actual, expected, rtol=bound)
@@ -51,6 +55,7 @@ def test_the_same_run_twice_is_the_same_bit_for_bit(gpu_xp, precision):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_bfloat16_learns_as_float32_does_over_500_steps(gpu_xp):
     precise, rounded = (curve(Device(gpu_xp, precision), 500, SMALL)[:, 0] for precision in ("float32", "bfloat16"))
     smooth = np.ones(25) / 25
