@@ -13,7 +13,6 @@ from gpt.trainer import Trainer
 from nanograd import Device
 from nanograd.gradcheck import check_layer
 
-
 LONG = [pytest.mark.slow, pytest.mark.long]
 
 
