@@ -143,7 +143,8 @@ def save_checkpoint(
 
 
 def load_checkpoint(run_dir: str | os.PathLike, which: str | int = "latest", *, optimizer: bool = True) -> Checkpoint:
-    """Load and verify one checkpoint: "latest", "best" (lowest recorded validation loss) or a step.
+    """Load and verify one checkpoint: "latest", "best" (lowest recorded validation loss; where none is recorded, as
+    in a run stopped before its first evaluation, the latest) or a step.
 
     optimizer=False leaves the optimiser's file unread, as sampling does.
 
@@ -294,9 +295,7 @@ def _choose(run_dir: Path, which: str | int) -> Path:
                 if _identity(path) is not None:  # else it was pruned in this moment
                     raise
         best = _best(manifests)
-        if not best:
-            raise RunError(f"no checkpoint in {run_dir} records a validation loss: load the latest one instead")
-        return best[0]
+        return best[0] if best else paths[-1]
     if type(which) is not int:
         raise UsageError(f'a checkpoint is "latest", "best" or a step, not {which!r}')
     of_step = [path for path in paths if _step(path) == which]

@@ -209,7 +209,7 @@ def refuse_changes(old: TrainConfig, new: TrainConfig) -> None:
 class WhichFlags(Checked):
     checkpoint: str = flag(
         "best",
-        "best (by validation loss), latest, or a step",
+        "best (by validation loss, or the latest where none was measured), latest, or a step",
         metavar="WHICH",
         test=lambda text: text in ("best", "latest") or (text.isascii() and text.isdigit() and len(text) < 10),
         allowed="best, latest or the number of a step",

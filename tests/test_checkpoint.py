@@ -106,9 +106,12 @@ def test_none_at_all(tmp_path):
         assert load_latest_good(run_dir, pytest.fail) is None and list_steps(run_dir) == []
         with pytest.raises(RunError, match="has no checkpoints"):
             load_checkpoint(run_dir)
+
+
+def test_the_best_where_no_loss_was_measured_is_the_latest(tmp_path):
     save(tmp_path, 1)
-    with pytest.raises(RunError, match=r"no checkpoint .* records a validation loss"):
-        load_checkpoint(tmp_path, "best")
+    save(tmp_path, 2)
+    assert load_checkpoint(tmp_path, "best").step == 2
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path):
