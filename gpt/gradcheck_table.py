@@ -99,7 +99,8 @@ def command(arguments: Sequence[str]) -> int:
         print(json.dumps({"ok": ok, "seconds": round(seconds, 1), "torch": why_not or "compared", "rows": table}))
     else:
         wrong = sum(not row.ok for row in rows)
-        compared = f"{sum(row.compared for row in rows)} derivatives compared in {seconds:.0f} s"
+        total = rows[0].compared if run else sum(row.compared for row in rows)
+        compared = f"{total} derivatives compared in {seconds:.0f} s"
         print(f"{compared}; {f'{wrong} of {len(rows)} WRONG' if wrong else 'all within their bounds'}")
         if why_not:
             print(f"not compared with PyTorch: {why_not}")

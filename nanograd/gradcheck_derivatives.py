@@ -90,7 +90,7 @@ class Function:
             return False
         rounding = 1e-13 + 1e-9 * np.abs(self.moved({}, 0)).max(initial=0)
         gap = np.abs(stepped - numeric).max(initial=0)
-        return bool(gap <= 1e-5 * np.abs(numeric).max(initial=0) + rounding)
+        return bool(gap <= 1e-3 * np.abs(numeric).max(initial=0) + rounding)
 
     def at_kink(self, direction: dict[str, np.ndarray], method: str) -> bool:
         """Is there a kink at the point itself, so that the derivative along `direction` depends on the side?

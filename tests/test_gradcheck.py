@@ -340,6 +340,16 @@ def test_model_in_float32_is_checked_in_float64():
     assert all(p.value.dtype == np.float32 for p in model.parameters())
 
 
+def test_a_model_with_many_relus_is_seen_to_be_analytic():
+    """A step along all of its parameters at once crosses kinks, unless it is short."""
+    config = GPTConfig(vocab_size=200, block_size=32, n_layer=2, n_head=2, n_embd=64)
+    model = GPT(config, nanograd.Device("numpy", dtype="float64", seed=0))
+    idx = np.random.default_rng(0).integers(0, 200, (2, 32))
+    report = check_model(model, idx, idx, spread=0, samples=1)
+    assert (report.method, report.full, report.moved) == ("complex step", False, 0)
+    assert report.ok, report
+
+
 @pytest.mark.parametrize("full", [True, False])
 def test_wrong_model_is_found_by_name(float64, full, monkeypatch):
     model, idx, targets = small_gpt(float64)
