@@ -1,4 +1,4 @@
-"""What `benchmarks.scaling` starts under mpiexec: ranks that do training steps, or all-reduces, when told to.
+"""What `benchmarks.scaling` starts, under mpiexec or alone: ranks that do steps, or all-reduces, when told to.
 
 Rank 0 reads orders from stdin, `steps 20` or `all_reduce 4096 100`, and answers with a line of JSON each.
 """
@@ -44,23 +44,25 @@ class TimedRanks(Communicator):
         return self.ranks.cores()
 
 
-def make_trainer(name: str, ranks: Communicator) -> Trainer:
+def make_trainer(name: str, ranks: Communicator, threads: int) -> Trainer:
     shape = shape_of(name)
     config = TrainConfig(batch_size=shape.batch_size, block_size=shape.model.block_size, max_steps=10**6)
     tokens = np.random.default_rng(0).integers(0, shape.model.vocab_size, 100_000).astype(np.uint16)
-    return Trainer(GPT(shape.model, Device("numpy")), config, tokens, tokens, ranks.cores(), ranks)
+    return Trainer(GPT(shape.model, Device("numpy")), config, tokens, tokens, threads, ranks)
 
 
 def steps(trainer: Trainer, ranks: TimedRanks, repetitions: int) -> dict:
     ms = []
     ranks.waiting = ranks.exchange = 0.0
+    cpu = time.process_time()
     for _ in range(repetitions):
         start = time.perf_counter()
         float(trainer.train_step().loss)
         ms.append((time.perf_counter() - start) * 1e3)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    cpu = ranks.sum((time.process_time() - cpu) / repetitions * 1e3)
     share = {"waiting_ms": ranks.waiting, "exchange_ms": ranks.exchange}
-    return {"ms": ms, "peak_mb": peak} | {name: s / repetitions * 1e3 for name, s in share.items()}
+    return {"ms": ms, "cpu_ms": cpu, "peak_mb": peak} | {name: s / repetitions * 1e3 for name, s in share.items()}
 
 
 def all_reduces(ranks: Communicator, n: int, repetitions: int) -> dict:
@@ -74,9 +76,9 @@ def all_reduces(ranks: Communicator, n: int, repetitions: int) -> dict:
     return {"ms": ms}
 
 
-def serve(name: str) -> None:
+def serve(name: str, threads: int) -> None:
     ranks = TimedRanks(world())
-    trainer = make_trainer(name, ranks)
+    trainer = make_trainer(name, ranks, threads)
     for _ in range(WARMUP):
         trainer.train_step()
     if ranks.rank == 0:
@@ -93,4 +95,4 @@ def serve(name: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], int(sys.argv[2]))

@@ -4,8 +4,9 @@
     python -m benchmarks.scaling --shapes baby --rounds 9
     python -m benchmarks.scaling --step_ms 39        predict for ranks that take 39 ms for their part of a step
 
-Measured in rounds, contenders in turn, medians; on a machine that does other work as well, read the ratios. The
-model and its sources: docs/scaling.md.
+Measured in rounds, contenders in turn, medians. Where other programs want the cores too, wall times say little: Linux
+gives each rank, but not each thread, a share of its own. Then read the CPU time, which is that of all ranks together.
+The model and its sources: docs/scaling.md.
 """
 
 import argparse
@@ -32,16 +33,13 @@ RANKS = (8, 64, 1024)
 
 
 class RankContender(Contender):
-    """`n` ranks under mpiexec that answer as one."""
+    """`n` ranks of `threads` threads, under mpiexec where they are several, that answer as one."""
 
-    def __init__(self, shape: str, n: int):
-        self.kind, self.shape, self.threads = f"{n} ranks", shape, n
-        self.ms, self.peak_mb, self.waiting, self.exchange = [], 0.0, [], []
-        beside = Path(sys.executable).with_name("mpiexec")
-        mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-        if mpiexec is None or not installed("mpi4py"):
-            raise SystemExit('error: mpiexec and mpi4py are needed: pip install -e ".[mpi]"')
-        command = [mpiexec, "-n", str(n), sys.executable, "-m", "mpi4py", "-m", "benchmarks.rank_steps", shape]
+    def __init__(self, shape: str, n: int, threads: int):
+        self.kind, self.shape, self.threads = "nanograd", shape, threads
+        self.ms, self.cpu, self.peak_mb, self.waiting, self.exchange = [], [], 0.0, [], []
+        python = [sys.executable] if n == 1 else [find_mpiexec(), "-n", str(n), sys.executable, "-m", "mpi4py"]
+        command = [*python, "-m", "benchmarks.rank_steps", shape, str(threads)]
         environment = os.environ | {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
@@ -52,6 +50,7 @@ class RankContender(Contender):
         answer = self.ask(f"steps {repetitions}")
         self.ms += answer["ms"]
         self.peak_mb = answer["peak_mb"]
+        self.cpu.append(answer["cpu_ms"])
         self.waiting.append(answer["waiting_ms"])
         self.exchange.append(answer["exchange_ms"])
 
@@ -60,13 +59,21 @@ class RankContender(Contender):
         return self._answer()
 
 
+def find_mpiexec() -> str:
+    """The one beside this Python, or any on the path; ends the program where that or mpi4py is missing."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if mpiexec is None or not installed("mpi4py"):
+        raise SystemExit('error: mpiexec and mpi4py are needed: pip install -e ".[mpi]"')
+    return mpiexec
+
+
 def measure(shape: str, rounds: int, n: int) -> dict:
     """{contender: figures} of one thread, `n` threads and `n` ranks, in turn."""
     contenders = []
     try:
-        contenders.append(Contender("nanograd", shape, 1))
-        contenders.append(Contender("nanograd", shape, n))
-        contenders.append(RankContender(shape, n))
+        for ranks, threads in ((1, 1), (1, n), (n, 1)):
+            contenders.append(RankContender(shape, ranks, threads))
         for number in range(rounds):
             for contender in contenders:
                 done = contender.ms
@@ -78,7 +85,12 @@ def measure(shape: str, rounds: int, n: int) -> dict:
     one, threads, ranks = contenders
     tokens = shape_of(shape).tokens()
     figures = {
-        name: {"ms": c.median(), "tokens_per_s": tokens / c.median() * 1e3, "peak_mb": c.peak_mb}
+        name: {
+            "ms": c.median(),
+            "cpu_ms": float(np.median(c.cpu)),
+            "tokens_per_s": tokens / c.median() * 1e3,
+            "peak_mb": c.peak_mb,
+        }
         for name, c in (("1 thread", one), (f"{n} threads", threads), (f"{n} ranks", ranks))
     }
     figures[f"{n} ranks"] |= {
@@ -90,7 +102,7 @@ def measure(shape: str, rounds: int, n: int) -> dict:
 
 def measure_all_reduce(n: int, rounds: int) -> dict[int, float]:
     """{bytes: median seconds of an all-reduce} between `n` ranks of this machine."""
-    ranks = RankContender("article", n)
+    ranks = RankContender("article", n, 1)
     try:
         ms = {size: [] for size in ALL_REDUCES}
         for _ in range(rounds):
@@ -103,12 +115,17 @@ def measure_all_reduce(n: int, rounds: int) -> dict[int, float]:
 
 def scaling_table(shape: str, figures: dict, n: int) -> str:
     one, threads, ranks = figures["1 thread"], figures[f"{n} threads"], figures[f"{n} ranks"]
-    lines = [f"{shape}: {shape_of(shape).about}", "", "| | ms a step | tokens/s | efficiency | peak memory, MB |"]
-    lines.append("|---|---|---|---|---|")
+    lines = [
+        f"{shape}: {shape_of(shape).about}",
+        "",
+        "| | ms a step | CPU ms a step | tokens/s | efficiency | peak memory, MB |",
+    ]
+    lines.append("|---|---|---|---|---|---|")
     for name, figure in figures.items():
         efficiency = one["ms"] / figure["ms"] / (1 if name == "1 thread" else n)
         memory = f"{figure['peak_mb']:.0f}" + (f" x {n}" if name.endswith("ranks") else "")
-        lines.append(f"| {name} | {figure['ms']:.1f} | {figure['tokens_per_s']:,.0f} | {efficiency:.2f} | {memory} |")
+        times = f"{figure['ms']:.1f} | {figure['cpu_ms']:.1f} | {figure['tokens_per_s']:,.0f}"
+        lines.append(f"| {name} | {times} | {efficiency:.2f} | {memory} |")
     ratio = ranks["tokens_per_s"] / threads["tokens_per_s"]
     lines += [
         "",
