@@ -8,6 +8,7 @@ beside an array.
 import ctypes
 import functools
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -52,7 +53,8 @@ def compiled(code: str, names: tuple[str, ...]) -> ctypes.CDLL:
     library = BUILT / f"{key}.so"
     if not library.exists():
         BUILT.mkdir(parents=True, exist_ok=True)
-        source, partial = BUILT / f"{key}.cpp", BUILT / f"{key}.partial.so"
+        own = f"{key}-{os.getpid()}"  # two test processes may build the same at once
+        source, partial = BUILT / f"{own}.cpp", BUILT / f"{own}.so"
         source.write_text(text, encoding="utf-8")
         options = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-U_FORTIFY_SOURCE", "-ffp-contract=off"]
         done = subprocess.run(
@@ -61,6 +63,7 @@ def compiled(code: str, names: tuple[str, ...]) -> ctypes.CDLL:
         if done.returncode:
             raise RuntimeError(f"g++ does not compile {names}:\n{done.stderr[:4000]}")
         partial.replace(library)
+        source.unlink()
     loaded = ctypes.CDLL(str(library))
     loaded.signature.restype = ctypes.c_char_p
     return loaded
