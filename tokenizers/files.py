@@ -93,7 +93,7 @@ def write_file(folder, name: str, data: bytes) -> None:
     """Writes a file into a folder (made if need be), so that it is there whole or not at all. Raises OSError."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".{name}.{os.getpid()}.tmp"
+    unfinished = folder / f".tmp-{os.getpid()}-{name}"  # a name that a run's next process knows and removes
     try:
         with open(unfinished, "wb") as file:
             file.write(data)
