@@ -60,6 +60,9 @@ class RunLock:
                 f"{self.run_dir} cannot be locked ({error.strerror or error}): "
                 "see to it that only one process trains in it"
             )
+        if not _has_name(fd, path):  # removed, between open and lock, by a run that failed and tidied up
+            os.close(fd)
+            return self.__enter__()
         try:
             with explained("lock", path):
                 os.ftruncate(fd, 0)
@@ -73,6 +76,14 @@ class RunLock:
     def __exit__(self, *exception) -> None:
         os.close(self._fd)  # and with it goes the lock
         self._fd = None
+
+
+def _has_name(fd: int, path: Path) -> bool:
+    """Is the open file still the one of this name?"""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(fd: int) -> None:

@@ -59,6 +59,20 @@ def test_whatever_stands_in_the_file(tmp_path, text):
         assert str(raised.value) == f"another process is training in {tmp_path}"
 
 
+def test_a_lock_file_that_was_removed_in_the_meantime_is_made_again(tmp_path, monkeypatch):
+    real, removed = lock._lock, []
+
+    def slow(fd):
+        if not removed:
+            removed.append((tmp_path / ".lock").unlink())
+        real(fd)
+
+    monkeypatch.setattr(lock, "_lock", slow)
+    with RunLock(tmp_path), pytest.raises(RunError, match="is training in"), RunLock(tmp_path):
+        pass
+    assert removed
+
+
 def test_another_host_is_named(tmp_path):
     with RunLock(tmp_path):
         (tmp_path / ".lock").write_text("12 far.away\n")
