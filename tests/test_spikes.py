@@ -8,7 +8,7 @@ import pytest
 from gpt.spikes import MEMORY, Spikes
 
 
-def losses(n, seed, noise=0.1, start=4.0, end=1.5):
+def losses(n, seed, noise=0.05, start=4.0, end=1.5):
     """A curve as a model learns: from `start` down to `end`, with the noise of batches."""
     curve = end + (start - end) * np.exp(-np.arange(n) / (n / 6))
     return curve + np.random.default_rng(seed).normal(0, noise, n)
@@ -41,10 +41,10 @@ def test_a_spike_is_reported_with_what_was_usual(height):
 
 
 def test_a_loss_that_stays_high_is_reported_once_and_a_second_spike_again():
-    values = losses(600, seed=2)
-    values[300:310] += 2.0
-    values[500] += 2.0
-    assert reports(values) == [300, 500]
+    values = losses(3000, seed=2)
+    values[2000:2010] += 2.0
+    values[2500] += 2.0
+    assert reports(values) == [2000, 2500]
 
 
 def test_the_first_steps_are_not_judged():
