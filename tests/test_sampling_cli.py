@@ -69,9 +69,9 @@ def test_without_a_seed_the_one_that_is_drawn_is_printed_and_gives_the_text_agai
     assert sample(prompt="a", seed=None).err != err
 
 
-def test_an_empty_prompt_starts_from_a_line_break_which_is_not_printed(sample):
+def test_an_empty_prompt_starts_from_an_empty_line_which_is_not_printed(sample):
     out = sample(prompt="", temperature=0).out
-    assert sample(prompt="\n", temperature=0).out == "\n" + out
+    assert sample(prompt="\n\n", temperature=0).out == "\n\n" + out
 
 
 def test_a_prompt_longer_than_the_context_slides(sample):
