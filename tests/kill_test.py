@@ -79,15 +79,20 @@ class KillTest:
         process = self.start(out_dir)
         output = ""
         if to_be_killed:
-            if self.moments.random() < 0.9:  # once it trains; else while it starts
+            kind = self.moments.random()
+            if kind < 0.9:  # once it trains; else while it starts
                 for line in process.stdout:
                     output += line
                     if "the run is in" in line:
                         break
             try:
-                process.wait(self.moments.uniform(0, 0.6))
+                process.wait(self.moments.uniform(0, 0.5))
+                moment = None
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+                moment = time.monotonic() + (1 if kind < 0.4 else 0)
+            while moment and time.monotonic() < moment and not unfinished(out_dir):
+                time.sleep(1e-4)  # of some, kill the next save
+            process.send_signal(signal.SIGKILL)
         output += process.communicate()[0]
         if process.returncode == -signal.SIGKILL:
             self.kills += 1
@@ -105,7 +110,7 @@ class KillTest:
         assert step >= max(before, must_be), f"step {step} is the latest, where {max(before, must_be)} was saved"
         for each in list_steps(out_dir):
             self.compare(out_dir, each)
-        self.saving += any((out_dir / "checkpoints").glob(".tmp-*"))
+        self.saving += unfinished(out_dir)
         return step
 
     def check_end(self, out_dir: Path) -> None:
@@ -131,6 +136,11 @@ class KillTest:
             f"{self.kills} kills, {self.saving} of them in the middle of a save; {self.finished} runs came to their "
             f"end, {self.compared} checkpoints were compared: nothing lost, every bit as in the run never stopped"
         )
+
+
+def unfinished(out_dir: Path) -> bool:
+    """Is a checkpoint there that is only half written?"""
+    return any((out_dir / "checkpoints").glob(".tmp-*"))
 
 
 def timeless(line: dict) -> dict:

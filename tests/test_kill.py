@@ -18,4 +18,5 @@ def test_a_run_killed_a_few_times(tmp_path):
 def test_a_run_killed_two_hundred_times(tmp_path):
     test = KillTest(tmp_path)
     test.run(200)
-    assert test.kills == 200 and test.saving >= 10
+    assert test.kills == 200 and test.saving > 0
+    print(test.report())
