@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nanograd import AdamW, Device, Layer, Parameter, clip_grad_norm
-from nanograd.adamw import CHUNK, grad_norm
+from nanograd.adamw import CHUNK, clip_scale, grad_norm
 from nanograd.parallel import Team
 
 
@@ -175,3 +175,18 @@ def test_a_model_of_float32_parameters_gets_float32_moments_from_any_state():
     optimizer = AdamW(bag)
     optimizer.load_state_dict(AdamW(Bag()).state_dict())
     assert optimizer.state_dict()["exp_avg.matrix"].dtype == Device("numpy").dtype
+
+
+def test_the_factor_of_clipping_is_at_most_1_wherever_the_norm_lives():
+    for norm in (0.5, np.array(0.5)):
+        assert clip_scale(norm, 1.0) == 1.0
+        assert clip_scale(4 * norm, 1.0) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_the_state_is_a_copy():
+    bag = Bag()
+    optimizer = AdamW(bag)
+    state = optimizer.state_dict()
+    bag.matrix.grad += 1
+    optimizer.step()
+    assert not state["exp_avg.matrix"].any()

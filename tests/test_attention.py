@@ -123,3 +123,12 @@ def test_shapes_names_and_biases(float64):
 def test_heads_that_do_not_divide_the_channels_are_refused(float64):
     with pytest.raises(ValueError, match="multiple"):
         CausalSelfAttention(6, 4, device=float64)
+
+
+def test_starts_normal_with_gpt2s_deviation(float64):
+    layer = CausalSelfAttention(64, 2, device=float64)
+    for linear in (layer.c_attn, layer.c_proj):
+        assert linear.weight.value.std() == pytest.approx(0.02, rel=0.05)
+    again = CausalSelfAttention(64, 2, device=float64, proj_std=0.5, stream=0)
+    np.testing.assert_array_equal(again.c_attn.weight.value, layer.c_attn.weight.value)
+    assert again.c_proj.weight.value.std() == pytest.approx(0.5, rel=0.05)

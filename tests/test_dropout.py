@@ -47,3 +47,15 @@ def test_masks_differ_from_call_to_call_and_layer_to_layer(float64):
 def test_p_outside_its_range_is_refused(float64, p):
     with pytest.raises(ValueError, match="dropout must be"):
         Dropout(p, device=float64)
+
+
+def test_a_mask_to_be_used_elsewhere(float64):
+    like = np.empty((4, 500))
+    layer = Dropout(0.5, device=float64)
+    layer.noise.begin(0)
+    mask = layer.mask("mine", like.shape, like).copy()
+    assert set(np.unique(mask)) == {0, 2}
+    layer.noise.begin(0)
+    np.testing.assert_array_equal(layer(np.ones_like(like)), mask)
+    assert layer.eval().mask("mine", like.shape, like) is None
+    assert Dropout(0.0, device=float64).mask("mine", like.shape, like) is None

@@ -70,3 +70,24 @@ def test_untied_table_is_its_own(float64):
     head = Unembedding(5, 3, device=float64, stream=2)
     assert head.weight is not table.weight
     assert not np.array_equal(head.weight.value, table.weight.value)
+
+
+@pytest.mark.parametrize("n", [65535, 65536, 65537, 70000])
+def test_ids_beyond_16_bits(float64, n):
+    """A table of up to 65536 rows has its ids sorted as 16-bit numbers; in a larger one they would wrap."""
+    ids = np.array([0, n - 1, 0, max(0, n - 65536), n - 1, 0])
+    layer = Embedding(n, 1, device=float64)
+    layer(ids)
+    dy = np.arange(1.0, 7.0)[:, None]
+    layer.backward(dy)
+    expected = np.zeros((n, 1))
+    np.add.at(expected, ids, dy)
+    np.testing.assert_array_equal(layer.weight.grad, expected)
+
+
+@pytest.mark.parametrize("kind", [Embedding, PositionEmbedding, Unembedding])
+def test_starts_normal_with_gpt2s_deviation(float64, kind):
+    weight = kind(300, 200, device=float64).weight.value
+    assert weight.std() == pytest.approx(0.02, rel=0.02) and abs(weight.mean()) < 3e-4
+    np.testing.assert_array_equal(kind(300, 200, device=float64, stream=0).weight.value, weight)
+    assert kind(300, 200, device=float64, std=0.5).weight.value.std() == pytest.approx(0.5, rel=0.02)

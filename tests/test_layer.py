@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nanograd import Layer, Parameter
-from nanograd.layer import check_tensor
+from nanograd.layer import check_tensor, share_scratch
 from nanograd.linear import Linear
 
 
@@ -136,3 +136,44 @@ def test_state_that_does_not_fit_is_refused_and_changes_nothing(float64, change,
 
 def test_check_tensor_takes_what_fits():
     check_tensor("a", np.ones((2, 1), dtype=np.float32), (2, 1))
+
+
+def test_zero_grad_reaches_every_parameter(float64):
+    layer = Pair(float64)
+    for p in layer.parameters():
+        p.grad += 1
+    layer.zero_grad()
+    assert not any(p.grad.any() for p in layer.parameters())
+
+
+def test_what_stands_behind_a_hidden_attribute_is_found():
+    class Hidden(Layer):
+        def __init__(self):
+            self._cache = Parameter(np.ones(1))
+            self.weight = Parameter(np.ones(1))
+
+    assert [name for name, _ in Hidden().named_parameters()] == ["weight"]
+
+
+def test_values_are_rounded_for_a_product_with_narrower_numbers_only():
+    layer, parameter = Layer(), Parameter(np.array([0.1, 0.2]))
+    for like in (np.ones(1), np.ones(1, dtype=np.complex128)):
+        assert layer.narrowed(parameter, like) is parameter.value
+    narrow = layer.narrowed(parameter, np.ones(1, dtype=np.float32))
+    np.testing.assert_array_equal(narrow, np.array([0.1, 0.2], dtype=np.float32))
+    assert narrow.dtype == np.float32
+
+
+def test_twins_share_scratch_and_nothing_else(float64):
+    twins = [Pair(float64) for _ in range(3)]
+    share_scratch(twins)
+    share_scratch([Pair(float64)])
+    like = np.ones(4)
+    for below in ("first", "rest"):
+        layers = [getattr(twin, below) for twin in twins]
+        layers = layers if below == "first" else [layer[1] for layer in layers]
+        scratch = [layer.scratch("dx", like=like) for layer in layers]
+        assert all(np.shares_memory(scratch[0], other) for other in scratch)
+        buffers = [layer.buffer("y", like=like) for layer in layers]
+        assert not np.shares_memory(buffers[0], buffers[1])
+    assert not np.shares_memory(twins[0].first.scratch("dx", like=like), twins[0].rest[1].scratch("dx", like=like))

@@ -43,3 +43,13 @@ def test_dropout_is_on_in_training_only(float64):
     assert 10 < (dropped == 0).sum() < 40
     kept = dropped != 0
     np.testing.assert_allclose(dropped[kept], 2 * whole[kept], rtol=1e-12)
+
+
+def test_starts_normal_with_gpt2s_deviation_from_two_streams(float64):
+    layer = MLP(64, device=float64)
+    fc, proj = layer.c_fc.weight.value, layer.c_proj.weight.value
+    assert fc.std() == pytest.approx(0.02, rel=0.03) and proj.std() == pytest.approx(0.02, rel=0.03)
+    assert not np.array_equal(fc.reshape(-1), proj.reshape(-1))
+    other = MLP(64, device=float64, proj_std=0.5, stream=0)
+    np.testing.assert_array_equal(other.c_fc.weight.value, fc)
+    assert other.c_proj.weight.value.std() == pytest.approx(0.5, rel=0.03)

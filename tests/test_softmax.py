@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nanograd.softmax import exp_rows
+from nanograd.softmax import all_small, exp_rows
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
@@ -45,3 +45,26 @@ def test_nan_stays_nan():
     e = np.empty_like(scores)
     exp_rows(scores, e)
     assert np.isnan(e).any()
+
+
+def test_rows_are_the_last_axis():
+    scores = np.random.default_rng(0).standard_normal((2, 3, 4, 5)) * 100
+    e = np.empty_like(scores)
+    shift = exp_rows(scores, e)
+    np.testing.assert_array_equal(shift, scores.max(-1, keepdims=True))
+    np.testing.assert_array_equal(e, np.exp(scores - shift))
+
+
+def test_no_scores_are_no_trouble():
+    scores = np.empty((0, 3))
+    assert exp_rows(scores, scores).shape == (0, 1)
+
+
+def test_what_was_found_small_before_the_mask_is_not_looked_at_again():
+    scores = np.array([[1.0, -np.inf]])
+    e = np.empty_like(scores)
+    assert exp_rows(scores, e, small=True) is None
+    np.testing.assert_array_equal(e, [[np.e, 0]])
+    assert exp_rows(scores, e, small=False).tolist() == [[1.0]]
+    assert exp_rows(np.ones((1, 2)), e) is None and exp_rows(np.full((1, 2), 30.0), e) is not None
+    assert all_small(np.array([19.9, -19.9])) and not all_small(np.array([0, 21])) and not all_small(np.array([0, -21]))
