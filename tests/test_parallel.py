@@ -1,5 +1,6 @@
 """Threads; test_gradcheck.py and the table of `python -m nanograd.gradcheck` check gradients with them on."""
 
+import io
 import threading
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 
 from gpt.config import GPTConfig
 from gpt.model import GPT
-from nanograd import AdamW, Device, clip_grad_norm
-from nanograd.parallel import DataParallel, Team, available_cores, plan_threads
+from nanograd import AdamW, Device, clip_grad_norm, parallel
+from nanograd.parallel import CHUNK_ELEMENTS, SERIAL, DataParallel, Plan, Team, available_cores, plan_threads
 
 
 def gpt(dtype="float64", **settings):
@@ -24,10 +25,10 @@ def batch(B=7, T=5):
 def gradients(threads, chunk, dtype="float64"):
     model = gpt(dtype)
     idx, targets = batch()
-    parallel = DataParallel(model, Team(threads), chunk)
-    parallel.zero_grad()
-    loss = parallel.forward_backward(idx, targets, count=idx.size, step=4, first=10)
-    parallel.reduce()
+    trainer = DataParallel(model, Team(threads), chunk)
+    trainer.zero_grad()
+    loss = trainer.forward_backward(idx, targets, count=idx.size, step=4, first=10)
+    trainer.reduce()
     return float(loss), {name: p.grad.copy() for name, p in model.named_parameters()}
 
 
@@ -57,12 +58,12 @@ def test_steps_of_training_agree():
     states = []
     for threads in (1, 3):
         model, team = gpt(), Team(threads)
-        optimizer, parallel = AdamW(model, lr=1e-2, team=team), DataParallel(model, team, chunk=2)
+        optimizer, trainer = AdamW(model, lr=1e-2, team=team), DataParallel(model, team, chunk=2)
         for step in range(5):
-            parallel.zero_grad()
+            trainer.zero_grad()
             idx, targets = batch()
-            parallel.forward_backward(idx, targets, count=idx.size, step=step)
-            parallel.reduce()
+            trainer.forward_backward(idx, targets, count=idx.size, step=step)
+            trainer.reduce()
             clip_grad_norm(model, 1.0, team)
             optimizer.step()
         states.append(model.state_dict())
@@ -76,10 +77,10 @@ def test_two_halves_are_the_whole():
     results = []
     for parts in ([slice(0, 6)], [slice(0, 2), slice(2, 6)]):
         model = gpt()
-        parallel = DataParallel(model, Team(2), chunk=2)
-        parallel.zero_grad()
-        loss = sum(float(parallel.forward_backward(idx[p], targets[p], idx.size, 3, p.start)) for p in parts)
-        parallel.reduce()
+        trainer = DataParallel(model, Team(2), chunk=2)
+        trainer.zero_grad()
+        loss = sum(float(trainer.forward_backward(idx[p], targets[p], idx.size, 3, p.start)) for p in parts)
+        trainer.reduce()
         results.append((loss, model.wte.weight.grad.copy()))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-13)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=0, atol=1e-14)
@@ -128,5 +129,106 @@ def test_plans():
     assert (large.workers, large.blas) == (1, 2)
 
 
+def test_chunks_fit_the_cache_and_hold_a_sample_at_least():
+    sizes = {"threads": 2, "batch_size": 32, "parameters": 0}
+    for positions in (64, 65, 1000):
+        chunk = plan_threads(positions=positions, channels=128, **sizes).chunk
+        assert isinstance(chunk, int)
+        assert chunk * positions * 128 <= CHUNK_ELEMENTS < (chunk + 1) * positions * 128
+    assert plan_threads(positions=CHUNK_ELEMENTS, channels=2, **sizes) == Plan(2, 2, 1, 1)
+
+
 def test_cores_are_at_least_one():
     assert available_cores() >= 1
+
+
+def pretend(monkeypatch, files, cores=8):
+    """As if this process might run on `cores` cores, and the control group's files held `files`."""
+
+    def affinity(process):
+        assert process == 0, "this process, not another"
+        return set(range(cores))
+
+    def fake_open(path, encoding):
+        if path not in files:
+            raise FileNotFoundError(path)
+        return io.StringIO(files[path])
+
+    monkeypatch.setattr(parallel.os, "sched_getaffinity", affinity, raising=False)
+    monkeypatch.setattr(parallel, "open", fake_open, raising=False)
+
+
+V2, V1 = "/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"
+PERIOD = "/sys/fs/cgroup/cpu/cpu.cfs_period_us"
+
+
+@pytest.mark.parametrize(
+    "files, cores",
+    [
+        ({}, 8),
+        ({V2: "300000 100000\n"}, 3),
+        ({V2: "350000 100000\n"}, 3),
+        ({V2: "50000 100000\n"}, 1),
+        ({V2: "1600000 100000\n"}, 8),
+        ({V2: "max 100000\n"}, 8),
+        ({V1: "500000\n", PERIOD: "100000\n"}, 5),
+        ({V1: "-1\n", PERIOD: "100000\n"}, 8),
+        ({V1: "500000\n"}, 8),
+        ({V2: "nonsense\n"}, 8),
+        ({V2: "nonsense\n", V1: "200000\n", PERIOD: "100000\n"}, 2),
+    ],
+)
+def test_cores_are_no_more_than_the_control_group_allows(monkeypatch, files, cores):
+    pretend(monkeypatch, files)
+    assert available_cores() == cores
+
+
+def test_one_core_is_one_core(monkeypatch):
+    pretend(monkeypatch, {}, cores=1)
+    assert available_cores() == 1
+
+
+@pytest.mark.parametrize("counted, cores", [(3, 3), (None, 1)])
+def test_where_there_is_no_affinity_the_machines_cores_count(monkeypatch, counted, cores):
+    pretend(monkeypatch, {})
+    monkeypatch.delattr(parallel.os, "sched_getaffinity")
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: counted)
+    assert available_cores() == cores
+
+
+def test_loss_is_that_of_evaluation_and_training_goes_on():
+    model = gpt()
+    idx, targets = batch()
+    expected = float(model.eval()(idx, targets)[1])
+    model.train()
+    trainer = DataParallel(model, Team(2), chunk=2)
+    assert trainer.loss(idx, targets) == pytest.approx(expected, rel=1e-13)
+    assert all(layer.training for replica in trainer.replicas for _, layer in replica.named_layers())
+    assert not any(p.grad.any() for p in model.parameters())
+
+
+def test_a_step_is_the_first_and_its_batch_whole_unless_said_otherwise():
+    losses = []
+    for settings in ({}, {"step": 0, "first": 0}):
+        idx, targets = batch()
+        trainer = DataParallel(gpt(dropout=0.5), Team(1), chunk=100)
+        losses.append(float(trainer.forward_backward(idx, targets, idx.size, **settings)))
+    assert losses[0] == losses[1]
+
+
+def test_as_many_replicas_and_threads_as_the_team_has():
+    trainer = DataParallel(gpt(), Team(3), chunk=1)
+    assert len(trainer.replicas) == 3 and trainer.replicas[0] is trainer.model
+    before = threading.active_count()
+    trainer.team.map(lambda i: threading.Event().wait(0.05), range(6))
+    assert threading.active_count() - before == 2
+
+
+def test_two_work_side_by_side():
+    meeting = threading.Barrier(2, timeout=30)
+    assert Team(2).map(lambda i: meeting.wait() >= 0, range(2)) == [True, True]
+
+
+def test_the_serial_team_is_the_caller_alone():
+    assert SERIAL.size == 1
+    assert SERIAL.map(lambda _: threading.current_thread(), range(2)) == [threading.current_thread()] * 2

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from nanograd.rows import (
-    TILE,
     add_rows,
     constant_row,
     dot_channels,
@@ -10,7 +9,6 @@ from nanograd.rows import (
     scale_rows,
     sum_channels,
     sum_positions,
-    tiled,
 )
 
 SHAPES = [(1, 1), (1, 5), (2, 3), (3, 4), (8, 2), (6, 7), (64, 128), (96, 512)]
@@ -41,14 +39,6 @@ def test_dot_product_of_complex_rows_is_not_conjugated():
     np.testing.assert_array_equal(dot_channels(np.array([[1j, 2]]), np.array([[1j, 1]])), [1])
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_tiles_are_views_of_the_same_numbers(shape):
-    x, row = np.arange(float(np.prod(shape))).reshape(shape), np.arange(float(shape[1]))
-    wide, long_row = tiled(x, row)
-    assert np.shares_memory(wide, x)
-    np.testing.assert_array_equal((wide * long_row).reshape(shape), x * row)
-
-
 def test_rows_are_the_last_axis_of_any_array():
     x = np.random.default_rng(0).standard_normal((2, 3, 4))
     np.testing.assert_allclose(sum_channels(x), x.sum(-1), rtol=1e-13)
@@ -56,9 +46,6 @@ def test_rows_are_the_last_axis_of_any_array():
     np.testing.assert_allclose(dot_channels(x, x), (x * x).sum(-1), rtol=1e-13)
 
 
-def test_tiles_are_as_long_as_is_useful():
-    wide, row = tiled(np.zeros((96, 512)), np.zeros(512))
-    assert wide.shape == (3, 32 * 512) and row.shape == (32 * 512,)
-    assert tiled(np.zeros((7, 4)), np.zeros(4))[0].shape == (7, 4)
-    assert tiled(np.zeros((4, TILE)), np.zeros(TILE))[0].shape == (4, TILE)
+def test_a_constant_row_is_made_once():
     assert constant_row(3, 1.0, np.dtype("float32")) is constant_row(3, 1.0, np.dtype("float32"))
+    assert constant_row(3, 0.5, np.dtype("float64")).tolist() == [0.5] * 3
