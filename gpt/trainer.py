@@ -116,7 +116,8 @@ class Trainer:
     def gradients(self, x, y, step: int):
         """Compute this rank's part of the gradients of `step`, on its `batch`; returns its part of the loss."""
         config = self.config
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         self.parallel.zero_grad()
         loss, count = 0.0, y.size * self.ranks.size
         for number in range(config.grad_accum):

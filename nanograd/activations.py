@@ -22,7 +22,7 @@ import numpy as np
 
 from nanograd.backend import fused
 from nanograd.layer import Layer
-from nanograd.rows import constant_row, tiled
+from nanograd.rows import constant_row
 
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
@@ -31,8 +31,7 @@ CUBIC = 0.044715
 @fused
 def relu(x, y):
     """y = max(x, 0)."""
-    wide, zeros = tiled(x, constant_row(x.shape[-1], 0.0, x.dtype))
-    np.maximum(wide, zeros, out=y.reshape(wide.shape))
+    np.maximum(x, constant_row(x.shape[-1], 0.0, x.dtype), out=y)  # a row: NumPy is slow with a scalar
 
 
 @fused
@@ -42,17 +41,17 @@ def relu_backward(dy, y, dx):
 
 
 class ReLU(Layer):
-    """max(x, 0), element by element."""
+    """max(x, 0), element by element. With `spare`, the caller needs its array no more, and it is overwritten."""
 
-    def forward(self, x):  # (...) -> (...)
-        y = self.buffer("y", like=x)
+    def forward(self, x, spare: bool = False):  # (...) -> (...)
+        y = x if spare else self.buffer("y", like=x)
         relu(x, y)
         self.remember(y)
         return y
 
-    def backward(self, dy):  # (...) -> (...)
+    def backward(self, dy, spare: bool = False):  # (...) -> (...)
         y = self.recall()
-        dx = self.scratch("dx", like=dy)
+        dx = dy if spare else self.scratch("dx", like=dy)
         relu_backward(dy, y, dx)
         return dx
 
@@ -89,15 +88,15 @@ def gelu_backward(dy, x, t, dx):
 
 
 class GELU(Layer):
-    """GPT-2's GELU (tanh form), element by element."""
+    """GPT-2's GELU (tanh form), element by element. `spare` is for ReLU: this one still needs its input."""
 
-    def forward(self, x):  # (...) -> (...)
+    def forward(self, x, spare: bool = False):  # (...) -> (...)
         y = self.buffer("y", like=x)
         t = gelu(x, lambda: self.buffer("t", like=x), y)
         self.remember(x, t)
         return y
 
-    def backward(self, dy):  # (...) -> (...)
+    def backward(self, dy, spare: bool = False):  # (...) -> (...)
         x, t = self.recall()
         dx = self.scratch("dx", like=dy)
         gelu_backward(dy, x, t, dx)

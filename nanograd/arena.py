@@ -43,6 +43,11 @@ class Arena:
             parameter.fill_blank()
         return self._grads
 
+    def zero(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters.values():
+            parameter.zero_grad()
+
     def slices(self):
         """(name, its slice of the flat arrays) of each parameter."""
         end = 0

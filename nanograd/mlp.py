@@ -34,7 +34,9 @@ class MLP(Layer):
         self.dropout = Dropout(dropout, device=device, noise=noise)
 
     def forward(self, x):  # (..., C) -> (..., C)
-        return self.dropout(self.c_proj(self.activation(self.c_fc(x))))
+        h = self.activation.forward(self.c_fc(x), spare=True)  # (..., 4C)
+        return self.dropout(self.c_proj(h))
 
     def backward(self, dy):  # (..., C) -> (..., C)
-        return self.c_fc.backward(self.activation.backward(self.c_proj.backward(self.dropout.backward(dy))))
+        dh = self.c_proj.backward(self.dropout.backward(dy))  # (..., 4C)
+        return self.c_fc.backward(self.activation.backward(dh, spare=True))

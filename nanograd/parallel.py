@@ -15,7 +15,7 @@ from itertools import pairwise
 from nanograd.arena import arenas_of, replica_of
 from nanograd.layer import Layer
 
-CHUNK_ELEMENTS = 512 * 128  # positions x channels of a chunk whose activations stay in a core's cache
+CHUNK_ELEMENTS = 1024 * 128  # positions x channels of a chunk whose activations stay in a core's cache
 ACTIVATIONS_PER_CHANNEL = 12  # of a block: what a position computes is this many times its channels
 
 
@@ -172,4 +172,5 @@ class DataParallel:
 
     def zero_grad(self) -> None:
         for replica in self.replicas:
-            replica.zero_grad()
+            for arena in arenas_of(replica):
+                arena.zero()

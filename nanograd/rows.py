@@ -4,9 +4,6 @@ Sums and means are written as products with a vector of ones, which a BLAS does 
 
     sum over positions   1^T x      (N, C) -> (C,)
     mean over channels   x 1 / C    (..., C) -> (...)
-
-Broadcasting a (C,) vector over the rows of an (N, C) array is slow where C is small, because NumPy starts a new
-inner loop for each row. `tiled` puts several rows side by side, and as many copies of the vector.
 """
 
 import functools
@@ -15,38 +12,22 @@ import numpy as np
 
 from nanograd.backend import fused, xp_of
 
-TILE = 16384  # elements of a tiled vector: 64 KB of float32, which stays in the cache
-
-
 @functools.lru_cache(maxsize=64)
 def constant_row(n: int, value: float, dtype, xp=np):  # -> (n,)
     """A vector of `n` times `value`, made once. Not to be written to."""
     return xp.full(n, value, dtype=dtype)
 
 
-def tiled(x, row):  # (N, C) contiguous, (C,) -> (N / k, k C), (k C,)
-    """The same two arrays with k rows of x in one and k copies of `row`, for the largest useful power of two k."""
-    N, C = x.size // row.size, row.size
-    k = 1
-    while N % (2 * k) == 0 and 2 * k * C <= TILE:
-        k *= 2
-    if k == 1:
-        return x, row
-    return x.reshape(N // k, k * C), np.broadcast_to(row, (k, C)).reshape(k * C)
-
-
 @fused
 def add_rows(y, row):  # (N, C), (C,)
     """y += row, for each row of y."""
-    wide, long_row = tiled(y, row)
-    wide += long_row
+    y += row
 
 
 @fused
 def scale_rows(x, row, y):  # (N, C), (C,), (N, C)
     """y = x * row, for each row of x."""
-    wide, long_row = tiled(x, row)
-    np.multiply(wide, long_row, out=y.reshape(wide.shape))
+    np.multiply(x, row, out=y)
 
 
 @fused
