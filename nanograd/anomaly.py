@@ -67,26 +67,26 @@ class _Check:
         self.own_name = name.removeprefix(parent_name).lstrip(".")
         self._forward, self._backward = layer.forward, layer.backward
 
-    def forward(self, *inputs):
+    def forward(self, *inputs, **options):
         for name, parameter in self.layer._children(Parameter):
             if bad := describe(parameter.value):
                 problem = f"the parameter {name} holds {bad} before anything is computed"
                 raise Anomaly(self.name, "forward", problem, from_parameter=True)
-        return self._run("forward", self._forward, inputs)
+        return self._run("forward", self._forward, inputs, options)
 
-    def backward(self, *upstream):
-        dx = self._run("backward", self._backward, upstream)
+    def backward(self, *upstream, **options):
+        dx = self._run("backward", self._backward, upstream, options)
         for name, parameter in self.layer._children(Parameter):
             if not parameter.blank and (bad := describe(parameter.grad)):
                 raise Anomaly(self.name, "backward", f"the gradient of {name} holds {bad}")
         return dx
 
-    def _run(self, direction: str, function, inputs: tuple):
+    def _run(self, direction: str, function, inputs: tuple, options: dict):
         if bad := describe(*inputs):  # and no layer has made it: then it was what calls this layer
             problem = f"what the {self.parent_kind} hands to {self.own_name} holds {bad}"
             raise Anomaly(self.parent_name, direction, problem)
         size = largest(*inputs)  # taken now: memory that was lent may be written to again
-        outputs = function(*inputs)
+        outputs = function(*inputs, **options)
         if bad := describe(outputs):
             raise Anomaly(self.name, direction, f"the {self.kind} makes {bad}{size}")
         return outputs
