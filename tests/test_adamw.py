@@ -154,6 +154,10 @@ def test_state_names():
         (lambda s: s.pop("exp_avg.vector"), "exp_avg.vector is missing"),
         (lambda s: s.update(extra=np.ones(1)), "extra is unknown"),
         (lambda s: s.update({"exp_avg.matrix": np.ones((3, 2))}), "exp_avg.matrix has shape"),
+        (lambda s: s.update(step=-1), "no number of steps"),
+        (lambda s: s.update(step=1.0), "no number of steps"),
+        (lambda s: s.update(step=np.array([1, 2])), "no number of steps"),
+        (lambda s: s.update(step=np.array([1.0])), "no number of steps"),
     ],
 )
 def test_state_that_does_not_fit_is_refused_and_changes_nothing(change, message):

@@ -28,6 +28,7 @@ def test_off_in_evaluation_and_for_p_0(float64):
     for layer in (Dropout(0.9, device=float64).eval(), Dropout(0.0, device=float64)):
         np.testing.assert_array_equal(layer(x), x)
         np.testing.assert_array_equal(layer.backward(x), x)
+        assert layer.noise.position == 0, "no random numbers are used up"
 
 
 def test_masks_differ_from_call_to_call_and_layer_to_layer(float64):
