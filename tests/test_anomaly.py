@@ -43,8 +43,8 @@ def spoil(layer, method, value):
     """From now on the layer's forward or backward puts `value` into what it returns."""
     real = getattr(layer, method)
 
-    def spoilt(*inputs):
-        outputs = np.array(real(*inputs), copy=True)
+    def spoilt(*inputs, **options):
+        outputs = np.array(real(*inputs, **options), copy=True)
         outputs.reshape(-1)[0] = value
         return outputs
 
