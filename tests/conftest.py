@@ -1,4 +1,13 @@
-"""What all tests share: how hard hypothesis tries, and a device in float64."""
+"""What all tests share: how hard hypothesis tries, threads, caches, and a device in float64."""
+
+import os
+from pathlib import Path
+
+# Before NumPy is imported: pytest-xdist has as many processes as there are cores, and each needs no more than its own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Kept from one run to the next, but out of the user's home: matplotlib's list of fonts takes seconds to make.
+os.environ["MPLCONFIGDIR"] = str(Path(__file__).parent.parent / ".pytest_cache" / "matplotlib")
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -20,6 +29,14 @@ settings.register_profile(
 def pytest_configure(config):
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("quick" if "not slow" in config.getoption("-m") else "full")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """No test reads or writes the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOGRAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIST = ROOT / "tests" / "data" / "mutants.toml"
 LIMIT = 180  # seconds for one mutant
 OPTIONS = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--hypothesis-profile=mutants", f"--rootdir={ROOT}"]
+OPTIONS += ["-n0"]  # no processes of xdist's: this one has the changed source
 OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is imported before pytest starts
 
 

@@ -91,8 +91,6 @@ def shell(command, cwd, **environment):
         "PLAIN": AS_ANYONE if os.geteuid() == 0 else "",
         "MOUNT": MOUNT,
         "TINY": " ".join(arguments(max_steps=2, data="good.txt", out_dir="r")),
-        "OPENBLAS_NUM_THREADS": "1",
-        "MPLCONFIGDIR": str(cwd / "cache"),
         **environment,
     }
     return subprocess.run(["bash", "-c", command], cwd=cwd, capture_output=True, env=environment, timeout=300)

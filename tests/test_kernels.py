@@ -356,8 +356,7 @@ def test_compute_sanitizer_finds_nothing():
             __file__,
             "-k",
             "twin or attention",
-            "-p",
-            "no:xdist",
+            "-n0",
         ]
         done = subprocess.run(
             [sanitizer, "--tool", tool, "--error-exitcode", "7", *tests], capture_output=True, text=True, check=False
