@@ -13,8 +13,8 @@ from gpt.config import GPTConfig
 from nanograd.attention import CausalSelfAttention
 from nanograd.backend import Device
 from nanograd.dropout import Dropout
-from nanograd.embedding import Embedding, PositionEmbedding, Unembedding
 from nanograd.elementwise import add
+from nanograd.embedding import Embedding, PositionEmbedding, Unembedding
 from nanograd.layer import Layer, share_scratch
 from nanograd.layernorm import LayerNorm
 from nanograd.losses import CrossEntropy

@@ -51,9 +51,7 @@ class CrossEntropy(Layer):
         V = logits.shape[-1]
         targets = targets.reshape(-1)
         if logits.size != targets.size * V:
-            raise ValueError(
-                f"logits of shape {logits.shape} need one target for each position, got {targets.size}"
-            )
+            raise ValueError(f"logits of shape {logits.shape} need one target for each position, got {targets.size}")
         if targets.size == 0:
             raise ValueError("the loss of no positions is not defined")
         rows = logits.reshape(-1, V)

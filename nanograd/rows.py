@@ -12,6 +12,7 @@ import numpy as np
 
 from nanograd.backend import fused, xp_of
 
+
 @functools.lru_cache(maxsize=64)
 def constant_row(n: int, value: float, dtype, xp=np):  # -> (n,)
     """A vector of `n` times `value`, made once. Not to be written to."""
