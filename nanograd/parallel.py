@@ -15,8 +15,8 @@ from itertools import pairwise
 from nanograd.arena import arenas_of, replica_of
 from nanograd.layer import Layer
 
-CHUNK_ELEMENTS = 1024 * 128  # positions x channels of a chunk whose activations stay in a core's cache
-ACTIVATIONS_PER_CHANNEL = 12  # of a block: what a position computes is this many times its channels
+CHUNK_ELEMENTS = 2048 * 128  # positions x channels of a chunk: smaller ones cost more calls, larger ones memory
+PARAMETERS_PER_ACTIVATION = 100  # where a model has more, passes over its gradients outweigh the split of a batch
 
 
 def available_cores() -> int:
@@ -94,8 +94,7 @@ def plan_threads(threads: int, *, batch_size: int, positions: int, channels: int
     and the BLAS splits each product.
     """
     workers = min(threads, batch_size)
-    activations = batch_size * positions * channels * ACTIVATIONS_PER_CHANNEL
-    if parameters > activations or workers < threads:
+    if parameters > PARAMETERS_PER_ACTIVATION * batch_size * positions * channels or workers < threads:
         return Plan(threads, 1, threads, batch_size)
     chunk = max(1, CHUNK_ELEMENTS // (positions * channels))
     return Plan(threads, workers, 1, chunk)
@@ -111,8 +110,8 @@ def limit_blas(threads: int) -> None:
 class DataParallel:
     """Forward and backward over a batch that is split among `team`'s threads and into chunks.
 
-    A chunk is a number of samples whose activations fit into a core's cache: one that does not fit goes back
-    and forth to memory between any two operations.
+    A chunk is a number of samples that go through the model at once. Fewer of them need less memory; more of them
+    need fewer calls, at each of which threads may have to wait for Python's lock.
     """
 
     def __init__(self, model: Layer, team: Team, chunk: int):
