@@ -1,0 +1,118 @@
+"""Where the time of a training step goes, operation by operation, in one thread.
+
+    python -m benchmarks.operations [--shape article]
+
+One thread does half of the shape's batch, which is what each of two threads does. Every operation is wrapped in a
+clock of this thread's CPU time; what an inner operation takes is not counted for the outer one. Matrix products are
+a row of their own, and so is what remains: Python, calls into NumPy, buffers, residual additions.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+
+import numpy as np
+
+from benchmarks.contenders import batch_of
+from benchmarks.machine import describe_machine
+from benchmarks.shapes import SHAPES
+
+OPERATIONS = {
+    "nanograd.attention": ["masked_exp", "masked_exp_backward", "dot_channels"],
+    "nanograd.layernorm": ["normalize", "normalize_backward"],
+    "nanograd.linear": ["add_rows", "sum_positions"],
+    "nanograd.activations": ["relu", "relu_backward", "gelu", "gelu_backward"],
+    "nanograd.embedding": ["gather_rows", "scatter_add_rows"],
+    "nanograd.losses": ["cross_entropy", "cross_entropy_backward"],
+    "gpt.model": ["add"],
+    "nanograd.adamw": ["adamw_update", "square_sum"],
+}
+REST_OF_ATTENTION = ("nanograd.attention", "Attention", ("forward", "backward"))
+
+
+class Clock:
+    """Adds up the own time of nested operations."""
+
+    def __init__(self):
+        self.ms, self.calls, self._inner = defaultdict(float), defaultdict(int), []
+
+    def wrap(self, owner, name: str, label: str) -> None:
+        function = getattr(owner, name)
+
+        def timed(*args, **kwargs):
+            self._inner.append(0.0)
+            start = time.thread_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent = time.thread_time() - start
+                self.ms[label] += (spent - self._inner.pop()) * 1e3
+                self.calls[label] += 1
+                if self._inner:
+                    self._inner[-1] += spent
+
+        setattr(owner, name, timed)
+
+
+def measure(shape_name: str, steps: int) -> tuple[Clock, float]:
+    """The clock after `steps` steps, its figures divided by them, and the milliseconds of a step."""
+    from importlib import import_module
+
+    from gpt.model import GPT
+    from nanograd.adamw import AdamW, grad_norm
+    from nanograd.backend import Device
+    from nanograd.parallel import limit_blas
+
+    limit_blas(1)
+    shape = SHAPES[shape_name]
+    model = GPT(shape.model, Device("numpy"))
+    optimizer = AdamW(model)
+    idx, targets = (array[: shape.batch_size // 2] for array in batch_of(shape))
+    clock = Clock()
+
+    def step():
+        model.zero_grad()
+        model(idx, targets)
+        model.backward()
+        grad_norm(model)
+        optimizer.step()
+
+    for _ in range(3):
+        step()
+    for module, names in OPERATIONS.items():
+        for name in names:
+            clock.wrap(import_module(module), name, name)
+    clock.wrap(np, "matmul", "matrix products")
+    module, kind, methods = REST_OF_ATTENTION
+    for method in methods:
+        clock.wrap(getattr(import_module(module), kind), method, f"attention.{method}, the rest")
+    clock.wrap(model, "zero_grad", "zero_grad")
+    start = time.thread_time()
+    for _ in range(steps):
+        step()
+    total = (time.thread_time() - start) * 1e3 / steps
+    for label in clock.ms:
+        clock.ms[label] /= steps
+        clock.calls[label] //= steps
+    return clock, total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.operations", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--shape", choices=list(SHAPES), default="article")
+    parser.add_argument("--steps", type=int, default=40)
+    arguments = parser.parse_args()
+    clock, total = measure(arguments.shape, arguments.steps)
+    print(", ".join(f"{name} {value}" for name, value in describe_machine().items()), end="\n\n")
+    print(f"{arguments.shape}, half a batch in one thread: {total:.2f} ms a step\n")
+    print("| operation | ms | calls | share |\n|---|---|---|---|")
+    rows = sorted(clock.ms.items(), key=lambda row: -row[1])
+    rows.append(("everything else", total - sum(clock.ms.values())))
+    for label, ms in rows:
+        print(f"| {label} | {ms:.2f} | {clock.calls.get(label, '')} | {ms / total:.1%} |")
+
+
+if __name__ == "__main__":
+    main()
