@@ -1,6 +1,7 @@
 """What all tests share: how hard hypothesis tries, threads, caches, and a device in float64."""
 
 import os
+import signal
 from pathlib import Path
 
 # Before NumPy is imported: pytest-xdist has as many processes as there are cores, and each needs no more than its own.
@@ -27,6 +28,9 @@ settings.register_profile(
 
 
 def pytest_configure(config):
+    # A shell starts what it puts into the background with Ctrl-C ignored, and what tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("quick" if "not slow" in config.getoption("-m") else "full")
 

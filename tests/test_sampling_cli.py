@@ -165,7 +165,10 @@ def test_it_streams_and_ctrl_c_ends_it_with_what_was_made(run):
     process = start(run, "--prompt", "abc", "--max_new_tokens", "10000000", "--seed", "4")
     early = process.stdout.read(40)  # it is there while the rest is being made
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert early.startswith("abc") and (early + out).endswith("\n")
     assert "interrupted after" in err and "Traceback" not in err
