@@ -114,7 +114,7 @@ def read_until(terminal, pattern, seconds=60):
     seen, end = "", time.monotonic() + seconds
     while not re.search(pattern, seen, re.DOTALL):
         left = end - time.monotonic()
-        assert left > 0, f"no {pattern!r} in {seen!r}"
+        assert left > 0, f"no {pattern!r} in what ends with {seen[-500:]!r}"
         if select.select([terminal], [], [], left)[0]:
             seen += os.read(terminal, 4096).decode("utf-8", errors="replace")
     return seen
