@@ -66,6 +66,11 @@ def test_what_cannot_take_complex_numbers_is_seen():
     assert not function(lambda x: np.array([float(x[0])]), x=[0.5]).is_analytic({"x": np.ones(1)})
 
 
+def test_what_gives_nan_for_complex_numbers_is_seen():
+    f = function(lambda x: x * (np.nan if np.iscomplexobj(x) else 2.0), x=[0.5])
+    assert not f.is_analytic({"x": np.ones(1)})
+
+
 @pytest.mark.parametrize("evaluate", [np.sin, lambda x: x * 0, lambda x: np.maximum(x, 0), lambda x: 1e-6 * x])
 def test_what_is_analytic_is_seen(evaluate):
     assert function(lambda x: evaluate(x), x=[0.5, -0.7]).is_analytic({"x": np.array([1.0, 0.3])})

@@ -101,3 +101,41 @@ def test_a_models_backward_has_no_upstream_gradient():
     assert probe.forward() == 1
     with pytest.raises(ValueError, match="loss alone"):
         probe.backward(np.array([2.0]))
+
+
+def test_all_sources_of_random_numbers_are_rewound_each_once():
+    class Begins:
+        calls = ()
+
+        def begin(self, step):
+            self.calls = (*self.calls, step)
+
+    class Rolls(Layer):
+        def __init__(self):
+            self.shared = self.again = Begins()
+            self.rng = np.random.default_rng(0)
+
+        def forward(self, x):
+            return x * self.rng.random()
+
+        def backward(self, dy):
+            return dy
+
+    layer = Rolls()
+    probe = Probe(layer, (X,))
+    with probe.borrowed():
+        np.testing.assert_array_equal(probe.output(probe.values()), probe.output(probe.values()))
+    assert layer.shared.calls == (0, 0, 0), "before each forward, and at the end"
+
+
+def test_too_many_or_too_few_gradients_are_refused():
+    class Pair(Layer):
+        def forward(self, a, b):
+            return a + b
+
+        def backward(self, dy):
+            return (dy,)
+
+    probe = Probe(Pair(), (X, X))
+    with probe.borrowed(), pytest.raises(ValueError, match="returned 1 gradients for 2 inputs: a, b"):
+        probe.gradients(probe.values(), np.ones(6))

@@ -45,6 +45,21 @@ class WritesIntoDy(Scale):
         return dx
 
 
+class WritesAndRestores(Scale):
+    def forward(self, x):
+        x += 1
+        y = super().forward(x - 1)
+        x -= 1
+        return y
+
+
+class WantsRowsOfDy(Scale):
+    def backward(self, dy):
+        if not dy.flags.c_contiguous:
+            raise ValueError("dy must be contiguous")
+        return super().backward(dy)
+
+
 class WantsRows(Scale):
     def forward(self, x):
         if not x.flags.c_contiguous:
@@ -130,6 +145,8 @@ def test_a_good_layer_breaks_none():
         (WritesIntoX, "leaves_what_it_is_given", "forward writes into x"),
         (WritesIntoGain, "leaves_what_it_is_given", "backward writes into gain"),
         (WritesIntoDy, "leaves_what_it_is_given", "backward writes into dy"),
+        (WritesAndRestores, "takes_arrays_of_any_layout", "read-only"),
+        (WantsRowsOfDy, "takes_arrays_of_any_layout", "raises ValueError: dy must be contiguous"),
         (WantsRows, "takes_arrays_of_any_layout", "raises ValueError: x must be contiguous"),
         (ReadsMemory, "takes_arrays_of_any_layout", "Fortran-ordered arrays change the output"),
         (Assigns, "adds_to_parameter_gradients", "does not double the gradient of gain"),
@@ -194,3 +211,43 @@ def test_a_gradient_that_is_the_parameters_own_is_noticed():
 
     lines = broken_by_rule(Shares(), "hands_its_gradients_over")
     assert lines and "the memory of the gradient of gain" in lines[0]
+
+
+def test_ids_that_are_written_into_are_noticed():
+    class Counts(Layer):
+        def __init__(self):
+            self.table = Parameter(np.eye(3))
+
+        def forward(self, ids):
+            self.remember(ids)
+            return self.table.value[ids]
+
+        def backward(self, dy):
+            ids = self.recall()
+            np.add.at(self.table.grad, ids, dy)
+
+    class Spoils(Counts):
+        def backward(self, dy):
+            ids = self.recall()
+            np.add.at(self.table.grad, ids, dy)
+            ids[0] = (ids[0] + 1) % 3
+
+    ids = np.array([0, 2, 2])
+    assert check_layer(Counts(), ids).ok
+    lines = check_layer(Spoils(), ids.copy(), full=False, samples=0).broken
+    assert any("backward writes into ids" in line for line in lines), lines
+
+
+def test_numbers_are_close_relative_to_the_largest_and_to_1():
+    from nanograd.gradcheck_rules import _close
+
+    for a, b, close in (
+        ([1e6, 0.0], [1e6, 1e-7], True),
+        ([1e6, 0.0], [1e6, 1e-5], False),
+        ([1e-3], [1e-3 + 5e-13], True),
+        ([1e-3], [1e-3 + 5e-12], False),
+        ([1.0], [1.0, 1.0], False),
+        ([1.0], [np.nan], False),
+        ([], [], True),
+    ):
+        assert _close(np.array(a), np.array(b)) is close
