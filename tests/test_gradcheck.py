@@ -397,6 +397,36 @@ def test_a_sample_looks_at_the_largest_gradients_and_names_the_place():
     assert check_layer(Spike(321), x, spread=0, rules=False, samples=0).compared == 2
 
 
+def test_the_jacobian_names_element_and_output():
+    class Row(Affine):
+        def backward(self, dy):
+            x = self.recall()
+            contributions = dy * x
+            contributions[1, 2] *= 1.001
+            self.scale.grad += contributions.sum(0)
+            self.shift.grad += dy.sum(0)
+            return dy * self.scale.value
+
+    report = check_layer(Row(), X, rules=False)
+    (entry,) = [entry for entry in report.entries if entry.error > report.tolerance]
+    assert (entry.name, entry.worst, entry.output) == ("scale", (2,), 5)
+
+
+def test_many_outputs_are_sampled_too():
+    report = check_layer(Hinge(), np.linspace(-1, 1, 1501), rules=False)
+    assert not report.full and report.ok, report
+
+
+def test_no_elements_are_no_trouble():
+    report = check_layer(Hinge(), np.empty((0, 3)))
+    assert report.ok and report.compared == 0
+
+
+def test_nan_in_the_input_is_an_error_of_the_input():
+    report = check_layer(Hinge(), np.array([1.0, np.nan]), rules=False)
+    assert not report.ok and report.error == np.inf
+
+
 def test_a_sample_along_directions_sees_what_no_element_shows():
     x = np.ones(5000)
     report = check_layer(Spike(slice(None)), x, spread=0, rules=False, samples=1)

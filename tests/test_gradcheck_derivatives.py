@@ -49,6 +49,12 @@ def test_a_steep_function_gets_a_smaller_step():
     assert f.by_differences({"x": np.ones(1)})[0] == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_derivative_of_any_size_is_as_exact():
+    for size in (1e-9, 1.0, 1e9):
+        f = function(lambda x, size=size: size * np.tanh(1000 * x), x=[1e-4])
+        assert f.by_differences({"x": np.ones(1)})[0] == pytest.approx(size * 1000 / np.cosh(0.1) ** 2, rel=1e-9)
+
+
 def test_where_no_two_steps_agree_it_is_unsure():
     rng = np.random.default_rng(0)
     f = function(lambda x: x + 1e-3 * rng.random(), x=[1.0])
@@ -56,7 +62,17 @@ def test_where_no_two_steps_agree_it_is_unsure():
     assert f.unsure
 
 
-@pytest.mark.parametrize("evaluate", [np.abs, lambda x: x.real, lambda x: x * x.conj()])
+@pytest.mark.parametrize(
+    "evaluate",
+    [
+        np.abs,
+        lambda x: x.real,
+        lambda x: x * x.conj(),
+        lambda x: x.real + 100,  # however large the numbers are beside the derivative,
+        lambda x: 1e-4 * x.real,  # and however small it is
+        lambda x: 1e-10 * x.real,
+    ],
+)
 def test_what_is_not_analytic_is_seen(evaluate):
     assert not function(lambda x: evaluate(x), x=[0.5, -0.7]).is_analytic({"x": np.array([1.0, 0.3])})
 
@@ -84,3 +100,17 @@ def test_kinks_are_seen_at_the_point_only(method):
     for smooth in (np.sin, np.square, np.exp):
         f = function(lambda x, smooth=smooth: smooth(x), x=[0.0, 1.0])
         assert not f.at_kink({"x": np.array([0.7, -0.2])}, method)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_kinks_of_any_size_are_seen_by_differences(size):
+    for x, kink in (([0.0], True), ([0.5], False)):
+        f = function(lambda x: size * np.maximum(x, 0), x=x)
+        assert f.at_kink({"x": np.ones(1)}, DIFFERENCES) is kink
+
+
+def test_the_top_of_a_hill_is_no_kink():
+    """Its slope is 0, so that the bend is all there is to see."""
+    for evaluate in (np.cos, np.square, lambda x: 1e6 * np.cos(x), lambda x: 1e-6 * np.cos(x)):
+        f = function(lambda x, evaluate=evaluate: evaluate(x), x=[0.0])
+        assert not f.at_kink({"x": np.ones(1)}, DIFFERENCES)

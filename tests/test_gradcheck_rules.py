@@ -251,3 +251,25 @@ def test_numbers_are_close_relative_to_the_largest_and_to_1():
         ([], [], True),
     ):
         assert _close(np.array(a), np.array(b)) is close
+
+
+def test_nan_in_a_table_is_looked_for_where_there_is_no_other_input():
+    class Table(Layer):
+        def __init__(self):
+            self.rows = Parameter(np.eye(3))
+
+        def forward(self, ids):
+            self.remember(ids)
+            return np.nan_to_num(self.rows.value[ids])
+
+        def backward(self, dy):
+            np.add.at(self.rows.grad, self.recall(), dy)
+
+    lines = check_layer(Table(), np.array([0, 1]), full=False, method="differences").broken
+    assert any("NaN in rows does not reach the output" in line for line in lines), lines
+
+
+def test_one_element_is_enough_to_break_a_rule():
+    layer = Assigns()
+    layer.gain = Parameter(np.ones(1))
+    assert any("does not double" in line for line in broken(layer, X[:, :1]))
