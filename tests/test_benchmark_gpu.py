@@ -31,6 +31,7 @@ def test_ours_and_matmuls(played, precision):
     assert gpu.measure(TINY, "matmuls", precision, seconds=0)["memory"] > 0
 
 
+@pytest.mark.slow
 def test_torch(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setitem(gpu.CONTENDERS, "torch eager", lambda *a: gpu.in_torch(*a, compiled=False, where="cpu"))
@@ -41,6 +42,7 @@ def test_torch(monkeypatch):
         torch.set_float32_matmul_precision("highest")
 
 
+@pytest.mark.slow
 def test_the_check_passes_here_and_fails_for_a_wrong_kernel(played, monkeypatch):
     small = GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=16, activation="gelu", dropout=0.1)
     assert gpu.check(small, steps=3)["float64"] < 1e-9

@@ -17,7 +17,9 @@ LONG = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.mark.parametrize("full", [False, pytest.param(True, marks=LONG)])
-@pytest.mark.parametrize("name", battery.BATTERY)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "Block" else n for n in battery.BATTERY]
+)
 def test_gradients_of_layer(gpu_xp, monkeypatch, name, full):
     device = Device(gpu_xp, "float64", seed=3)
     monkeypatch.setattr(battery, "DEVICE", device)

@@ -123,6 +123,7 @@ def losses_on(*devices):
     return [[float(result.loss) for result in train_on(device, 20, grad_accum=2)[1]] for device in devices]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "bound"), [("float64", 1e-12), ("float32", 1e-5), ("tf32", 2e-3), ("bfloat16", 1e-2)]
 )
