@@ -49,12 +49,12 @@ def fused_layer(name: str) -> Callable:
 
     def mark(definition: Callable) -> Callable:
         @functools.wraps(definition)
-        def dispatch(layer, array):
+        def dispatch(layer, array, *args, **kwargs):
             if isinstance(array, np.ndarray):
-                return definition(layer, array)
+                return definition(layer, array, *args, **kwargs)
             from nanograd import kernels
 
-            return getattr(kernels, name)(layer, array)
+            return getattr(kernels, name)(layer, array, *args, **kwargs)
 
         dispatch.definition = definition
         return dispatch
