@@ -91,6 +91,9 @@ class TrainingFlags(Checked):
     dtype: Literal["float32", "float64", "tf32", "bfloat16"] = flag(
         "float32", "of the numbers; the last two on cupy alone"
     )
+    atomics: bool = flag(
+        False, "embedding gradients by atomics, on cupy alone: runs then differ in the last bits", resume=True
+    )
     batch_size: int = flag(32, "windows of text in a batch", at_least=1, at_most=LARGEST_AXIS)
     grad_accum: int = flag(
         1,
@@ -187,6 +190,8 @@ class TrainConfig(MachineFlags, RunFlags, EvaluationFlags, TrainingFlags, ModelF
         super().check_together()
         if self.dtype in GPU_DTYPES and self.backend == "numpy":
             raise UsageError(f"--dtype {self.dtype} needs --backend cupy: numpy computes in float32 or float64")
+        if self.atomics and self.backend == "numpy":
+            raise UsageError("--atomics needs --backend cupy: numpy has none and adds up in order; give --no-atomics")
 
     def model_config(self, vocab_size: int) -> GPTConfig:
         """The model's shape, once the tokenizer has said how large its vocabulary is."""

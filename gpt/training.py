@@ -38,7 +38,7 @@ from nanograd.communicator import connect
 def main(config: TrainConfig) -> int:
     """Train as `config` says. Returns the exit code: 0, or 128 + the signal that stopped the run."""
     with interruptible(), without_warnings():
-        device = Device(config.backend, config.dtype, config.seed)
+        device = Device(config.backend, config.dtype, config.seed, config.atomics)
         ranks = connect(device)  # more than one where mpiexec started them
         demand_share(config.batch_size, ranks.size)
         ranks.barrier()  # every rank has read the flags before the first of them writes

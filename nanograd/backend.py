@@ -69,24 +69,27 @@ class Device:
     that behaves as CuPy does. `dtype` is the precision: float32, float64, and on a GPU also "tf32" (float32 whose
     matrix products are rounded to TF32) and "bfloat16" (activations; parameters and gradients stay float32).
     `dtype` the attribute is that of activations, `parameter_dtype` that of parameters.
+    With `atomics` a GPU may add up the gradients of embeddings in any order, another one in every run.
     Raises BackendUnavailable when a GPU was asked for and cannot be used.
     """
 
-    def __init__(self, backend="auto", dtype: str = "float32", seed: int = 0):
+    def __init__(self, backend="auto", dtype: str = "float32", seed: int = 0, atomics: bool = False):
         if isinstance(backend, str) and backend not in ("auto", "numpy", "cupy"):
             raise ValueError(f"backend must be auto, numpy or cupy, not {backend!r}")
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
         if backend == "numpy" and dtype in GPU_DTYPES:
             raise ValueError(f"dtype {dtype} needs the cupy backend: numpy computes in float32 or float64")
-        self.seed, self.precision = seed, dtype
+        if backend == "numpy" and atomics:
+            raise ValueError("atomics need the cupy backend: numpy adds up in order")
+        self.seed, self.precision, self.atomics = seed, dtype, atomics
         if backend == "numpy":
             self.xp, self.name = np, "numpy"
         elif isinstance(backend, str):
             missing, xp = find_cupy()
-            if missing and (backend == "cupy" or dtype in GPU_DTYPES):
-                needs = "" if backend == "cupy" else f"dtype {dtype} needs a GPU: "
-                raise BackendUnavailable(needs + missing)
+            needs = [f"dtype {dtype}"] * (dtype in GPU_DTYPES) + ["atomics"] * atomics
+            if missing and (backend == "cupy" or needs):
+                raise BackendUnavailable(missing if backend == "cupy" else f"a GPU is needed for {needs[0]}: {missing}")
             self.xp, self.name = (np, "numpy") if missing else (xp, "cupy")
         else:
             self.xp, self.name = backend, "cupy"

@@ -40,8 +40,8 @@ def gather_rows(table, ids, y):
 
 
 @fused
-def scatter_add_rows(grad, ids, dy):
-    """grad[ids[n]] += dy[n] for every n, repeated ids adding up, in a fixed order."""
+def scatter_add_rows(grad, ids, dy, atomics=False):
+    """grad[ids[n]] += dy[n] for every n, repeated ids adding up: in a fixed order, but on a GPU with `atomics`."""
     narrow = ids.astype(np.uint16) if len(grad) <= 65536 else ids  # 16 bits are sorted by radix
     order = np.argsort(narrow, kind="stable")
     ids = ids[order]
@@ -65,7 +65,8 @@ class Embedding(Layer):
 
     def backward(self, dy) -> None:  # (..., dim) -> nothing: ids have no gradient
         ids = self.recall()
-        scatter_add_rows(self.weight.grad, ids.reshape(-1), dy.reshape(-1, dy.shape[-1]))
+        dy2 = dy.reshape(-1, dy.shape[-1])
+        scatter_add_rows(self.weight.grad, ids.reshape(-1), dy2, self.device.atomics)
 
 
 class PositionEmbedding(Layer):

@@ -450,5 +450,5 @@ def run_definitions(monkeypatch, definitions: dict) -> None:
         return wrap(value) if isinstance(value, np.ndarray | np.generic | float) else value
 
     for name, definition in definitions.items():
-        twin = lambda *args, f=definition: device(f(*map(host, args)))  # noqa: E731
+        twin = lambda *args, f=definition, **options: device(f(*map(host, args), **options))  # noqa: E731
         monkeypatch.setattr(kernels, name, twin)

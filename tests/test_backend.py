@@ -29,8 +29,17 @@ def test_gpu_dtypes_need_a_gpu(monkeypatch, dtype):
     with pytest.raises(ValueError, match=f"dtype {dtype} needs the cupy backend"):
         Device("numpy", dtype)
     monkeypatch.setattr(backend, "find_cupy", lambda: ("no CuPy", None))
-    with pytest.raises(BackendUnavailable, match=f"dtype {dtype} needs a GPU: no CuPy"):
+    with pytest.raises(BackendUnavailable, match=f"a GPU is needed for dtype {dtype}: no CuPy"):
         Device("auto", dtype)
+
+
+def test_atomics_need_a_gpu(monkeypatch):
+    assert not Device("numpy").atomics and Device(strict_xp, atomics=True).atomics
+    with pytest.raises(ValueError, match="atomics need the cupy backend"):
+        Device("numpy", atomics=True)
+    monkeypatch.setattr(backend, "find_cupy", lambda: ("no CuPy", None))
+    with pytest.raises(BackendUnavailable, match="a GPU is needed for atomics: no CuPy"):
+        Device("auto", atomics=True)
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):

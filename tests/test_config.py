@@ -20,6 +20,7 @@ ARTICLE = {
     "tokenizer": "bpe",
     "backend": "auto",
     "dtype": "float32",
+    "atomics": False,
     "n_layer": 2,
     "n_head": 4,
     "n_embd": 128,
@@ -70,6 +71,7 @@ BAD_TRAINING = [
     ({"tokenizer": "char", "vocab_size": 99}, "--vocab_size goes with --tokenizer bpe"),
     ({"dtype": "bfloat16", "backend": "numpy"}, "--dtype bfloat16 needs --backend cupy"),
     ({"dtype": "tf32", "backend": "numpy"}, "--dtype tf32 needs --backend cupy"),
+    ({"atomics": True, "backend": "numpy"}, "--atomics needs --backend cupy"),
     ({"dtype": "float16"}, "--dtype must be float32 or float64 or tf32 or bfloat16, not 'float16'"),
     ({"resume": True, "overwrite": True}, "give one of the two"),
     ({"keep": 0}, "--keep must be at least 1, not 0"),
@@ -181,7 +183,7 @@ def test_from_dict_refuses_what_is_unknown_missing_or_of_another_type():
 def test_a_resume_may_change_how_long_and_where_but_not_what():
     free = {f.name for f in fields(TrainConfig) if rule_of(f).resume}
     assert {"max_steps", "out_dir", "backend", "threads", "keep", "eval_interval", "log_interval"} <= free
-    assert {"checkpoint_interval", "debug", "detect_anomaly", "config", "resume", "overwrite"} <= free
+    assert {"checkpoint_interval", "debug", "detect_anomaly", "atomics", "config", "resume", "overwrite"} <= free
     old = TrainConfig()
     assert changed_fixed_flags(old, replace(old, max_steps=2000, backend="numpy", threads=3, keep=5)) == []
     assert changed_fixed_flags(old, replace(old, n_layer=4, lr=2e-3, max_steps=5)) == ["n_layer", "lr"]

@@ -225,7 +225,7 @@ def test_scatter_add_rows_with_atomics(gpu_xp):
     expected, actual = on_both(
         device,
         definitions()["scatter_add_rows"],
-        functools.partial(kernels.scatter_add_rows, atomic=True),
+        functools.partial(kernels.scatter_add_rows, atomics=True),
         CASES["scatter_add_rows"],
         9,
         33,

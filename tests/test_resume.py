@@ -112,6 +112,7 @@ FREE = {
     "keep": 4,
     "threads": 2,
     "backend": "auto",
+    "atomics": False,
     "sample_tokens": 3,
     "detect_anomaly": True,
 }

@@ -18,7 +18,7 @@ from test_kernels import definitions
 from gpt import GPT, GPTConfig, sampling, training
 from gpt.cli import parse_sample, parse_train
 from gpt.trainer import Trainer
-from nanograd import Device
+from nanograd import Device, kernels
 from nanograd.adamw import clip_grad_norm
 
 ROOT = Path(__file__).parents[1]
@@ -177,6 +177,16 @@ def test_train_save_resume_and_sample(stand_in, workplace, capsys):
     assert len(capsys.readouterr().out) >= 12
     assert training.main(parse_train([*RUN, "--backend=cupy", "--overwrite"])) == 0
     assert losses_of(workplace)[8] == resumed[8]
+
+
+def test_the_flag_for_atomics_reaches_the_kernel(stand_in, workplace, monkeypatch):
+    asked = []
+    monkeypatch.setattr(kernels, "scatter_add_rows", lambda grad, ids, dy, atomics: asked.append(atomics))
+    assert training.main(parse_train([*RUN, "--backend=cupy", "--max_steps=1"])) == 0
+    again = ["--resume", "--out_dir=run", "--backend=cupy", "--atomics"]
+    assert training.main(parse_train([*again, "--max_steps=2"])) == 0
+    assert asked == [False, True]
+    assert parse_train([*again]).atomics and not parse_train([*again[:-1], "--no-atomics"]).atomics
 
 
 def test_a_run_goes_on_on_the_other_backend(stand_in, workplace):

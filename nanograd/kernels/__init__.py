@@ -190,11 +190,11 @@ def gather_rows(table, ids, y):
         launch("embedding", f"gather_rows<{c_type(y)}>", (ids.size,), 128, table, ids_of(ids), y, C, like=y)
 
 
-def scatter_add_rows(grad, ids, dy, atomic=False):
+def scatter_add_rows(grad, ids, dy, atomics=False):
     dy = packed(dy)
     n, C = dy.shape
     ids = ids_of(ids)
-    if atomic:
+    if atomics:
         launch("embedding", f"add_atomically<{c_type(dy)}>", (n,), 128, grad, ids, dy, C, like=dy)
     else:
         order = xp_of(ids).argsort(ids, kind="stable")
