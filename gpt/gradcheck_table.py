@@ -34,6 +34,7 @@ from nanograd.linear import Linear
 from nanograd.losses import CrossEntropy
 from nanograd.mlp import MLP
 from nanograd.noise import Noise
+from nanograd.residual import ResidualLinear
 
 TORCH_BOUND = 1e-10
 LARGE = 1_000_000  # parameters: a larger model is sampled more thinly
@@ -144,6 +145,9 @@ def layer_cases(rng: np.random.Generator) -> Iterator[tuple[str, Layer, tuple]]:
     shape = {"vocab_size": V, "block_size": T, "n_head": H, "n_embd": C, "activation": "gelu", "qkv_bias": True}
     yield "Linear", Linear(C, 4, device=device), (x,)
     yield "Linear, no bias", Linear(C, 4, False, device=device), (x,)
+    for p in (0.0, 0.3):
+        dropout = Dropout(p, device=device)
+        yield f"ResidualLinear{', dropout' * (p > 0)}", ResidualLinear(C, 4, dropout=dropout, device=device), (x,)
     yield "ReLU", ReLU(), (x,)
     yield "GELU", GELU(), (x,)
     yield "LayerNorm", LayerNorm(C, device=device), (x,)

@@ -45,10 +45,8 @@ class Block(Layer):
         self.mlp = MLP(config.n_embd, activation=config.activation, stream=stream + 2, **settings)
 
     def forward(self, x):  # (B, T, C) -> (B, T, C)
-        middle, y = self.buffer("middle", like=x), self.buffer("y", like=x)
-        add(x, self.attn(self.ln_1(x)), middle)
-        add(middle, self.mlp(self.ln_2(middle)), y)
-        return y
+        middle = self.attn(self.ln_1(x), x)
+        return self.mlp(self.ln_2(middle), middle)
 
     def backward(self, dy):  # (B, T, C) -> (B, T, C)
         dmiddle = self.ln_2.backward(self.mlp.backward(dy))

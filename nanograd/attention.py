@@ -41,6 +41,7 @@ from nanograd.dropout import Dropout
 from nanograd.layer import Layer
 from nanograd.linear import Linear
 from nanograd.noise import Noise
+from nanograd.residual import ResidualLinear
 from nanograd.rows import dot_channels, sum_channels
 from nanograd.softmax import all_small, exp_rows
 
@@ -161,11 +162,13 @@ class CausalSelfAttention(Layer):
         noise = noise or Noise(device.seed)
         self.c_attn = Linear(n_embd, 3 * n_embd, qkv_bias, device=device, stream=stream)
         self.heads = Attention(n_head, Dropout(dropout, device=device, noise=noise))
-        self.c_proj = Linear(n_embd, n_embd, bias, device=device, std=proj_std, stream=stream + 1)
-        self.dropout = Dropout(dropout, device=device, noise=noise)
+        end = Dropout(dropout, device=device, noise=noise)
+        settings = {"device": device, "std": proj_std, "stream": stream + 1}
+        self.c_proj = ResidualLinear(n_embd, n_embd, bias, dropout=end, **settings)
 
-    def forward(self, x):  # (B, T, C) -> (B, T, C)
-        return self.dropout(self.c_proj(self.heads(self.c_attn(x))))
+    def forward(self, x, residual=None):  # (B, T, C) -> (B, T, C)
+        """With `residual`, an array like x: residual + what it is without."""
+        return self.c_proj(self.heads(self.c_attn(x)), residual)
 
     def backward(self, dy):  # (B, T, C) -> (B, T, C)
-        return self.c_attn.backward(self.heads.backward(self.c_proj.backward(self.dropout.backward(dy))))
+        return self.c_attn.backward(self.heads.backward(self.c_proj.backward(dy)))

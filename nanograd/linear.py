@@ -29,14 +29,19 @@ class Linear(Layer):
         self.weight = Parameter(device.normal((n_in, n_out), std, stream))
         self.bias = Parameter(device.zeros((n_out,))) if bias else None
 
-    def forward(self, x):  # (..., n_in) -> (..., n_out)
+    def product(self, x):  # (..., n_in) -> (..., n_out)
+        """x W alone, which forward goes on from."""
         n_in, n_out = self.weight.shape
         weight = self.narrowed(self.weight, like=x)
         self.remember(x, weight)
         y = self.buffer("y", (*x.shape[:-1], n_out), like=x)
         self.device.matmul(x.reshape(-1, n_in), weight, y.reshape(-1, n_out))
+        return y
+
+    def forward(self, x):  # (..., n_in) -> (..., n_out)
+        y = self.product(x)
         if self.bias is not None:
-            add_rows(y.reshape(-1, n_out), self.bias.value)
+            add_rows(y.reshape(-1, y.shape[-1]), self.bias.value)
         return y
 
     def backward(self, dy):  # (..., n_out) -> (..., n_in)

@@ -11,10 +11,11 @@ from nanograd.dropout import Dropout
 from nanograd.layer import Layer
 from nanograd.linear import Linear
 from nanograd.noise import Noise
+from nanograd.residual import ResidualLinear
 
 
 class MLP(Layer):
-    """c_fc (C -> 4C), activation ("relu" or "gelu"), c_proj (4C -> C), dropout."""
+    """c_fc (C -> 4C), activation ("relu" or "gelu"), c_proj (4C -> C) with dropout."""
 
     def __init__(
         self,
@@ -30,13 +31,15 @@ class MLP(Layer):
     ):
         self.c_fc = Linear(n_embd, 4 * n_embd, bias, device=device, stream=stream)
         self.activation = ACTIVATIONS[activation]()
-        self.c_proj = Linear(4 * n_embd, n_embd, bias, device=device, std=proj_std, stream=stream + 1)
-        self.dropout = Dropout(dropout, device=device, noise=noise)
+        end = Dropout(dropout, device=device, noise=noise)
+        settings = {"device": device, "std": proj_std, "stream": stream + 1}
+        self.c_proj = ResidualLinear(4 * n_embd, n_embd, bias, dropout=end, **settings)
 
-    def forward(self, x):  # (..., C) -> (..., C)
+    def forward(self, x, residual=None):  # (..., C) -> (..., C)
+        """With `residual`, an array like x: residual + what it is without."""
         h = self.activation.forward(self.c_fc(x), spare=True)  # (..., 4C)
-        return self.dropout(self.c_proj(h))
+        return self.c_proj(h, residual)
 
     def backward(self, dy):  # (..., C) -> (..., C)
-        dh = self.c_proj.backward(self.dropout.backward(dy))  # (..., 4C)
+        dh = self.c_proj.backward(dy)  # (..., 4C)
         return self.c_fc.backward(self.activation.backward(dh, spare=True))

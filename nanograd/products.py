@@ -13,6 +13,7 @@ as out^T = b^T a^T: the operands change places, and an operand that is a transpo
 import numpy as np
 
 from nanograd.backend import xp_of
+from nanograd.kernels.launching import contiguous
 
 CUDA_TYPES = {"float32": 0, "float64": 1, "bfloat16": 14}  # cudaDataType_t
 COMPUTE_32F, COMPUTE_64F, COMPUTE_32F_FAST_TF32 = 68, 70, 77  # cublasComputeType_t
@@ -41,7 +42,7 @@ def operand(matrix):
     try:
         return matrix, *layout(matrix)
     except ValueError:
-        matrix = xp_of(matrix).ascontiguousarray(matrix)
+        matrix = contiguous(matrix)
         return matrix, *layout(matrix)
 
 

@@ -23,6 +23,7 @@ from nanograd.linear import Linear
 from nanograd.losses import CrossEntropy
 from nanograd.mlp import MLP
 from nanograd.noise import Noise
+from nanograd.residual import ResidualLinear
 
 DEVICE = Device("numpy", dtype="float64", seed=3)
 COMPLEX_BOUND, DIFFERENCE_BOUND = 1e-12, 1e-9
@@ -57,6 +58,12 @@ class Sizes:
 def linear(s: Sizes):
     n_in = s.size(4)
     return Linear(n_in, s.size(3), s.one_of(False, True), device=DEVICE), (s.array(*s.lead(), n_in),)
+
+
+def residual_linear(s: Sizes):
+    n_in, dropout = s.size(4), Dropout(s.one_of(0.0, 0.3), device=DEVICE)
+    layer = ResidualLinear(n_in, s.size(3), s.one_of(False, True), dropout=dropout, device=DEVICE)
+    return layer, (s.array(s.size(2), *s.lead(), n_in),)
 
 
 def relu(s: Sizes):
@@ -134,6 +141,7 @@ def block(s: Sizes):
 
 BATTERY = {
     "Linear": linear,
+    "ResidualLinear": residual_linear,
     "ReLU": relu,
     "GELU": gelu,
     "LayerNorm": layer_norm,

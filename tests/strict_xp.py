@@ -293,12 +293,6 @@ def asfortranarray(a, dtype=None):
     return ndarray(np.asfortranarray(a.host))
 
 
-def argsort(a, axis=-1, kind=None):
-    if kind not in (None, "stable"):
-        raise ValueError("CuPy sorts stably or not at all")
-    return wrap(np.argsort(a.host, axis=axis, kind="stable"))
-
-
 # cupy.cuda
 
 

@@ -36,7 +36,7 @@ def step(model, targets=None):
 EXAMPLE = GPT(GPTConfig(11, **SHAPE), Device("numpy"))
 PARAMETERS = [name for name, _ in EXAMPLE.named_parameters()]
 LAYERS = [name for name, _ in EXAMPLE.named_layers() if name]
-LAYERS = [name for name in LAYERS if not name.endswith("heads.dropout")]  # attention applies those masks itself
+LAYERS = [name for name in LAYERS if not name.endswith(".dropout")]  # what they belong to applies those masks itself
 
 
 def spoil(layer, method, value):

@@ -68,6 +68,10 @@ CASES = {
     "add a row": lambda m, N, C: [m.act(2, N, C), m.par(N, C), m.act(2, N, C)],
     "add_rows": lambda m, N, C: [m.act(N, C), m.par(C)],
     "scale_rows": lambda m, N, C: [m.act(N, C), m.par(C), m.act(N, C)],
+    "finish_branch": lambda m, N, C: [m.act(N, C), m.par(C), m.act(N, C), m.act(N, C)],
+    "finish_branch bias alone": lambda m, N, C: [m.act(N, C), m.par(C), None, None],
+    "finish_branch no bias": lambda m, N, C: [m.act(N, C), None, None, m.act(N, C)],
+    "finish_branch mask alone": lambda m, N, C: [m.act(N, C), None, m.act(N, C), None],
     "multiply": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
     "cast": lambda m, N, C: [m.par(N, C), m.act(N, C)],
     "relu": lambda m, N, C: [m.act(N, C), m.act(N, C)],
@@ -243,12 +247,14 @@ def test_adamw_changes_nothing_when_the_gradient_is_not_finite(gpu_xp):
         np.testing.assert_array_equal(array.get(), np.full(5, value, np.float32))
 
 
-ATTENTION = [(1, 1, 1, 1), (2, 65, 2, 8), (1, 130, 3, 20), (1, 70, 1, 64), (1, 33, 1, 130)]  # B, T, H, D
+SHAPES = [(1, 1, 1, 1), (2, 65, 2, 8), (1, 130, 3, 20), (1, 70, 1, 64), (1, 33, 1, 130)]  # B, T, H, D
+ATTENTION = [(p, *shape) for p in (0.0, 0.3) for shape in SHAPES]
+# Each number of channels is a program of its own, and so is each with dropout, which take long to compile.
+ATTENTION = [a if not a[0] or a[-1] < 10 else pytest.param(*a, marks=pytest.mark.slow) for a in ATTENTION]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("p", [0.0, 0.3])
-@pytest.mark.parametrize(("B", "T", "H", "D"), ATTENTION)
+@pytest.mark.parametrize(("p", "B", "T", "H", "D"), ATTENTION)
 def test_attention_forward_and_backward(gpu_xp, B, T, H, D, p, precision):
     rng = np.random.default_rng(T)
     device = Device(gpu_xp, precision)
@@ -291,7 +297,7 @@ def test_cached_attention(gpu_xp, start, n, precision):
 # Does it compile?
 
 
-ATTENTION_SIZES = ", 64, 32>", ", 256, 16>"
+ATTENTION_SIZES = ", 64, 32, true>", ", 256, 16, false>"
 FAMILIES = {
     family: tuple(name for precision in PRECISIONS for name in launching.instances(family, precision))
     for family in launching.FAMILIES
@@ -306,7 +312,9 @@ FAMILIES["attention"] = (
     ),
 )
 FAMILIES["attention_mma"] = tuple(
-    f"attention{part}_mma<bfloat16, {D}>" for part in ("", "_dq", "_dkv") for D in (16, 128)
+    f"attention{part}_mma<bfloat16, {D}, {drops}>"
+    for part in ("", "_dq", "_dkv")
+    for D, drops in ((16, "false"), (128, "true"))
 )
 
 

@@ -10,11 +10,11 @@ the definition's by a common factor.
 
 from nanograd.backend import xp_of
 from nanograd.kernels.attention import attention_backward, attention_forward, cached_attention
-from nanograd.kernels.launching import c_type, elementwise, launch, vector_width
+from nanograd.kernels.launching import c_type, contiguous, elementwise, launch, vector_width
 from nanograd.noise import keep_rule
 
 __all__ = ["attention_backward", "attention_forward", "cached_attention"]
-SLABS = 64  # parts that a sum over positions is split into, at most
+COLUMN_BLOCKS = 1024  # of threads that a sum over positions is split among, about: a few for each multiprocessor
 
 
 def wide(like):
@@ -30,7 +30,7 @@ def ids_of(ids):
 
 def packed(x):
     """`x` without gaps: itself, or a copy. What a layer is given may lie in memory in any way."""
-    return x if x.flags.c_contiguous else xp_of(x).ascontiguousarray(x)
+    return x if x.flags.c_contiguous else contiguous(x)
 
 
 # elementwise.cu
@@ -51,6 +51,11 @@ def add_rows(y, row):
 def scale_rows(x, row, y):
     x = packed(x)
     elementwise("scale_row", x, row, y, row.size, like=x)
+
+
+def finish_branch(y, bias, mask, x):
+    mask, x = (a if a is None else packed(a) for a in (mask, x))
+    elementwise("finish_branch", y, bias, mask, x, y.shape[-1], like=y)
 
 
 def multiply(x, y, out):
@@ -117,14 +122,14 @@ def sum_positions(x):
 def _sum_columns(a, b):
     """The sum over the rows of a (N, C), or of a * b."""
     rows, C = a.shape
-    slab = max(64, -(-rows // SLABS))
+    width = vector_width(a, a if b is None else b, length=C)
+    across = -(-C // (32 * width))
+    slab = rows if rows <= COLUMN_BLOCKS else max(64, -(-rows * across // COLUMN_BLOCKS))
     slabs = -(-rows // slab)
-    xp = xp_of(a)
-    parts, sums = xp.empty((slabs, C), dtype=wide(a)), xp.empty(C, dtype=wide(a))
-    grid = (-(-C // 32), slabs)
-    launch("reductions", f"column_parts<{c_type(a)}>", grid, 256, a, b, parts, rows, C, slab, like=a)
-    launch("reductions", f"column_sums<{c_type(a)}>", (-(-C // 256),), 256, parts, sums, slabs, C, like=a)
-    return sums
+    parts = xp_of(a).empty((slabs, C), dtype=wide(a))
+    name = f"column_parts<{c_type(a)}, {width}>"
+    launch("reductions", name, (across, slabs), 256, a, b, parts, rows, C, slab, like=a)
+    return parts.reshape(C) if slabs == 1 else _sum_columns(parts, None)
 
 
 def dot_channels(x, y):
@@ -197,9 +202,11 @@ def scatter_add_rows(grad, ids, dy, atomics=False):
     if atomics:
         launch("embedding", f"add_atomically<{c_type(dy)}>", (n,), 128, grad, ids, dy, C, like=dy)
     else:
-        order = xp_of(ids).argsort(ids, kind="stable")
-        grid = (n, -(-C // 32))
-        launch("embedding", f"add_runs<{c_type(dy)}>", grid, 256, grad, ids, order, dy, n, C, like=dy)
+        order = xp_of(ids).empty(n, dtype="int32")
+        launch("embedding", f"sort_ids<{c_type(dy)}>", (-(-n // 128),), 128, ids, order, n, like=dy)
+        width = vector_width(dy, length=C)
+        grid = (n, -(-C // (32 * width)))
+        launch("embedding", f"add_runs<{c_type(dy)}, {width}>", grid, 256, grad, ids, order, dy, n, C, like=dy)
 
 
 # dropout.cu

@@ -17,13 +17,19 @@ template <typename W, int D, int TILE>
 __device__ __forceinline__ void dot_rows(W (&products)[TILE / 16][TILE / 16], const W* a, const W* b) {
   constexpr int R = TILE / 16;
   const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+#pragma unroll
   for (int i = 0; i < R; ++i)
+#pragma unroll
     for (int j = 0; j < R; ++j) products[i][j] = 0;
   for (int c = 0; c < D; ++c) {
     W left[R], right[R];
+#pragma unroll
     for (int i = 0; i < R; ++i) left[i] = a[(y * R + i) * (D + 1) + c];
+#pragma unroll
     for (int j = 0; j < R; ++j) right[j] = b[(x + 16 * j) * (D + 1) + c];
+#pragma unroll
     for (int i = 0; i < R; ++i)
+#pragma unroll
       for (int j = 0; j < R; ++j) products[i][j] += left[i] * right[j];
   }
 }
@@ -55,7 +61,7 @@ __device__ __forceinline__ void put(T* array, long long row_step, long long star
     }
 }
 
-template <typename T, int D, int TILE>
+template <typename T, int D, int TILE, bool DROPS>
 __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* logz, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   using W = wide<T>;
   constexpr int R = TILE / 16, N = D / 16, SPAN = TILE * (D + 1);
@@ -67,6 +73,7 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
   q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
   fetch<T, D, TILE>(qs, q, q_row, start, queries, channels);
   W sums[R][N] = {}, top[R], z[R];
+#pragma unroll
   for (int i = 0; i < R; ++i) top[i] = -infinity<W>(), z[i] = 0;
   const long long end = first_query + start + TILE < keys ? first_query + start + TILE : keys;
   for (long long from = 0; from < end; from += TILE) {
@@ -76,9 +83,11 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
     __syncthreads();
     W scores[R][R];
     dot_rows<W, D, TILE>(scores, qs, ks);
+#pragma unroll
     for (int i = 0; i < R; ++i) {
       const long long query = start + y * R + i, last = first_query + query;  // the last key that it sees
       W highest = top[i];
+#pragma unroll
       for (int j = 0; j < R; ++j) {
         scores[i][j] = from + x + 16 * j <= last ? scores[i][j] * (W)scale : -infinity<W>();
         highest = larger(highest, scores[i][j]);
@@ -87,11 +96,13 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
       const W correction = exp(top[i] - highest);  // the first tile holds a key for every query: highest is finite
       top[i] = highest;
       z[i] *= correction;
+#pragma unroll
       for (int c = 0; c < N; ++c) sums[i][c] *= correction;
+#pragma unroll
       for (int j = 0; j < R; ++j) {
         W e = exp(scores[i][j] - highest);
         z[i] += e;
-        if (drops && query < queries && from + x + 16 * j <= last)
+        if (DROPS && query < queries && from + x + 16 * j <= last)
           e *= (W)kept(dropping, batch, heads, head, queries, query, from + x + 16 * j);
         weights[(y * R + i) * (TILE + 1) + x + 16 * j] = e;
       }
@@ -99,8 +110,10 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
     __syncthreads();
     add_weighted<W, D, TILE>(sums, weights, vs);
   }
+#pragma unroll
   for (int i = 0; i < R; ++i) {
     for (int other = 8; other > 0; other /= 2) z[i] += __shfl_xor_sync(0xffffffffu, z[i], other);
+#pragma unroll
     for (int c = 0; c < N; ++c) sums[i][c] /= z[i];
     const long long query = start + y * R + i;
     if (x == 0 && logz && query < queries) logz[(batch * heads + head) * queries + query] = top[i] + log(z[i]);
@@ -109,7 +122,7 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
 }
 
 // dq, for a tile of queries: weights P = exp(score - log z), dS = P (m (do . v) - delta), dq = scale dS k.
-template <typename T, int D, int TILE>
+template <typename T, int D, int TILE, bool DROPS>
 __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, const wide<T>* logz,
                              const wide<T>* delta, T* dq, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   using W = wide<T>;
@@ -133,13 +146,15 @@ __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, 
     W scores[R][R], products[R][R];
     dot_rows<W, D, TILE>(scores, qs, ks);
     dot_rows<W, D, TILE>(products, gs, vs);
+#pragma unroll
     for (int i = 0; i < R; ++i)
+#pragma unroll
       for (int j = 0; j < R; ++j) {
         const long long query = start + y * R + i, key = from + x + 16 * j;
         W dscore = 0;
         if (query < queries && key <= first_query + query) {
           const W weight = exp(scores[i][j] * (W)scale - logz[query]);
-          const W factor = drops ? (W)kept(dropping, batch, heads, head, queries, query, key) : (W)1;
+          const W factor = DROPS ? (W)kept(dropping, batch, heads, head, queries, query, key) : (W)1;
           dscore = weight * (factor * products[i][j] - delta[query]);
         }
         ds[(y * R + i) * (TILE + 1) + x + 16 * j] = dscore;
@@ -151,7 +166,7 @@ __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, 
 }
 
 // dk and dv, for a tile of keys: rows are keys here and columns queries.
-template <typename T, int D, int TILE>
+template <typename T, int D, int TILE, bool DROPS>
 __global__ void attention_dkv(const T* q, const T* k, const T* v, const T* dout, const wide<T>* logz,
                               const wide<T>* delta, T* dk, T* dv, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   using W = wide<T>;
@@ -176,13 +191,15 @@ __global__ void attention_dkv(const T* q, const T* k, const T* v, const T* dout,
     W scores[R][R], products[R][R];
     dot_rows<W, D, TILE>(scores, ks, qs);
     dot_rows<W, D, TILE>(products, vs, gs);
+#pragma unroll
     for (int i = 0; i < R; ++i)
+#pragma unroll
       for (int j = 0; j < R; ++j) {
         const long long key = start + y * R + i, query = from + x + 16 * j;
         W weight = 0, dscore = 0;
         if (query < queries && key <= first_query + query) {
           weight = exp(scores[i][j] * (W)scale - logz[query]);
-          const W factor = drops ? (W)kept(dropping, batch, heads, head, queries, query, key) : (W)1;
+          const W factor = DROPS ? (W)kept(dropping, batch, heads, head, queries, query, key) : (W)1;
           dscore = weight * (factor * products[i][j] - delta[query]);
           weight *= factor;
         }

@@ -52,12 +52,11 @@ __global__ void attention_delta(const T* dout, const T* o, wide<T>* delta, long 
   unsigned long long drop_seed, unsigned long long drop_step, long long drop_first, long long drop_position,          \
       long long drop_keep_below, long long drop_block_rows, double drop_scale
 #define UNPACK_ARGUMENTS                                                                                             \
-  const long long batch = blockIdx.y / heads, head = blockIdx.y % heads, keys = first_query + queries;                \
+  const long long batch = blockIdx.z, head = blockIdx.y, keys = first_query + queries;                                \
   const Steps q_steps{q_batch, q_head, q_row}, k_steps{k_batch, k_head, k_row};                                       \
   const Steps o_steps{queries * heads * channels, channels, heads * channels};                                       \
   const Dropping dropping{drop_seed, drop_step, drop_first, drop_position, drop_keep_below, drop_block_rows,          \
-                          drop_scale};                                                                                \
-  const bool drops = drop_keep_below < 65536;
+                          drop_scale};
 
 template <typename T> __device__ __forceinline__ T* locate(T* array, const Steps& steps, long long batch, long long head) {
   return array + batch * steps.batch + head * steps.head;

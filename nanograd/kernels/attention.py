@@ -4,12 +4,14 @@ bfloat16 goes to the tensor cores (attention_mma.cu), everything else, and heads
 attention.cu. Neither stores scores: memory grows with T, not with its square.
 """
 
+import functools
 import math
 
 from nanograd.backend import xp_of
-from nanograd.kernels.launching import c_type, launch
+from nanograd.kernels.launching import c_type, contiguous, launch
 from nanograd.noise import keep_rule
 
+MOST_IN_GRID = 65535  # blocks of threads along the second and third axis of a grid
 TENSOR_CORE_ROWS = 64  # as ROWS in attention_mma.cu
 MOST_CHANNELS = {"bfloat16": (16, 32, 64, 128), "other": (16, 32, 64, 128, 256)}
 
@@ -18,7 +20,7 @@ def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
     from nanograd.attention import BLOCK
 
     if not qkv.flags.c_contiguous:
-        qkv = xp_of(qkv).ascontiguousarray(qkv)
+        qkv = contiguous(qkv)
     B, T, C3 = qkv.shape
     C, heads = C3 // 3, layer.n_head
     xp = xp_of(qkv)
@@ -35,7 +37,7 @@ def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
 def attention_backward(layer, dy):  # (B, T, C) -> (B, T, 3C)
     qkv, o, logz, sizes, drops = layer.recall()
     if not dy.flags.c_contiguous:
-        dy = xp_of(dy).ascontiguousarray(dy)
+        dy = contiguous(dy)
     B, T, C = dy.shape
     heads = layer.n_head
     xp = xp_of(dy)
@@ -85,12 +87,13 @@ def _run(name: str, tiles: int, inputs, outputs, sizes, drops, rows: int, batch:
     D = next((most for most in padded if channels <= most), None)
     if D is None:
         raise ValueError(f"attention on a GPU takes heads of at most {padded[-1]} channels, not {channels}")
+    drops_any = "true" if drops[4] < 65536 else "false"
     if tensor_cores:
         tile, threads, family = TENSOR_CORE_ROWS, 128, "attention_mma"
-        full_name = f"{name}_mma<bfloat16, {D}>"
+        full_name = f"{name}_mma<bfloat16, {D}, {drops_any}>"
         shared = tiles * tile * (D + 8) * 2
     else:
-        most = xp_of(like).cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+        most = shared_memory(xp_of(like), like.device.id)
         size = 8 if like.dtype.name == "float64" else 4
         tile, shared = next(
             (tile, shared)
@@ -98,7 +101,15 @@ def _run(name: str, tiles: int, inputs, outputs, sizes, drops, rows: int, batch:
             for shared in [size * (tiles * tile * (D + 1) + 2 * tile * (tile + 1))]
             if shared <= most or tile == 16
         )
-        threads, family, full_name = 256, "attention", f"{name}<{c_type(like)}, {D}, {tile}>"
+        threads, family, full_name = 256, "attention", f"{name}<{c_type(like)}, {D}, {tile}, {drops_any}>"
     blocks = -(-(sizes[2] + rows if name == "attention_dkv" else rows) // tile)
-    grid = (blocks, batch * heads)
+    if max(heads, batch) > MOST_IN_GRID:
+        raise ValueError(f"attention on a GPU takes at most {MOST_IN_GRID} samples at once, not {batch}")
+    grid = (blocks, heads, batch)
     launch(family, full_name, grid, threads, *inputs, *outputs, *sizes, *drops, like=like, shared=shared, views=True)
+
+
+@functools.cache
+def shared_memory(xp, device: int) -> int:
+    """The bytes of shared memory that a block of threads can have on a GPU. Asking for it takes long."""
+    return xp.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]

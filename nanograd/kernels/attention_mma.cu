@@ -72,11 +72,14 @@ template <int D> struct Shared {
 // scores (16 x 8 P) = rows `row` .. of a times the transpose of rows `column` .. of b
 template <int D, int P>
 __device__ __forceinline__ void dot_tiles(float (&scores)[P][4], const Shared<D>& a, int row, const Shared<D>& b, int column) {
+#pragma unroll
   for (int n = 0; n < P; ++n)
+#pragma unroll
     for (int i = 0; i < 4; ++i) scores[n][i] = 0;
   for (int c = 0; c < D; c += 16) {
     unsigned left[4], right[2];
     a.a(left, row, c);
+#pragma unroll
     for (int n = 0; n < P; ++n) {
       b.b(right, column + 8 * n, c);
       mma(scores[n], left, right);
@@ -112,7 +115,7 @@ __device__ __forceinline__ void put_tiles(bfloat16* array, long long row_step, l
     }
 }
 
-template <typename T, int D>
+template <typename T, int D, bool DROPS>
 __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* logz, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   SHARED_MEMORY(T, memory);
   const Shared<D> qs{memory}, ks{qs.at + ROWS * qs.STEP}, vs{ks.at + ROWS * ks.STEP};
@@ -130,31 +133,39 @@ __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* l
     __syncthreads();
     float scores[ROWS / 8][4], highest[2] = {top[0], top[1]};
     dot_tiles<D>(scores, qs, own, ks, 0);
+#pragma unroll
     for (int n = 0; n < ROWS / 8; ++n)
+#pragma unroll
       for (int i = 0; i < 4; ++i) {
         const long long query = start + own + row_in_tile(i), key = from + 8 * n + column_in_tile(i);
         scores[n][i] = key <= first_query + query ? scores[n][i] * (float)scale : -infinity<float>();
         highest[i / 2] = larger(highest[i / 2], scores[n][i]);
       }
+#pragma unroll
     for (int half = 0; half < 2; ++half) {
       for (int other = 1; other < 4; other *= 2)
         highest[half] = larger(highest[half], __shfl_xor_sync(0xffffffffu, highest[half], other));
       const float correction = exp(top[half] - highest[half]);
       top[half] = highest[half];
       z[half] *= correction;
+#pragma unroll
       for (int n = 0; n < D / 8; ++n) sums[n][2 * half] *= correction, sums[n][2 * half + 1] *= correction;
     }
+#pragma unroll
     for (int n = 0; n < ROWS / 8; ++n)
+#pragma unroll
       for (int i = 0; i < 4; ++i) {
         scores[n][i] = exp(scores[n][i] - top[i / 2]);
         z[i / 2] += scores[n][i];
         const long long query = start + own + row_in_tile(i), key = from + 8 * n + column_in_tile(i);
-        if (drops && query < queries && key <= first_query + query)
+        if (DROPS && query < queries && key <= first_query + query)
           scores[n][i] *= (float)kept(dropping, batch, heads, head, queries, query, key);
       }
+#pragma unroll
     for (int n = 0; n < ROWS / 8; n += 2) add_tiles<D>(sums, scores[n], scores[n + 1], vs, 8 * n);
   }
   float inverse[2];
+#pragma unroll
   for (int half = 0; half < 2; ++half) {
     for (int other = 1; other < 4; other *= 2) z[half] += __shfl_xor_sync(0xffffffffu, z[half], other);
     inverse[half] = 1 / z[half];
@@ -174,7 +185,7 @@ __device__ __forceinline__ Slope slope_of(float score, float product, float logz
   return {weight * factor, weight * (factor * product - delta)};
 }
 
-template <typename T, int D>
+template <typename T, int D, bool DROPS>
 __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* dout, const float* logz,
                                  const float* delta, T* dq, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   SHARED_MEMORY(T, memory);
@@ -197,11 +208,13 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
       float scores[2][4], products[2][4];
       dot_tiles<D>(scores, qs, own, ks, column);
       dot_tiles<D>(products, gs, own, vs, column);
+#pragma unroll
       for (int n = 0; n < 2; ++n)
+#pragma unroll
         for (int i = 0; i < 4; ++i) {
           const long long query = start + own + row_in_tile(i), key = from + column + 8 * n + column_in_tile(i);
           if (query < queries && key <= first_query + query) {
-            const float factor = drops ? (float)kept(dropping, batch, heads, head, queries, query, key) : 1.0f;
+            const float factor = DROPS ? (float)kept(dropping, batch, heads, head, queries, query, key) : 1.0f;
             scores[n][i] = slope_of(scores[n][i] * (float)scale, products[n][i], logz[query], delta[query], factor).dscore;
           } else {
             scores[n][i] = 0;
@@ -215,7 +228,7 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
 }
 
 // Rows are keys here and columns queries.
-template <typename T, int D>
+template <typename T, int D, bool DROPS>
 __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* dout, const float* logz,
                                   const float* delta, T* dk, T* dv, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   SHARED_MEMORY(T, memory);
@@ -239,12 +252,14 @@ __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* d
       float scores[2][4], products[2][4];
       dot_tiles<D>(scores, ks, own, qs, column);
       dot_tiles<D>(products, vs, own, gs, column);
+#pragma unroll
       for (int n = 0; n < 2; ++n)
+#pragma unroll
         for (int i = 0; i < 4; ++i) {
           const long long key = start + own + row_in_tile(i), query = from + column + 8 * n + column_in_tile(i);
           Slope slope{0, 0};
           if (query < queries && key <= first_query + query) {
-            const float factor = drops ? (float)kept(dropping, batch, heads, head, queries, query, key) : 1.0f;
+            const float factor = DROPS ? (float)kept(dropping, batch, heads, head, queries, query, key) : 1.0f;
             slope = slope_of(scores[n][i] * (float)scale, products[n][i], logz[query], delta[query], factor);
           }
           scores[n][i] = slope.weight, products[n][i] = slope.dscore;

@@ -10,13 +10,27 @@ __global__ void add(const T* x, const T* y, T* out, long long n) {
   }
 }
 
+// The columns of neighbouring elements, from the i-th on, of rows of `size`: one division for all of them, in 32 bits
+// where the numbers allow that, as a division of 64 bits takes as long as reading the element does.
+struct Columns {
+  long long size, at;
+  __device__ __forceinline__ Columns(long long i, long long size)
+      : size(size), at((i | size) >> 32 ? i % size : (long long)((unsigned)i % (unsigned)size)) {}
+  __device__ __forceinline__ long long next() {
+    const long long now = at++;
+    if (at == size) at = 0;
+    return now;
+  }
+};
+
 // out = x + row, for a row of `size` parameters that repeats.
 template <typename T, int V>
 __global__ void add_row(const T* x, const wide<T>* row, T* out, long long n, long long size) {
   for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
     const Pack<T, V> a = load<V>(x + i);
+    Columns columns(i, size);
     Pack<T, V> sum;
-    for (int j = 0; j < V; ++j) sum.at[j] = narrow<T>(widen(a.at[j]) + row[(i + j) % size]);
+    for (int j = 0; j < V; ++j) sum.at[j] = narrow<T>(widen(a.at[j]) + row[columns.next()]);
     store(out + i, sum);
   }
 }
@@ -26,9 +40,29 @@ template <typename T, int V>
 __global__ void scale_row(const T* x, const wide<T>* row, T* out, long long n, long long size) {
   for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
     const Pack<T, V> a = load<V>(x + i);
+    Columns columns(i, size);
     Pack<T, V> product;
-    for (int j = 0; j < V; ++j) product.at[j] = narrow<T>(widen(a.at[j]) * row[(i + j) % size]);
+    for (int j = 0; j < V; ++j) product.at[j] = narrow<T>(widen(a.at[j]) * row[columns.next()]);
     store(out + i, product);
+  }
+}
+
+// y = x + mask (y + bias), in place; bias (a row of `size`), mask and x may each be null.
+template <typename T, int V>
+__global__ void finish_branch(T* y, const wide<T>* bias, const T* mask, const T* x, long long n, long long size) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    Columns columns(i, size);
+    Pack<T, V> a = load<V>(y + i), kept, stream;
+    if (mask) kept = load<V>(mask + i);
+    if (x) stream = load<V>(x + i);
+    for (int j = 0; j < V; ++j) {
+      wide<T> value = widen(a.at[j]);
+      if (bias) value += bias[columns.next()];
+      if (mask) value *= widen(kept.at[j]);
+      if (x) value += widen(stream.at[j]);
+      a.at[j] = narrow<T>(value);
+    }
+    store(y + i, a);
   }
 }
 

@@ -6,7 +6,6 @@ one. Arguments are arrays, None (a null pointer), ints (long long) and floats (d
 """
 
 import functools
-import itertools
 import re
 from pathlib import Path
 
@@ -71,20 +70,33 @@ def kernel(xp, device: int, family: str, name: str, shared: int = 0):
 
 def launch(family: str, name: str, grid: tuple, threads: int, *args, like, shared: int = 0, views=False) -> None:
     """Start `name` on the GPU of the array `like`; returns at once. Only with `views` may an array have gaps."""
-    if not views and any(hasattr(arg, "strides") and not arg.flags.c_contiguous for arg in args):
-        raise ValueError(f"the kernel {name} reads memory in order, and an array it was given has gaps")
     function = kernel(xp_of(like), like.device.id, family, name, shared)
-    function(grid, (threads,), tuple(map(_argument, args)), shared_mem=shared)
+    function(grid, (threads,), tuple([_argument(arg, name, views) for arg in args]), shared_mem=shared)
 
 
-def _argument(value):
-    if value is None:
-        return np.uint64(0)
-    if isinstance(value, int):
+NULL = np.uint64(0)
+
+
+def _argument(value, name: str, views: bool):
+    """An argument of a kernel, in the type that the kernel has it in."""
+    kind = type(value)
+    if kind is int:
         return np.int64(value) if value < 2**63 else np.uint64(value)
-    if isinstance(value, float):
+    if kind is float:
         return np.float64(value)
+    if value is None:
+        return NULL
+    if not views and not value.flags.c_contiguous:
+        raise ValueError(f"the kernel {name} reads memory in order, and an array it was given has gaps")
     return value
+
+
+def contiguous(array):
+    """A copy of `array` without gaps. The bits of bfloat16 are copied as whole numbers, for which CuPy needs no
+    program that includes NVIDIA's header for bfloat16."""
+    if array.dtype.name != "bfloat16":
+        return xp_of(array).ascontiguousarray(array)
+    return xp_of(array).ascontiguousarray(array.view("uint16")).view(array.dtype)
 
 
 def c_type(array) -> str:
@@ -102,22 +114,14 @@ def vector_width(*arrays, length: int) -> int:
 
 
 def elementwise(name: str, *args, like) -> None:
-    """Launch an elementwise kernel over all elements of `like`; it gets their number after `args`.
-
-    Arrays of the dtype of `like` are read and written in vectors.
+    """Launch an elementwise kernel over all elements of `like`: arrays (or None) first, then sizes, and between them
+    the number of elements. Arrays of the dtype of `like` are read and written in vectors.
     """
-    arrays = [arg for arg in args if hasattr(arg, "dtype") and arg.dtype == like.dtype]
-    sizes = [arg for arg in args if not hasattr(arg, "dtype")]
-    arrays_and_rows = [arg for arg in args if hasattr(arg, "dtype")]
-    if not like.size:
+    n = like.size
+    if not n:
         return
-    width = vector_width(*arrays, length=like.size)
-    blocks = min(-(-like.size // (256 * width)), MOST_BLOCKS)
-    launch(
-        "elementwise",
-        f"{name}<{c_type(like)}, {width}>",
-        (blocks,),
-        256,
-        *itertools.chain(arrays_and_rows, (like.size,), sizes),
-        like=like,
-    )
+    sizes = [arg for arg in args if isinstance(arg, int)]
+    arrays = args[: len(args) - len(sizes)]
+    width = vector_width(*(a for a in arrays if a is not None and a.dtype == like.dtype), length=n)
+    blocks = min(-(-n // (256 * width)), MOST_BLOCKS)
+    launch("elementwise", f"{name}<{c_type(like)}, {width}>", (blocks,), 256, *arrays, n, *sizes, like=like)

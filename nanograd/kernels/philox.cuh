@@ -23,5 +23,7 @@ __device__ __forceinline__ Words philox(unsigned long long block, unsigned long 
 
 // The 16 bits that decide element i of a mask whose words begin at `position` of the stream.
 __device__ __forceinline__ unsigned bits_of(const Words& words, long long word, long long i) {
-  return (unsigned)(words.at[word % 4] >> (16 * (i % 4))) & 0xffffu;
+  const int place = (int)(word % 4);  // chosen, not indexed, so that the words stay in registers
+  const unsigned long long two = place & 1 ? words.at[1] : words.at[0], other = place & 1 ? words.at[3] : words.at[2];
+  return (unsigned)((place & 2 ? other : two) >> (16 * (i % 4))) & 0xffffu;
 }

@@ -2,32 +2,32 @@
 // is always the same: atomics would be as fast, and another sum each time.
 
 // parts[s, c] = sum over the rows n of slab s of a[n, c], or of a[n, c] b[n, c] where there is a b.
-// A block takes 32 columns of a slab; its 8 warps take every eighth row.
-template <typename T>
+// A block takes 32 V columns of a slab, V a thread; its 8 warps take every eighth row.
+template <typename T, int V>
 __global__ void column_parts(const T* a, const T* b, wide<T>* parts, long long rows, long long C, long long slab) {
-  __shared__ wide<T> of_warp[8][32];
+  __shared__ wide<T> of_warp[8][V][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const long long c = (long long)blockIdx.x * 32 + lane, start = blockIdx.y * slab;
+  const long long c = ((long long)blockIdx.x * 32 + lane) * V, start = blockIdx.y * slab;
   const long long stop = start + slab < rows ? start + slab : rows;
-  wide<T> total = 0;
+  wide<T> total[V] = {};
   if (c < C)
-    for (long long n = start + warp; n < stop; n += 8)
-      total += b ? widen(a[n * C + c]) * widen(b[n * C + c]) : widen(a[n * C + c]);
-  of_warp[warp][lane] = total;
+#pragma unroll 4
+    for (long long n = start + warp; n < stop; n += 8) {
+      const Pack<T, V> left = load<V>(a + n * C + c);
+      if (b) {
+        const Pack<T, V> right = load<V>(b + n * C + c);
+        for (int j = 0; j < V; ++j) total[j] += widen(left.at[j]) * widen(right.at[j]);
+      } else {
+        for (int j = 0; j < V; ++j) total[j] += widen(left.at[j]);
+      }
+    }
+  for (int j = 0; j < V; ++j) of_warp[warp][j][lane] = total[j];
   __syncthreads();
   if (warp > 0 || c >= C) return;
-  for (int other = 1; other < 8; ++other) total += of_warp[other][lane];
-  parts[blockIdx.y * C + c] = total;
-}
-
-// sums[c] = sum over s of parts[s, c]
-template <typename T>
-__global__ void column_sums(const wide<T>* parts, wide<T>* sums, long long slabs, long long C) {
-  const long long c = first_element<1>();
-  if (c >= C) return;
-  wide<T> total = 0;
-  for (long long s = 0; s < slabs; ++s) total += parts[s * C + c];
-  sums[c] = total;
+  for (int j = 0; j < V; ++j) {
+    for (int other = 1; other < 8; ++other) total[j] += of_warp[other][j][lane];
+    parts[blockIdx.y * C + c + j] = total[j];
+  }
 }
 
 // dots[n] = sum over c of a[n, c] b[n, c]; one warp a row
