@@ -39,7 +39,7 @@ class Guard:
 
     def scale(self, step: int, loss, norm, max_norm: float):
         """The factor for the gradients of a step: what clips them to `max_norm` (0 does not clip), or, on a GPU
-        after a norm that was not finite, NaN, which stands for no update at all.
+        after a loss or norm that was not finite, NaN, which stands for no update at all.
 
         Raises NotFinite if it can be known without waiting.
         """
@@ -48,7 +48,7 @@ class Guard:
             if not (math.isfinite(norm) and math.isfinite(loss)):
                 raise NotFinite(step, float(loss), norm)
             return scale
-        self._bad = (norm + self._bad) * 0
+        self._bad = (loss + norm + self._bad) * 0
         self._unchecked.append((step, loss, norm))
         if len(self._unchecked) > MOST_UNCHECKED:
             self.check()
@@ -58,7 +58,7 @@ class Guard:
         """Wait for the device. Raises NotFinite, of the first such step, if an update was skipped."""
         if self._unchecked and float(self._bad) != 0:
             for step, loss, norm in self._unchecked:
-                if not math.isfinite(float(norm)):
+                if not (math.isfinite(float(norm)) and math.isfinite(float(loss))):
                     raise NotFinite(step, float(loss), float(norm))
         self._unchecked.clear()
 

@@ -16,7 +16,7 @@ import numpy as np
 from gpt.folded import FoldedGPT
 from gpt.model import GPT
 from nanograd.attention import masked_exp
-from nanograd.backend import fused, xp_of
+from nanograd.backend import bits, contiguous, fused, xp_of
 from nanograd.elementwise import add
 
 
@@ -74,7 +74,7 @@ class CachedGPT:
         for block, cache in zip(model.h, self.cache, strict=True):
             x = plus(x, attend(block.attn, block.ln_1(x), cache, start))
             if block is model.h[-1]:  # above the last attention only the last position is asked for
-                x = xp_of(x).ascontiguousarray(x[:, -1:])
+                x = contiguous(x[:, -1:])
             x = plus(x, block.mlp(block.ln_2(x)))
         return model.lm_head(model.ln_f(x[:, -1]))
 
@@ -84,8 +84,8 @@ def attend(attention, x, cache, start):  # (B, n, C), keys and values (B, H, T, 
     n = x.shape[1]
     q, k, v = attention.heads.split(attention.c_attn(x))  # (B, H, n, D)
     keys, values = (kept[:, :, : start + n] for kept in cache)
-    keys[:, :, start:] = k
-    values[:, :, start:] = v
+    bits(keys)[:, :, start:] = bits(k)
+    bits(values)[:, :, start:] = bits(v)
     return attention.c_proj(cached_attention(q, keys, values, start))
 
 

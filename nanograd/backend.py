@@ -29,6 +29,17 @@ def xp_of(array):
     return np if isinstance(array, np.ndarray) else sys.modules[type(array).__module__.partition(".")[0]]
 
 
+def bits(array):
+    """`array`, or where it is of bfloat16 its bits as whole numbers: to copy those, CuPy builds no program that needs
+    NVIDIA's header for bfloat16, which not every machine has."""
+    return array.view("uint16") if array.dtype.itemsize == 2 else array
+
+
+def contiguous(array):
+    """`array` without gaps between its elements: itself, or a copy."""
+    return array if array.flags.c_contiguous else xp_of(array).ascontiguousarray(bits(array)).view(array.dtype)
+
+
 def fused(definition: Callable) -> Callable:
     """Mark `definition` as a hot function whose twin in `kernels.py` takes over for arrays on a GPU."""
 
@@ -93,6 +104,11 @@ class Device:
             self.xp, self.name = (np, "numpy") if missing else (xp, "cupy")
         else:
             self.xp, self.name = backend, "cupy"
+        if dtype in GPU_DTYPES:
+            capability = self.xp.cuda.Device().compute_capability  # as in "90"
+            if int(capability) < 80:
+                found = f"{capability[:-1]}.{capability[-1]}"
+                raise BackendUnavailable(f"dtype {dtype} needs a GPU of compute capability 8.0 or more, not {found}")
         self.parameter_dtype = np.dtype("float64" if dtype == "float64" else "float32")
         self.dtype = bfloat16() if dtype == "bfloat16" else self.parameter_dtype
 

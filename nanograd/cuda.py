@@ -37,6 +37,10 @@ RUNTIME_ERRORS = (
     ("ECCUncorrectable|HardwareStackError", "the GPU reports a hardware error; nvidia-smi -q tells more"),
     ("DevicesUnavailable", "another program holds the GPU for itself; nvidia-smi lists it"),
     (
+        r"cannot open source file|CUDA headers",
+        "CUDA's header files are missing; install all of CUDA that is needed: pip install 'cupy-cuda12x[ctk]'",
+    ),
+    (
         r"lib\w+\.so|DynamicLib|nvrtc.*not found|Failure finding",
         "a CUDA library is missing; install all of them: pip install 'cupy-cuda12x[ctk]'",
     ),

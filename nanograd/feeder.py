@@ -2,8 +2,9 @@
 
 On a GPU a step is only queued when the host is done with it. So the host has time to fetch the next batch, check it,
 and start its copy: from pinned memory, which the GPU reads by itself, on a stream of its own, beside the step. Two
-places take turns. A place is written to again only when its last copy has left the host's memory and the step that
-used it has been computed; the GPU waits for that by itself, in order. On the CPU there is nothing to copy.
+places take turns. When a batch is taken, all work on the one before it has been queued: an event marks that point,
+and the copy into that one's place waits for the event, not for the step that has just been queued. The host waits
+only until its pinned memory has been read, two batches ago. On the CPU there is nothing to copy.
 """
 
 import numpy as np
@@ -41,30 +42,40 @@ class Feeder:
         if not self._places:
             return self.fetch(step)
         self.prepare(step)
-        place = next(place for place in self._places if place.step == step)
-        place.step = None  # what is asked for again may have been written to: it is copied again
-        self.device.xp.cuda.get_current_stream().wait_event(place.arrived)
-        return place.arrays
+        current = self.device.xp.cuda.get_current_stream()
+        for place in self._places:
+            if place.step == step:
+                taken = place
+            else:
+                place.spent = current.record()
+        taken.step = taken.spent = None  # what is asked for again may have been written to: it is copied again
+        current.wait_event(taken.arrived)
+        return taken.arrays
 
 
 class Place:
-    """Memory for one batch: pinned on the host, and on the device. `step` is the one it holds, or None."""
+    """Memory for one batch: pinned on the host, and on the device.
+
+    `step` is the one it holds, or None. Events: the batch has `arrived`, and all work on it is `spent`; None where
+    that work may still be queued.
+    """
 
     def __init__(self, xp):
         self.xp, self.step = xp, None
-        self.hosts, self.arrays, self.arrived = (), (), None
+        self.hosts, self.arrays, self.arrived, self.spent = (), (), None, None
 
     def fill(self, batch, step: int, stream) -> None:
         cuda = self.xp.cuda
         shapes = tuple(ids.shape for ids in batch)
+        if self.arrived is not None:
+            self.arrived.synchronize()  # the copy of two batches ago has left the host's memory
         if shapes != tuple(host.shape for host in self.hosts):
             self.hosts = tuple(pinned(cuda, shape) for shape in shapes)
             self.arrays = tuple(self.xp.empty(shape, dtype=np.int32) for shape in shapes)
-        elif self.arrived is not None:
-            self.arrived.synchronize()  # the copy of two batches ago has left the host's memory
+            self.spent = None  # new memory may have been somebody else's until now
         for host, ids in zip(self.hosts, batch, strict=True):
             host[...] = ids
-        stream.wait_event(cuda.get_current_stream().record())  # the steps queued so far may still read this place
+        stream.wait_event(self.spent or cuda.get_current_stream().record())
         for array, host in zip(self.arrays, self.hosts, strict=True):
             array.set(host, stream)
         self.arrived, self.step = stream.record(), step

@@ -12,8 +12,7 @@ as out^T = b^T a^T: the operands change places, and an operand that is a transpo
 
 import numpy as np
 
-from nanograd.backend import xp_of
-from nanograd.kernels.launching import contiguous
+from nanograd.backend import bits, contiguous, xp_of
 
 CUDA_TYPES = {"float32": 0, "float64": 1, "bfloat16": 14}  # cudaDataType_t
 COMPUTE_32F, COMPUTE_64F, COMPUTE_32F_FAST_TF32 = 68, 70, 77  # cublasComputeType_t
@@ -63,7 +62,7 @@ def gemm(a, b, out, add: bool = False, tf32: bool = False) -> None:
         raise ValueError(f"the result of a matrix product is stored by rows, not with strides {out.strides}")
     if not k:
         if not add:
-            out[...] = 0
+            bits(out)[...] = 0
         return
     (a, transposed_a, ld_a), (b, transposed_b, ld_b) = operand(a), operand(b)
     double = a.dtype.name == "float64"

@@ -161,6 +161,8 @@ class ndarray:
                 raise AssertionError("an assignment to repeated indices is undefined on a GPU")
         if isinstance(value, np.ndarray):
             raise TypeError(f"Unsupported type {type(value)}")
+        for array in (self, value):
+            needs_no_header(array)
         copied = isinstance(value, ndarray) and value.dtype == self.dtype
         self.host[key] = value.host if copied else operand(value)
 
@@ -285,7 +287,13 @@ def asarray(a, dtype=None):
     return wrap(np.asarray(a.host if isinstance(a, ndarray) else a, dtype=dtype))
 
 
+def needs_no_header(array) -> None:
+    if isinstance(array, ndarray) and array.dtype.name == "bfloat16":
+        raise TypeError("CuPy copies bfloat16 in a program that includes cuda_bf16.h, which may be missing: copy bits")
+
+
 def ascontiguousarray(a, dtype=None):
+    needs_no_header(a)
     return a if a.flags.c_contiguous else wrap(a.host)
 
 

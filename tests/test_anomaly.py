@@ -287,6 +287,13 @@ def test_on_a_gpu_the_update_and_all_after_it_are_skipped_without_waiting(on_dev
     assert caught.value.step == 2
 
 
+def test_on_a_gpu_a_loss_that_is_not_finite_counts_too(on_device):
+    guard = Guard()
+    assert math.isnan(guard.scale(4, DeviceScalar(math.inf), DeviceScalar(1.0), 1.0).value)
+    with pytest.raises(NotFinite, match="the loss is inf"):
+        guard.check()
+
+
 def test_a_check_waits_once_and_forgets_the_steps_that_were_fine(on_device):
     guard = Guard()
     for number in range(5):

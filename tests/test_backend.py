@@ -33,6 +33,16 @@ def test_gpu_dtypes_need_a_gpu(monkeypatch, dtype):
         Device("auto", dtype)
 
 
+@pytest.mark.parametrize("dtype", backend.GPU_DTYPES)
+def test_gpu_dtypes_need_tensor_cores(monkeypatch, dtype):
+    monkeypatch.setattr(strict_xp.Device, "compute_capability", "75")
+    assert Device(strict_xp).precision == "float32"
+    with pytest.raises(
+        BackendUnavailable, match=f"dtype {dtype} needs a GPU of compute capability 8.0 or more, not 7.5"
+    ):
+        Device(strict_xp, dtype)
+
+
 def test_atomics_need_a_gpu(monkeypatch):
     assert not Device("numpy").atomics and Device(strict_xp, atomics=True).atomics
     with pytest.raises(ValueError, match="atomics need the cupy backend"):

@@ -17,6 +17,11 @@ class OutOfMemoryError(MemoryError):
     """As CuPy's own."""
 
 
+class CompileException(Exception):
+    """As CuPy's own."""
+
+
+CompileException.__module__ = "cupy.cuda.compiler"
 CUDARuntimeError.__module__ = "cupy_backends.cuda.api.runtime"
 OutOfMemoryError.__module__ = "cupy.cuda.memory"
 
@@ -89,6 +94,7 @@ def test_no_package(monkeypatch):
         (CUDARuntimeError("cudaErrorInsufficientDriver: too old"), "update the driver"),
         (CUDARuntimeError("cudaErrorNoKernelImageForDevice"), "update CuPy"),
         (CUDARuntimeError("cudaErrorIllegalAddress"), "report it"),
+        (CompileException('a.cuh(12): catastrophic error: cannot open source file "cuda_bf16.h"'), "header files"),
         (CUDARuntimeError("cudaErrorECCUncorrectable"), "hardware"),
         (CUDARuntimeError("something new"), "nanograd.doctor"),
         (ImportError("libcublas.so.12: cannot open shared object file"), r"[ctk]"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import strict_xp
 
 from nanograd import Device
 from nanograd.feeder import Feeder
@@ -31,6 +32,26 @@ def test_fetches_ahead_and_only_once(gpu_xp):
     feeder.prepare(1)
     feeder.take(1)
     assert fetched == [0, 1]
+
+
+def test_a_copy_waits_for_the_step_that_used_its_place_and_for_no_later_one(monkeypatch):
+    queued, waits = [], []  # steps; how many of them were queued when the events were made that copies wait for
+
+    def record(stream, event=None):
+        made = strict_xp.Event()
+        made.after = len(queued)
+        return made
+
+    monkeypatch.setattr(strict_xp.Stream, "record", record)
+    feeder = Feeder(Device(strict_xp), fetch, below=51)
+    monkeypatch.setattr(feeder._stream, "wait_event", lambda event: waits.append(event.after), raising=False)
+    for step in range(5):
+        feeder.take(step)
+        queued.append(step)
+        feeder.prepare(step + 1)
+    assert waits == [0, 1, 1, 2, 3, 4]  # the second place is new, and made when a step has been queued
+    feeder.take(9)
+    assert waits[-1] == 5
 
 
 def test_takes_batches_of_another_shape(gpu_xp):

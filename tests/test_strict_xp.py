@@ -16,6 +16,7 @@ import strict_xp
 from test_kernels import definitions
 
 from gpt import GPT, GPTConfig, sampling, training
+from gpt.anomaly import NotFinite
 from gpt.cli import parse_sample, parse_train
 from gpt.trainer import Trainer
 from nanograd import Device, kernels
@@ -117,6 +118,23 @@ def test_clip_grad_norm_waits_for_nothing(stand_in):
     assert stand_in.syncs == before
     assert float(norm) > 1e-3
     assert abs(float(clip_grad_norm(trainer.model, 1.0)) - 1e-3) < 1e-6
+
+
+@pytest.mark.parametrize("grad_clip", [0.0, 1.0])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
+def test_numbers_that_are_not_finite_change_no_parameter(stand_in, grad_clip, bad):
+    trainer, _ = train_on(Device("cupy"), 1, grad_clip=grad_clip)
+    trainer.model.ln_f.weight.value[0] = bad
+    before, moments = trainer.model.state_dict(), [m.get() for m in trainer.optimizer.exp_avg]
+    for _ in range(2):
+        trainer.train_step()
+    for name, value in trainer.model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    for moment, kept in zip(trainer.optimizer.exp_avg, moments, strict=True):
+        np.testing.assert_array_equal(moment.get(), kept)
+    with pytest.raises(NotFinite):
+        trainer.check()
 
 
 def losses_on(*devices):

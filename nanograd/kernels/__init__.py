@@ -8,9 +8,10 @@ GELU keeps its input, not its slope, and the softmaxes always subtract the row's
 the definition's by a common factor.
 """
 
+from nanograd.backend import contiguous as packed
 from nanograd.backend import xp_of
 from nanograd.kernels.attention import attention_backward, attention_forward, cached_attention
-from nanograd.kernels.launching import c_type, contiguous, elementwise, launch, vector_width
+from nanograd.kernels.launching import c_type, elementwise, launch, vector_width
 from nanograd.noise import keep_rule
 
 __all__ = ["attention_backward", "attention_forward", "cached_attention"]
@@ -26,11 +27,6 @@ def ids_of(ids):
     """Ids as the kernels take them, flat and of 32 bits."""
     ids = packed(ids.reshape(-1))
     return ids if ids.dtype.name == "int32" else ids.astype("int32")
-
-
-def packed(x):
-    """`x` without gaps: itself, or a copy. What a layer is given may lie in memory in any way."""
-    return x if x.flags.c_contiguous else contiguous(x)
 
 
 # elementwise.cu

@@ -7,8 +7,8 @@ attention.cu. Neither stores scores: memory grows with T, not with its square.
 import functools
 import math
 
-from nanograd.backend import xp_of
-from nanograd.kernels.launching import c_type, contiguous, launch
+from nanograd.backend import contiguous, xp_of
+from nanograd.kernels.launching import c_type, launch
 from nanograd.noise import keep_rule
 
 MOST_IN_GRID = 65535  # blocks of threads along the second and third axis of a grid
@@ -19,8 +19,7 @@ MOST_CHANNELS = {"bfloat16": (16, 32, 64, 128), "other": (16, 32, 64, 128, 256)}
 def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
     from nanograd.attention import BLOCK
 
-    if not qkv.flags.c_contiguous:
-        qkv = contiguous(qkv)
+    qkv = contiguous(qkv)
     B, T, C3 = qkv.shape
     C, heads = C3 // 3, layer.n_head
     xp = xp_of(qkv)
@@ -36,8 +35,7 @@ def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
 
 def attention_backward(layer, dy):  # (B, T, C) -> (B, T, 3C)
     qkv, o, logz, sizes, drops = layer.recall()
-    if not dy.flags.c_contiguous:
-        dy = contiguous(dy)
+    dy = contiguous(dy)
     B, T, C = dy.shape
     heads = layer.n_head
     xp = xp_of(dy)

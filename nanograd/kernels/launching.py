@@ -91,14 +91,6 @@ def _argument(value, name: str, views: bool):
     return value
 
 
-def contiguous(array):
-    """A copy of `array` without gaps. The bits of bfloat16 are copied as whole numbers, for which CuPy needs no
-    program that includes NVIDIA's header for bfloat16."""
-    if array.dtype.name != "bfloat16":
-        return xp_of(array).ascontiguousarray(array)
-    return xp_of(array).ascontiguousarray(array.view("uint16")).view(array.dtype)
-
-
 def c_type(array) -> str:
     """How CUDA calls the dtype of `array`. Raises TypeError for a dtype that has no kernels."""
     try:
