@@ -17,6 +17,7 @@ import numpy as np
 from nanograd.cuda import find_cupy
 
 GPU_DTYPES = ("tf32", "bfloat16")  # float32 with products rounded to TF32; bfloat16 with float32 masters
+ROWS = 4096  # of a product at a time on a CPU: a BLAS makes itself a copy of as many
 DTYPES = ("float32", "float64", *GPU_DTYPES)
 
 
@@ -162,7 +163,8 @@ class Device:
             if add:
                 out += a @ b
             else:
-                np.matmul(a, b, out=out)
+                for start in range(0, len(out), ROWS):
+                    np.matmul(a[start : start + ROWS], b, out=out[start : start + ROWS])
         else:
             from nanograd.products import gemm
 

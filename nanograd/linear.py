@@ -29,17 +29,17 @@ class Linear(Layer):
         self.weight = Parameter(device.normal((n_in, n_out), std, stream))
         self.bias = Parameter(device.zeros((n_out,))) if bias else None
 
-    def product(self, x):  # (..., n_in) -> (..., n_out)
-        """x W alone, which forward goes on from."""
+    def product(self, x, memory):  # (..., n_in) -> (..., n_out)
+        """x W alone, which forward goes on from; `memory` is self.buffer or self.scratch."""
         n_in, n_out = self.weight.shape
         weight = self.narrowed(self.weight, like=x)
         self.remember(x, weight)
-        y = self.buffer("y", (*x.shape[:-1], n_out), like=x)
+        y = memory("y", (*x.shape[:-1], n_out), like=x)
         self.device.matmul(x.reshape(-1, n_in), weight, y.reshape(-1, n_out))
         return y
 
     def forward(self, x):  # (..., n_in) -> (..., n_out)
-        y = self.product(x)
+        y = self.product(x, self.buffer)
         if self.bias is not None:
             add_rows(y.reshape(-1, y.shape[-1]), self.bias.value)
         return y

@@ -37,7 +37,7 @@ class MLP(Layer):
 
     def forward(self, x, residual=None):  # (..., C) -> (..., C)
         """With `residual`, an array like x: residual + what it is without."""
-        h = self.activation.forward(self.c_fc(x), spare=True)  # (..., 4C)
+        h = self.activation(self.c_fc(x), spare=True)  # (..., 4C)
         return self.c_proj(h, residual)
 
     def backward(self, dy):  # (..., C) -> (..., C)

@@ -10,7 +10,8 @@ Backward. x receives dy as it is: that is its owner's to add, who has dy. The br
 
 and goes on from there as in linear.py.
 
-After the product nothing is left but sums, element by element: together they are one pass over y.
+After the product nothing is left but sums, element by element: together they are one pass over y. No backward pass
+looks at y again, so it lives in scratch: in a stack the next block's branch overwrites it.
 """
 
 from nanograd.backend import Device, fused
@@ -38,7 +39,7 @@ class ResidualLinear(Linear):
 
     def forward(self, h, x=None):  # (..., n_in), (..., n_out) -> (..., n_out)
         """Without `x` the branch alone. The first axis counts samples, for dropout."""
-        y = self.product(h)
+        y = self.product(h, self.scratch)
         mask = self.dropout.mask("mask", y.shape, like=y)
         self.dropout.remember(mask)
         bias = None if self.bias is None else self.bias.value

@@ -442,9 +442,7 @@ def run_definitions(monkeypatch, definitions: dict) -> None:
     from nanograd import kernels
 
     def host(value):
-        if isinstance(value, ndarray):
-            return value.host
-        return (lambda: host(value())) if isinstance(value, types.FunctionType) else value
+        return value.host if isinstance(value, ndarray) else value
 
     def device(value):
         if isinstance(value, tuple):

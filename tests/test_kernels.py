@@ -213,11 +213,14 @@ def test_masked_exp_is_the_same_softmax(gpu_xp, N, C, precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("N", "V"), [(3, 5), (4, 64), (2, 8200)])
 @pytest.mark.parametrize("scale", [1, 1e4])
-def test_cross_entropy(gpu_xp, N, V, scale, precision):
+@pytest.mark.parametrize("spare", [False, True])
+def test_cross_entropy(gpu_xp, N, V, scale, spare, precision):
     device = Device(gpu_xp, precision)
     m = Maker(device, N)
     logits, logits_device = m.pair(m.rng.standard_normal((N, V)) * scale, device.dtype)
     (targets, targets_device), (e, e_device) = m.ids(V, N), m.act(N, V)
+    if spare:
+        e, e_device = logits, logits_device
     losses, z = definitions()["cross_entropy"](logits, targets, e)
     losses_device, z_device = kernels.cross_entropy(logits_device, targets_device, e_device)
     assert_close([losses], [losses_device.get().astype(float)], precision, "loss")
