@@ -4,7 +4,7 @@ Each contender runs in a process of its own, one after the other: PyTorch eager 
 project in bfloat16, and both in float32 with TF32 products, at GPT-2 124M (B 16, T 1024, vocabulary padded to 50304)
 and at nanoGPT's "baby" shape; and the matrix products alone, which are the floor. Before them the same GPU is checked:
 losses of a small model against NumPy's, and bfloat16 against float32. What does not fit into --minutes is left out,
-and the table says so.
+and the table says so. Shapes take turns, and what matters most comes first.
 
 MFU is what the model needs, by the formula of PaLM (Chowdhery et al. 2022, appendix B), over what the GPU could do:
 
@@ -15,7 +15,10 @@ Memory is what the whole process takes of the GPU, the CUDA context included, by
 """
 
 import argparse
+import functools
+import itertools
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -33,7 +36,7 @@ GPU_SHAPES = {
     "gpt2": Shape("GPT-2 124M: 12 layers, 12 heads, C 768, T 1024, B 16, V 50304", 16, GPT2),
     "baby": SHAPES["baby"],
 }
-# (contender, precision) in the order in which they run: what matters most comes first
+# (contender, precision) of a shape, what matters most first
 PLAN = {
     "gpt2": [
         ("nanograd", "bfloat16"),
@@ -58,6 +61,7 @@ PEAK_TFLOPS = {  # dense, from NVIDIA's data sheets: name in the device's -> (bf
     "RTX 4090": (165, 83),
 }
 WARMUP, SECONDS = 5, 12  # steps that are not counted; time that a contender is measured for
+BUSY = 8192  # rows and columns of a matrix whose product keeps a GPU busy for some 20 ms
 
 
 def flop_per_token(config: GPTConfig) -> int:
@@ -89,28 +93,32 @@ def ours(shape: Shape, precision: str):
 
 
 def matmuls(shape: Shape, precision: str):
-    """The products of the dense layers alone, through the same gemm; attention's are not among them."""
+    """The products of the dense layers alone, through the same gemm; attention's are not among them.
+
+    Factors are random: a GPU multiplies zeros faster, as they take less power.
+    """
     from nanograd import Device
+    from nanograd.dropout import draw_mask
+    from nanograd.noise import Noise
 
     device = Device("cupy", precision)
     config, N = shape.model, shape.tokens()
     C, jobs = config.n_embd, []
     sizes = [(C, 3 * C), (C, C), (C, 4 * C), (4 * C, C)]
-    arrays = {}
 
-    def array(*dims):
-        if dims not in arrays:
-            arrays[dims] = (
-                device.xp.zeros(dims, dtype=np.uint16).view(device.dtype)
-                if device.dtype.itemsize == 2
-                else (device.zeros(dims))
-            )
-        return arrays[dims]
+    @functools.cache
+    def factor(*dims):
+        array = device.empty(dims)
+        draw_mask(array, Noise(0), 0.5)
+        return array
+
+    @functools.cache
+    def product(*dims):
+        return device.empty(dims)
 
     for n_in, n_out in [*sizes * config.n_layer, (C, config.vocab_size)]:
-        x, w, y = array(N, n_in), array(n_in, n_out), array(N, n_out)
-        gradient = device.zeros((n_in, n_out))
-        jobs += [(x, w, y), (x.T, y, gradient), (y, w.T, x)]
+        x, w, dy = factor(N, n_in), factor(n_in, n_out), factor(N, n_out)
+        jobs += [(x, w, product(N, n_out)), (x.T, dy, device.zeros((n_in, n_out))), (dy, w.T, product(N, n_in))]
 
     def step():
         for a, b, out in jobs:
@@ -121,7 +129,12 @@ def matmuls(shape: Shape, precision: str):
 
 
 def in_torch(shape: Shape, precision: str, compiled: bool, where: str = "cuda"):
-    import torch
+    try:
+        import torch
+    except ImportError:
+        raise SystemExit("PyTorch is not installed") from None
+    if where == "cuda" and not torch.cuda.is_available():
+        raise SystemExit(f"PyTorch {torch.__version__} cannot use this GPU")
 
     from benchmarks.torch_gpt import TorchGPT
 
@@ -174,7 +187,10 @@ CONTENDERS = {
 
 
 def kernel_times(xp, trainer) -> dict[str, float]:
-    """{kernel: ms in one step}, by events around every launch; the products under the name gemm."""
+    """{kernel: ms in one step}, by events around every launch; the products under the name gemm.
+
+    The GPU is kept busy until all of the step is queued, or an event would count the time that a launch takes.
+    """
     from nanograd import kernels, products
     from nanograd.kernels import attention, launching
 
@@ -195,8 +211,11 @@ def kernel_times(xp, trainer) -> dict[str, float]:
     for module in (launching, kernels, attention):
         module.launch = timed_launch
     products.gemm = timed(gemm, lambda a, b, *_: "gemm")
+    busy = [xp.empty((BUSY, BUSY), dtype=np.float32) for _ in range(3)]
     try:
-        trainer.train_step()
+        for _ in range(6):
+            gemm(*busy)
+        timed(trainer.train_step, lambda: "the whole step, with all that is not listed")()
         xp.cuda.Device().synchronize()
     finally:
         for module in (launching, kernels, attention):
@@ -303,8 +322,9 @@ def in_a_process(arguments: list[str], seconds: float):
     except subprocess.TimeoutExpired:
         return f"left out: not done after {seconds:.0f} s"
     if done.returncode:
-        errors = done.stderr.strip().splitlines()
-        return f"failed: {errors[-1][:90] if errors else 'no message'}"
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)] or lines
+        return f"failed: {errors[-1][:160]}"
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -332,21 +352,27 @@ def main(arguments: list[str] | None = None) -> int:
     return run_all(cupy, options)
 
 
+def in_turn(plan: dict) -> list:
+    """(shape, entry) of every entry: the first of each shape, then the second of each, and so on."""
+    rounds = itertools.zip_longest(*([(name, entry) for entry in entries] for name, entries in plan.items()))
+    return [pair for each in rounds for pair in each if pair]
+
+
 def run_all(cupy, options) -> int:
     deadline = time.monotonic() + 60 * options.minutes
     gpu = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     print(f"{gpu}, CuPy {cupy.__version__}", flush=True)
     checked = in_a_process(["--check"], min(150, deadline - time.monotonic()))
     print(f"largest relative difference of losses and gradient norms from NumPy's: {checked}", flush=True)
-    results = {"gpu": gpu, "check": checked}
-    for name, plan in PLAN.items():
-        rows = []
-        for contender, precision in plan:
-            limit = min(150, deadline - time.monotonic())
-            rows.append((contender, precision, in_a_process(["--only", name, contender, precision], limit)))
-            print(f"{name}: {contender}, {precision} done", file=sys.stderr, flush=True)
+    results = {"gpu": gpu, "check": checked, **{name: [] for name in PLAN}}
+    for name, (contender, precision) in in_turn(PLAN):
+        result = in_a_process(["--only", name, contender, precision], min(150, deadline - time.monotonic()))
+        results[name].append((contender, precision, result))
+        said = result if isinstance(result, str) else f"{result['ms']:.2f} ms a step"
+        print(f"{name}: {contender}, {precision}: {said}", file=sys.stderr, flush=True)
+    for name in PLAN:
+        rows = results[name]
         print(f"\n{table(GPU_SHAPES[name], rows, gpu, options.peak_tflops)}\n\n{breakdowns(rows)}", flush=True)
-        results[name] = rows
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=1)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import types
 
 import cuda_on_cpu
 import pytest
@@ -20,6 +21,7 @@ TINY = Shape("tiny", 2, GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=
 def played(monkeypatch):
     if cuda_on_cpu.COMPILER is None:
         pytest.skip("g++ is not installed, which builds the kernels for the CPU")
+    monkeypatch.setattr(gpu, "BUSY", 4)
     return strict_xp.as_cupy(monkeypatch)
 
 
@@ -82,9 +84,22 @@ def test_without_a_gpu_it_ends_with_one_line():
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
 
 
+def test_shapes_take_turns():
+    assert gpu.in_turn({"a": [1, 2, 3], "b": [4]}) == [("a", 1), ("b", 4), ("a", 2), ("a", 3)]
+    assert len(gpu.in_turn(gpu.PLAN)) == sum(map(len, gpu.PLAN.values()))
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_pytorch_that_cannot_be_used_is_one_line(monkeypatch, missing):
+    torch = types.SimpleNamespace(cuda=types.SimpleNamespace(is_available=lambda: False), __version__="2.0")
+    monkeypatch.setitem(sys.modules, "torch", None if missing else torch)
+    with pytest.raises(SystemExit, match="not installed" if missing else "cannot use this GPU"):
+        gpu.in_torch(TINY, "bfloat16", compiled=False)
+
+
 def test_a_contender_that_fails_is_a_line_and_not_the_end(monkeypatch):
     assert "no time" in gpu.in_a_process([], seconds=1)
-    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nRuntimeError: it broke")
+    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nRuntimeError: it broke\nsee the manual")
     monkeypatch.setattr(gpu.subprocess, "run", lambda *_, **__: failed)
     assert gpu.in_a_process([], seconds=60) == "failed: RuntimeError: it broke"
     done = subprocess.CompletedProcess([], 0, json.dumps({"ms": 1}), "")
