@@ -77,11 +77,12 @@ def masked_exp_backward(dscores, e, go, mask):  # (..., R, K), (..., R, K), (...
 class Attention(Layer):
     """The part of self-attention without parameters: qkv (B, T, 3C) -> (B, T, C), in `n_head` heads.
 
-    With `spare`, the caller needs its array no more, and the queries in it are scaled where they are.
+    With `spare`, the caller needs its array no more, and the queries in it are scaled where they are. On a GPU `tf32`
+    lets the products of float32 be rounded to TF32.
     """
 
-    def __init__(self, n_head: int, dropout: Dropout):
-        self.n_head = n_head
+    def __init__(self, n_head: int, dropout: Dropout, tf32: bool = False):
+        self.n_head, self.tf32 = n_head, tf32
         self.dropout = dropout
 
     def split(self, qkv):  # (B, T, 3C) -> three views (B, H, T, D)
@@ -164,7 +165,7 @@ class CausalSelfAttention(Layer):
             raise ValueError(f"n_embd {n_embd} is not a multiple of n_head {n_head}")
         noise = noise or Noise(device.seed)
         self.c_attn = Linear(n_embd, 3 * n_embd, qkv_bias, device=device, stream=stream)
-        self.heads = Attention(n_head, Dropout(dropout, device=device, noise=noise))
+        self.heads = Attention(n_head, Dropout(dropout, device=device, noise=noise), device.precision == "tf32")
         end = Dropout(dropout, device=device, noise=noise)
         settings = {"device": device, "std": proj_std, "stream": stream + 1}
         self.c_proj = ResidualLinear(n_embd, n_embd, bias, dropout=end, **settings)

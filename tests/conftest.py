@@ -75,4 +75,6 @@ def gpu_xp(request):
     missing, cupy = find_cupy()
     if missing:
         pytest.skip(missing)
+    if "NANOGRAD_NO_POOL" in os.environ:
+        cupy.cuda.set_allocator(None)
     return cupy

@@ -162,6 +162,7 @@ template <typename E> inline E atomicAdd(E* at, E value) {
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return (unsigned long long)((unsigned __int128)a * b >> 64);
 }
+inline float __fdividef(float a, float b) { return a / b; }
 inline float __uint_as_float(unsigned bits) {
   float value;
   memcpy(&value, &bits, 4);
@@ -174,7 +175,7 @@ inline unsigned __float_as_uint(float value) {
 }
 
 // mma.m16n8k16 of bfloat16, as the PTX manual lays its tiles out over the lanes of a warp.
-inline void mma(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+inline void mma_bfloat16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   struct Left { unsigned of[4]; };
   struct Right { unsigned of[2]; };
   Left left_mine;
@@ -194,6 +195,30 @@ inline void mma(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   for (int i = 0; i < 4; ++i)
     for (int k = 0; k < 16; ++k) c[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
 }
+
+// mma.m16n8k8 of TF32, which does not read the last 13 bits of what it multiplies.
+inline void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  struct Left { unsigned of[4]; };
+  struct Right { unsigned of[2]; };
+  Left left_mine;
+  Right right_mine;
+  memcpy(left_mine.of, a, 16), memcpy(right_mine.of, b, 8);
+  float left[16][8], right[8][8];
+  auto read = [](unsigned bits) { return __uint_as_float(bits & 0xffffe000u); };
+  auto slots = emulator::exchange(left_mine);
+  for (int lane = 0; lane < 32; ++lane)
+    for (int i = 0; i < 4; ++i)
+      left[lane / 4 + i % 2 * 8][lane % 4 + i / 2 * 4] = read(emulator::slot<Left>(slots, lane).of[i]);
+  slots = emulator::exchange(right_mine);
+  for (int lane = 0; lane < 32; ++lane)
+    for (int i = 0; i < 2; ++i) right[lane % 4 + i * 4][lane / 4] = read(emulator::slot<Right>(slots, lane).of[i]);
+  const int lane = emulator::current % 32;
+  for (int i = 0; i < 4; ++i)
+    for (int k = 0; k < 8; ++k) c[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
+}
+
+// cvt.rna.tf32.f32
+inline unsigned to_tf32(float x) { return (__float_as_uint(x) + 0x1000u) & 0xffffe000u; }
 
 // ldmatrix.x2.trans
 template <typename E> inline void load_transposed(unsigned (&b)[2], const E* row) {

@@ -1,6 +1,6 @@
 """Twins of the parameter-free part of attention: the layer's forward and backward, and one step over a KV cache.
 
-bfloat16 goes to the tensor cores (attention_mma.cu), everything else, and heads of more than 128 channels, to
+bfloat16 and TF32 go to the tensor cores (attention_mma.cu), everything else, and heads of more than 128 channels, to
 attention.cu. Neither stores scores: memory grows with T, not with its square.
 """
 
@@ -12,8 +12,9 @@ from nanograd.kernels.launching import c_type, launch
 from nanograd.noise import keep_rule
 
 MOST_IN_GRID = 65535  # blocks of threads along the second and third axis of a grid
-TENSOR_CORE_ROWS = 64  # as ROWS in attention_mma.cu
-MOST_CHANNELS = {"bfloat16": (16, 32, 64, 128), "other": (16, 32, 64, 128, 256)}
+TENSOR_CORE_ROWS, TENSOR_CORE_GAP = 64, 16  # ROWS in attention_mma.cu, and the bytes that its GAP comes to
+CHANNELS = 16, 32, 64, 128, 256  # a head's are padded to the next of these
+TENSOR_CORE_CHANNELS = 128  # at most
 
 
 def attention_forward(layer, qkv, spare=False):  # (B, T, 3C) -> (B, T, C)
@@ -28,7 +29,7 @@ def attention_forward(layer, qkv, spare=False):  # (B, T, 3C) -> (B, T, C)
     steps = (T * C3, C // heads, C3)
     sizes = (heads, T, 0, C // heads, 1 / math.sqrt(C // heads), *steps, *steps)
     drops = _dropout_settings(layer.dropout, heads, T, BLOCK)
-    _run("attention", 3, (q, k, v), (o, logz), sizes, drops, T, B)
+    _run("attention", 3, (q, k, v), (o, logz), sizes, drops, T, B, layer.tf32)
     layer.remember(qkv, o, logz, sizes, drops)
     return o
 
@@ -45,8 +46,8 @@ def attention_backward(layer, dy):  # (B, T, C) -> (B, T, 3C)
     launch("attention", name, (-(-n // 8),), 256, dy, o, delta, T, heads, C // heads, n, like=dy)
     q, k, v = (qkv[:, :, part * C : (part + 1) * C] for part in range(3))
     dq, dk, dv = (dqkv[:, :, part * C : (part + 1) * C] for part in range(3))
-    _run("attention_dq", 4, (q, k, v, dy, logz, delta), (dq,), sizes, drops, T, B)
-    _run("attention_dkv", 4, (q, k, v, dy, logz, delta), (dk, dv), sizes, drops, T, B)
+    _run("attention_dq", 4, (q, k, v, dy, logz, delta), (dq,), sizes, drops, T, B, layer.tf32)
+    _run("attention_dkv", 4, (q, k, v, dy, logz, delta), (dk, dv), sizes, drops, T, B, layer.tf32)
     return dqkv
 
 
@@ -56,7 +57,7 @@ def cached_attention(q, keys, values, start):  # (B, H, n, D) views, (B, H, T, D
     cache_steps = [stride // keys.itemsize for stride in keys.strides[:3]]
     o = xp_of(q).empty((B, n, heads * channels), dtype=q.dtype)
     sizes = (heads, n, start, channels, 1 / math.sqrt(channels), *steps, *cache_steps)
-    _run("attention", 3, (q, keys, values), (o, None), sizes, _dropout_settings(None, heads, n, 64), n, B)
+    _run("attention", 3, (q, keys, values), (o, None), sizes, _dropout_settings(None, heads, n, 64), n, B, False)
     return o
 
 
@@ -77,29 +78,26 @@ def _dropout_settings(dropout, heads: int, T: int, block: int) -> tuple:
     return noise.seed, noise.step, noise.first, position, keep_below, block, scale
 
 
-def _run(name: str, tiles: int, inputs, outputs, sizes, drops, rows: int, batch: int) -> None:
+def _run(name: str, tiles: int, inputs, outputs, sizes, drops, rows: int, batch: int, tf32: bool) -> None:
     """Launch one of the attention kernels: a block for each tile of rows of each head; `tiles` in shared memory."""
     like, heads, channels = inputs[0], sizes[0], sizes[3]
-    tensor_cores = like.dtype.name == "bfloat16" and channels <= MOST_CHANNELS["bfloat16"][-1]
-    padded = MOST_CHANNELS["bfloat16" if tensor_cores else "other"]
-    D = next((most for most in padded if channels <= most), None)
+    D = next((most for most in CHANNELS if channels <= most), None)
     if D is None:
-        raise ValueError(f"attention on a GPU takes heads of at most {padded[-1]} channels, not {channels}")
-    drops_any = "true" if drops[4] < 65536 else "false"
-    if tensor_cores:
-        tile, threads, family = TENSOR_CORE_ROWS, 128, "attention_mma"
-        full_name = f"{name}_mma<bfloat16, {D}, {drops_any}>"
-        shared = tiles * tile * (D + 8) * 2
+        raise ValueError(f"attention on a GPU takes heads of at most {CHANNELS[-1]} channels, not {channels}")
+    drop = "true" if drops[4] < 65536 else "false"
+    size, most = like.itemsize, shared_memory(xp_of(like), like.device.id)
+    tile, shared = TENSOR_CORE_ROWS, tiles * TENSOR_CORE_ROWS * (D * size + TENSOR_CORE_GAP)
+    if (tf32 or size == 2) and D <= TENSOR_CORE_CHANNELS and shared + 1024 <= most:
+        threads, family, full_name = 128, "attention_mma", f"{name}_mma<{c_type(like)}, {D}, {drop}>"
     else:
-        most = shared_memory(xp_of(like), like.device.id)
-        size = 8 if like.dtype.name == "float64" else 4
+        size = max(size, 4)  # numbers are held in float at least
         tile, shared = next(
             (tile, shared)
             for tile in (64, 32, 16)
             for shared in [size * (tiles * tile * (D + 1) + 2 * tile * (tile + 1))]
             if shared <= most or tile == 16
         )
-        threads, family, full_name = 256, "attention", f"{name}<{c_type(like)}, {D}, {tile}, {drops_any}>"
+        threads, family, full_name = 256, "attention", f"{name}<{c_type(like)}, {D}, {tile}, {drop}>"
     blocks = -(-(sizes[2] + rows if name == "attention_dkv" else rows) // tile)
     if max(heads, batch) > MOST_IN_GRID:
         raise ValueError(f"attention on a GPU takes at most {MOST_IN_GRID} samples at once, not {batch}")

@@ -1,24 +1,46 @@
-// Attention in bfloat16 on tensor cores: 64 queries (or keys) a block, 16 for each of its 4 warps, any number of
-// channels up to D, sums in float.
+// Attention on tensor cores, in bfloat16 or in float rounded to TF32: 64 queries (or keys) a block, 16 for each of its 4
+// warps, any number of channels up to D, sums in float.
 //
-// The unit is mma.m16n8k16: C (16 x 8) += A (16 x 16) B (16 x 8). Lane l of a warp holds, with g = l / 4, t = l % 4:
+// The unit is mma.m16n8: C (16 x 8) += A (16 x DEPTH) B (DEPTH x 8). Lane l of a warp holds, with g = l / 4, t = l % 4:
 //
-//     C  c0 c1: row g, columns 2t 2t+1           c2 c3: row g + 8
-//     A  a0: row g, columns 2t 2t+1              a1: row g + 8        a2, a3: the same, columns + 8
-//     B  b0: column g, rows 2t 2t+1              b1: rows + 8
+//               C  c0 c1: row g, columns 2t 2t+1        c2 c3: row g + 8
+//     bfloat16  A  a0: row g, columns 2t 2t+1           a1: row g + 8        a2, a3: the same, columns + 8
+//     16 deep   B  b0: column g, rows 2t 2t+1           b1: rows + 8
+//     TF32      A  a0: row g, column t                  a1: row g + 8        a2, a3: the same, column t + 4
+//     8 deep    B  b0: column g, row t                  b1: row t + 4
 //
-// so two C tiles side by side, rounded, are an A tile: the weights go from one product into the next in registers.
+// So two C tiles side by side, rounded, are an A tile of bfloat16: the weights go from one product into the next in
+// registers. And one C tile is an A tile of TF32 with its columns in the order 0 2 4 6 1 3 5 7, which does no harm where
+// B's rows are taken in that order too.
 
 constexpr int ROWS = 64;
 
 #ifndef OWN_TENSOR_CORES
-__device__ __forceinline__ void mma(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+__device__ __forceinline__ void mma_bfloat16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif
+}
+
+__device__ __forceinline__ void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// To the nearest number of TF32, which has float's exponent and 10 bits of its fraction, ties away from zero.
+__device__ __forceinline__ unsigned to_tf32(float x) {
+  unsigned bits = 0;
+#if __CUDA_ARCH__ >= 800
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+#endif
+  return bits;
 }
 
 // Two 8 x 8 tiles, transposed: lane l < 16 names row l % 8 of tile l / 8.
@@ -32,70 +54,135 @@ __device__ __forceinline__ void load_transposed(unsigned (&b)[2], const bfloat16
 
 __device__ __forceinline__ unsigned two(const bfloat16* at) { return *reinterpret_cast<const unsigned*>(at); }
 __device__ __forceinline__ unsigned two(float low, float high) {
+#if __CUDA_ARCH__ >= 800
+  unsigned both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+  return both;
+#else
   return narrow<bfloat16>(low).bits | (unsigned)narrow<bfloat16>(high).bits << 16;
+#endif
 }
+__device__ __forceinline__ bfloat16 rounded(bfloat16 x) { return x; }
+__device__ __forceinline__ float rounded(float x) { return __uint_as_float(to_tf32(x)); }
 
-// A and B tiles from shared memory with D + 8 elements a row, which spreads the rows over the banks.
-template <int D> struct Shared {
-  static constexpr int STEP = D + 8;
-  bfloat16* at;
+// What a product takes and leaves, for T as arrays are stored.
+template <typename T> struct Unit;
+template <> struct Unit<bfloat16> {
+  static constexpr int DEPTH = 16, GAP = 8;  // GAP: elements between rows in shared memory, which spread them over the banks
+  static __device__ __forceinline__ void mma(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma_bfloat16(c, a, b); }
+  static __device__ __forceinline__ void a(unsigned (&tile)[4], const bfloat16* corner, int step) {
+    const bfloat16* at = corner + threadIdx.x % 32 / 4 * step + threadIdx.x % 4 * 2;
+    tile[0] = two(at), tile[1] = two(at + 8 * step), tile[2] = two(at + 8), tile[3] = two(at + 8 * step + 8);
+  }
+  static __device__ __forceinline__ void b(unsigned (&tile)[2], const bfloat16* corner, int step) {  // its columns are rows in memory
+    const bfloat16* at = corner + threadIdx.x % 32 / 4 * step + threadIdx.x % 4 * 2;
+    tile[0] = two(at), tile[1] = two(at + 8);
+  }
+  static __device__ __forceinline__ void b_rows(unsigned (&tile)[2], const bfloat16* corner, int step) {  // its rows are
+    load_transposed(tile, corner + threadIdx.x % 16 * step);
+  }
+  template <int P> static __device__ __forceinline__ void a_of(unsigned (&tile)[4], const float (&c)[P][4], int n) {
+    tile[0] = two(c[n][0], c[n][1]), tile[1] = two(c[n][2], c[n][3]);
+    tile[2] = two(c[n + 1][0], c[n + 1][1]), tile[3] = two(c[n + 1][2], c[n + 1][3]);
+  }
+};
+template <> struct Unit<float> {
+  static constexpr int DEPTH = 8, GAP = 4;
+  static __device__ __forceinline__ unsigned bits(float x) { return __float_as_uint(x); }  // rounded when it was fetched
+  static __device__ __forceinline__ void mma(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma_tf32(c, a, b); }
+  static __device__ __forceinline__ void a(unsigned (&tile)[4], const float* corner, int step) {
+    const float* at = corner + threadIdx.x % 32 / 4 * step + threadIdx.x % 4;
+    tile[0] = bits(at[0]), tile[1] = bits(at[8 * step]), tile[2] = bits(at[4]), tile[3] = bits(at[8 * step + 4]);
+  }
+  static __device__ __forceinline__ void b(unsigned (&tile)[2], const float* corner, int step) {
+    const float* at = corner + threadIdx.x % 32 / 4 * step + threadIdx.x % 4;
+    tile[0] = bits(at[0]), tile[1] = bits(at[4]);
+  }
+  static __device__ __forceinline__ void b_rows(unsigned (&tile)[2], const float* corner, int step) {
+    const float* at = corner + threadIdx.x % 4 * 2 * step + threadIdx.x % 32 / 4;
+    tile[0] = bits(at[0]), tile[1] = bits(at[step]);
+  }
+  template <int P> static __device__ __forceinline__ void a_of(unsigned (&tile)[4], const float (&c)[P][4], int n) {
+    tile[0] = to_tf32(c[n][0]), tile[1] = to_tf32(c[n][2]), tile[2] = to_tf32(c[n][1]), tile[3] = to_tf32(c[n][3]);
+  }
+};
 
-  __device__ __forceinline__ void a(unsigned (&tile)[4], int row, int column) const {
-    const bfloat16* corner = at + (row + threadIdx.x % 32 / 4) * STEP + column + threadIdx.x % 4 * 2;
-    tile[0] = two(corner), tile[1] = two(corner + 8 * STEP), tile[2] = two(corner + 8), tile[3] = two(corner + 8 * STEP + 8);
-  }
-  // B whose columns are rows in memory
-  __device__ __forceinline__ void b(unsigned (&tile)[2], int column, int row) const {
-    const bfloat16* corner = at + (column + threadIdx.x % 32 / 4) * STEP + row + threadIdx.x % 4 * 2;
-    tile[0] = two(corner), tile[1] = two(corner + 8);
-  }
-  // B whose rows are rows in memory
-  __device__ __forceinline__ void b_rows(unsigned (&tile)[2], int row, int column) const {
-    load_transposed(tile, at + (row + threadIdx.x % 16) * STEP + column);
-  }
+// ROWS rows of up to D channels, in shared memory.
+template <typename T, int D> struct Shared {
+  static constexpr int STEP = D + Unit<T>::GAP, SIZE = ROWS * STEP, V = 16 / sizeof(T);
+  T* at;
 
-  __device__ void fetch(const bfloat16* array, long long row_step, long long start, long long stop, long long channels) const {
-    const bool whole = channels % 8 == 0 && row_step % 8 == 0 && (unsigned long long)array % 16 == 0;
-    for (int i = threadIdx.x; i < ROWS * (D / 8); i += 128) {
-      const int r = i / (D / 8), c = i % (D / 8) * 8;
-      const bfloat16* from = array + (start + r) * row_step + c;
-      Pack<bfloat16, 8> pack;
+  __device__ __forceinline__ const T* corner(int row, int column) const { return at + row * STEP + column; }
+
+  __device__ void fetch(const T* array, long long row_step, long long start, long long stop, long long channels) const {
+    const bool whole = channels % V == 0 && row_step % V == 0 && (unsigned long long)array % 16 == 0;
+    for (int i = threadIdx.x; i < ROWS * (D / V); i += 128) {
+      const int r = i / (D / V), c = i % (D / V) * V;
+      const T* from = array + (start + r) * row_step + c;
+      Pack<T, V> pack;
       if (whole && start + r < stop && c < channels)
-        pack = load<8>(from);
+        pack = load<V>(from);
       else
-        for (int j = 0; j < 8; ++j) pack.at[j] = start + r < stop && c + j < channels ? from[j] : bfloat16{0};
+        for (int j = 0; j < V; ++j) pack.at[j] = start + r < stop && c + j < channels ? from[j] : T{0};
+      for (int j = 0; j < V; ++j) pack.at[j] = rounded(pack.at[j]);
       store(at + r * STEP + c, pack);
     }
   }
 };
 
-// scores (16 x 8 P) = rows `row` .. of a times the transpose of rows `column` .. of b
-template <int D, int P>
-__device__ __forceinline__ void dot_tiles(float (&scores)[P][4], const Shared<D>& a, int row, const Shared<D>& b, int column) {
+// The A tiles of 16 rows, which stay the same while a warp walks over tiles of B: kept in registers where there is room.
+template <typename T, int D> struct Own {
+  static constexpr int DEPTH = Unit<T>::DEPTH;
+  static constexpr bool HELD = D <= 64;
+  unsigned held[HELD ? D / DEPTH : 1][4];
+  const T* rows;
+
+  __device__ __forceinline__ Own(const Shared<T, D>& from, int row) : rows(from.corner(row, 0)) {
+    if constexpr (HELD)
+#pragma unroll
+      for (int c = 0; c < D / DEPTH; ++c) Unit<T>::a(held[c], rows + c * DEPTH, from.STEP);
+  }
+  __device__ __forceinline__ void tile(unsigned (&tile)[4], int c) const {
+    if constexpr (HELD) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) tile[i] = held[c][i];
+    } else {
+      Unit<T>::a(tile, rows + c * DEPTH, Shared<T, D>::STEP);
+    }
+  }
+};
+
+// scores (16 x 8 P) = the own rows times the transpose of rows `column` .. of b
+template <typename T, int D, int P>
+__device__ __forceinline__ void dot_tiles(float (&scores)[P][4], const Own<T, D>& own, const Shared<T, D>& b, int column) {
 #pragma unroll
   for (int n = 0; n < P; ++n)
 #pragma unroll
     for (int i = 0; i < 4; ++i) scores[n][i] = 0;
-  for (int c = 0; c < D; c += 16) {
+#pragma unroll
+  for (int c = 0; c < D / Unit<T>::DEPTH; ++c) {
     unsigned left[4], right[2];
-    a.a(left, row, c);
+    own.tile(left, c);
 #pragma unroll
     for (int n = 0; n < P; ++n) {
-      b.b(right, column + 8 * n, c);
-      mma(scores[n], left, right);
+      Unit<T>::b(right, b.corner(column + 8 * n, c * Unit<T>::DEPTH), b.STEP);
+      Unit<T>::mma(scores[n], left, right);
     }
   }
 }
 
-// sums (16 x D) += weights (16 x 16) times rows `row` .. row + 15 of b
-template <int D>
-__device__ __forceinline__ void add_tiles(float (&sums)[D / 8][4], const float (&w0)[4], const float (&w1)[4], const Shared<D>& b, int row) {
-  const unsigned left[4] = {two(w0[0], w0[1]), two(w0[2], w0[3]), two(w1[0], w1[1]), two(w1[2], w1[3])};
+// sums (16 x D) += weights (16 x 8 P) times rows `row` .. of b
+template <typename T, int D, int P>
+__device__ __forceinline__ void add_tiles(float (&sums)[D / 8][4], const float (&weights)[P][4], const Shared<T, D>& b, int row) {
 #pragma unroll
-  for (int n = 0; n < D / 8; ++n) {
-    unsigned right[2];
-    b.b_rows(right, row, 8 * n);
-    mma(sums[n], left, right);
+  for (int k = 0; k < P; k += Unit<T>::DEPTH / 8) {
+    unsigned left[4], right[2];
+    Unit<T>::a_of(left, weights, k);
+#pragma unroll
+    for (int n = 0; n < D / 8; ++n) {
+      Unit<T>::b_rows(right, b.corner(row + 8 * k, 8 * n), b.STEP);
+      Unit<T>::mma(sums[n], left, right);
+    }
   }
 }
 
@@ -103,28 +190,43 @@ __device__ __forceinline__ void add_tiles(float (&sums)[D / 8][4], const float (
 __device__ __forceinline__ int row_in_tile(int i) { return threadIdx.x % 32 / 4 + i / 2 * 8; }
 __device__ __forceinline__ int column_in_tile(int i) { return threadIdx.x % 4 * 2 + i % 2; }
 
-template <int D>
-__device__ __forceinline__ void put_tiles(bfloat16* array, long long row_step, long long start, long long stop,
-                                          long long channels, const float (&sums)[D / 8][4], const float (&factor)[2]) {
+template <typename T, int D>
+__device__ __forceinline__ void put_tiles(T* array, long long row_step, long long start, long long stop, long long channels,
+                                          const float (&sums)[D / 8][4], const float (&factor)[2]) {
+  const bool even = channels % 2 == 0 && row_step % 2 == 0 && (unsigned long long)array % (2 * sizeof(T)) == 0;
 #pragma unroll
   for (int n = 0; n < D / 8; ++n)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 4; i += 2) {
       const long long row = start + row_in_tile(i), c = 8 * n + column_in_tile(i);
-      if (row < stop && c < channels) array[row * row_step + c] = narrow<bfloat16>(sums[n][i] * factor[i / 2]);
+      if (row >= stop || c >= channels) continue;
+      const Pack<T, 2> pair{narrow<T>(sums[n][i] * factor[i / 2]), narrow<T>(sums[n][i + 1] * factor[i / 2])};
+      T* at = array + row * row_step + c;
+      if (even) {
+        store(at, pair);
+      } else {
+        at[0] = pair.at[0];
+        if (c + 1 < channels) at[1] = pair.at[1];
+      }
     }
 }
+
+// exp(x) is taken as exp2(x log2(e)), which is one instruction.
+constexpr float LOG2E = 1.4426950408889634f;
 
 template <typename T, int D, bool DROPS>
 __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* logz, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   SHARED_MEMORY(T, memory);
-  const Shared<D> qs{memory}, ks{qs.at + ROWS * qs.STEP}, vs{ks.at + ROWS * ks.STEP};
+  const Shared<T, D> qs{memory}, ks{qs.at + qs.SIZE}, vs{ks.at + ks.SIZE};
   UNPACK_ARGUMENTS
   const int own = threadIdx.x / 32 * 16;  // the first of the warp's rows
   const long long start = (long long)(gridDim.x - 1 - blockIdx.x) * ROWS;
   q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
   qs.fetch(q, q_row, start, queries, channels);
-  float sums[D / 8][4] = {}, top[2] = {-infinity<float>(), -infinity<float>()}, z[2] = {};
+  __syncthreads();
+  const Own<T, D> q_tiles(qs, own);
+  const float factor = (float)scale * LOG2E;
+  float sums[D / 8][4] = {}, top[2] = {-infinity<float>(), -infinity<float>()}, z[2] = {};  // top: before scaling
   const long long end = first_query + start + ROWS < keys ? first_query + start + ROWS : keys;
   for (long long from = 0; from < end; from += ROWS) {
     __syncthreads();
@@ -132,37 +234,41 @@ __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* l
     vs.fetch(v, k_row, from, keys, channels);
     __syncthreads();
     float scores[ROWS / 8][4], highest[2] = {top[0], top[1]};
-    dot_tiles<D>(scores, qs, own, ks, 0);
+    dot_tiles(scores, q_tiles, ks, 0);
+    const int reach = (int)(first_query + start + own - from);  // row r of the warp sees columns up to reach + r
+    if (reach < ROWS - 1)
+#pragma unroll
+      for (int n = 0; n < ROWS / 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          if (8 * n + column_in_tile(i) > reach + row_in_tile(i)) scores[n][i] = -infinity<float>();
 #pragma unroll
     for (int n = 0; n < ROWS / 8; ++n)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const long long query = start + own + row_in_tile(i), key = from + 8 * n + column_in_tile(i);
-        scores[n][i] = key <= first_query + query ? scores[n][i] * (float)scale : -infinity<float>();
-        highest[i / 2] = larger(highest[i / 2], scores[n][i]);
-      }
+      for (int i = 0; i < 4; ++i) highest[i / 2] = fmaxf(highest[i / 2], scores[n][i]);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       for (int other = 1; other < 4; other *= 2)
-        highest[half] = larger(highest[half], __shfl_xor_sync(0xffffffffu, highest[half], other));
-      const float correction = exp(top[half] - highest[half]);
+        highest[half] = fmaxf(highest[half], __shfl_xor_sync(0xffffffffu, highest[half], other));
+      const float correction = exp2f((top[half] - highest[half]) * factor);
       top[half] = highest[half];
       z[half] *= correction;
 #pragma unroll
       for (int n = 0; n < D / 8; ++n) sums[n][2 * half] *= correction, sums[n][2 * half + 1] *= correction;
     }
+    const float shift[2] = {top[0] * factor, top[1] * factor};
 #pragma unroll
     for (int n = 0; n < ROWS / 8; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        scores[n][i] = exp(scores[n][i] - top[i / 2]);
+        scores[n][i] = exp2f(scores[n][i] * factor - shift[i / 2]);
         z[i / 2] += scores[n][i];
-        const long long query = start + own + row_in_tile(i), key = from + 8 * n + column_in_tile(i);
-        if (DROPS && query < queries && key <= first_query + query)
-          scores[n][i] *= (float)kept(dropping, batch, heads, head, queries, query, key);
+        if (DROPS && 8 * n + column_in_tile(i) <= reach + row_in_tile(i)) {
+          const long long query = start + own + row_in_tile(i), key = from + 8 * n + column_in_tile(i);
+          if (query < queries) scores[n][i] *= (float)kept(dropping, batch, heads, head, queries, query, key);
+        }
       }
-#pragma unroll
-    for (int n = 0; n < ROWS / 8; n += 2) add_tiles<D>(sums, scores[n], scores[n + 1], vs, 8 * n);
+    add_tiles(sums, scores, vs, 0);
   }
   float inverse[2];
 #pragma unroll
@@ -171,25 +277,24 @@ __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* l
     inverse[half] = 1 / z[half];
     const long long query = start + own + row_in_tile(2 * half);
     if (threadIdx.x % 4 == 0 && logz && query < queries)
-      logz[(batch * heads + head) * queries + query] = top[half] + log(z[half]);
+      logz[(batch * heads + head) * queries + query] = top[half] * (float)scale + log(z[half]);
   }
-  put_tiles<D>(locate(o, o_steps, batch, head), o_steps.row, start + own, queries, channels, sums, inverse);
+  put_tiles<T, D>(locate(o, o_steps, batch, head), o_steps.row, start + own, queries, channels, sums, inverse);
 }
 
-// P m and dS of one score, from which all gradients follow
-struct Slope {
-  float weight, dscore;
-};
-__device__ __forceinline__ Slope slope_of(float score, float product, float logz, float delta, float factor) {
-  const float weight = exp(score - logz);
-  return {weight * factor, weight * (factor * product - delta)};
+// Backward takes log z of a query in powers of two; infinity, and so a weight of 0, for rows beyond the last query.
+__device__ __forceinline__ float shift_of(const float* logz, long long query, long long queries) {
+  return query < queries ? logz[query] * LOG2E : infinity<float>();
+}
+__device__ __forceinline__ float delta_of(const float* delta, long long query, long long queries) {
+  return query < queries ? delta[query] : 0.0f;
 }
 
 template <typename T, int D, bool DROPS>
 __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* dout, const float* logz,
                                  const float* delta, T* dq, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   SHARED_MEMORY(T, memory);
-  const Shared<D> qs{memory}, ks{qs.at + ROWS * qs.STEP}, vs{ks.at + ROWS * ks.STEP}, gs{vs.at + ROWS * vs.STEP};
+  const Shared<T, D> qs{memory}, ks{qs.at + qs.SIZE}, vs{ks.at + ks.SIZE}, gs{vs.at + vs.SIZE};
   UNPACK_ARGUMENTS
   const int own = threadIdx.x / 32 * 16;
   const long long start = (long long)(gridDim.x - 1 - blockIdx.x) * ROWS;
@@ -197,7 +302,15 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
   logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
   qs.fetch(q, q_row, start, queries, channels);
   gs.fetch(locate(dout, o_steps, batch, head), o_steps.row, start, queries, channels);
-  float sums[D / 8][4] = {};
+  __syncthreads();
+  const Own<T, D> q_tiles(qs, own), g_tiles(gs, own);
+  const float factor = (float)scale * LOG2E;
+  float sums[D / 8][4] = {}, shift[2], go[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const long long query = start + own + row_in_tile(2 * half);
+    shift[half] = shift_of(logz, query, queries), go[half] = delta_of(delta, query, queries);
+  }
   const long long end = first_query + start + ROWS < keys ? first_query + start + ROWS : keys;
   for (long long from = 0; from < end; from += ROWS) {
     __syncthreads();
@@ -206,33 +319,36 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
     __syncthreads();
     for (int column = 0; column < ROWS; column += 16) {
       float scores[2][4], products[2][4];
-      dot_tiles<D>(scores, qs, own, ks, column);
-      dot_tiles<D>(products, gs, own, vs, column);
+      dot_tiles(scores, q_tiles, ks, column);
+      dot_tiles(products, g_tiles, vs, column);
+      const int reach = (int)(first_query + start + own - from) - column;
 #pragma unroll
       for (int n = 0; n < 2; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const long long query = start + own + row_in_tile(i), key = from + column + 8 * n + column_in_tile(i);
-          if (query < queries && key <= first_query + query) {
-            const float factor = DROPS ? (float)kept(dropping, batch, heads, head, queries, query, key) : 1.0f;
-            scores[n][i] = slope_of(scores[n][i] * (float)scale, products[n][i], logz[query], delta[query], factor).dscore;
-          } else {
-            scores[n][i] = 0;
+          const bool seen = 8 * n + column_in_tile(i) <= reach + row_in_tile(i);
+          const float weight = seen ? exp2f(scores[n][i] * factor - shift[i / 2]) : 0.0f;
+          float product = products[n][i];
+          if (DROPS && seen) {
+            const long long query = start + own + row_in_tile(i), key = from + column + 8 * n + column_in_tile(i);
+            if (query < queries) product *= (float)kept(dropping, batch, heads, head, queries, query, key);
           }
+          scores[n][i] = weight * (product - go[i / 2]);  // dS
         }
-      add_tiles<D>(sums, scores[0], scores[1], ks, column);
+      add_tiles(sums, scores, ks, column);
     }
   }
-  const float factor[2] = {(float)scale, (float)scale};
-  put_tiles<D>(locate(dq, q_steps, batch, head), q_row, start + own, queries, channels, sums, factor);
+  const float scales[2] = {(float)scale, (float)scale};
+  put_tiles<T, D>(locate(dq, q_steps, batch, head), q_row, start + own, queries, channels, sums, scales);
 }
 
 // Rows are keys here and columns queries.
 template <typename T, int D, bool DROPS>
 __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* dout, const float* logz,
                                   const float* delta, T* dk, T* dv, ATTENTION_SIZES, DROPOUT_SETTINGS) {
+  __shared__ float shift[ROWS], go[ROWS];
   SHARED_MEMORY(T, memory);
-  const Shared<D> qs{memory}, ks{qs.at + ROWS * qs.STEP}, vs{ks.at + ROWS * ks.STEP}, gs{vs.at + ROWS * vs.STEP};
+  const Shared<T, D> qs{memory}, ks{qs.at + qs.SIZE}, vs{ks.at + ks.SIZE}, gs{vs.at + vs.SIZE};
   UNPACK_ARGUMENTS
   const int own = threadIdx.x / 32 * 16;
   const long long start = (long long)blockIdx.x * ROWS;
@@ -241,34 +357,47 @@ __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* d
   logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
   ks.fetch(k, k_row, start, keys, channels);
   vs.fetch(v, k_row, start, keys, channels);
+  __syncthreads();
+  const Own<T, D> k_tiles(ks, own), v_tiles(vs, own);
+  const float factor = (float)scale * LOG2E;
   float dk_sums[D / 8][4] = {}, dv_sums[D / 8][4] = {};
-  const long long begin = start > first_query ? start - first_query : 0;
+  const long long begin = start > first_query ? start - first_query : 0;  // the first query that sees these keys
   for (long long from = begin / ROWS * ROWS; from < queries; from += ROWS) {
     __syncthreads();
     qs.fetch(q, q_row, from, queries, channels);
     gs.fetch(dout, o_steps.row, from, queries, channels);
+    if (threadIdx.x < ROWS) {
+      shift[threadIdx.x] = shift_of(logz, from + threadIdx.x, queries);
+      go[threadIdx.x] = delta_of(delta, from + threadIdx.x, queries);
+    }
     __syncthreads();
     for (int column = 0; column < ROWS; column += 16) {
       float scores[2][4], products[2][4];
-      dot_tiles<D>(scores, ks, own, qs, column);
-      dot_tiles<D>(products, vs, own, gs, column);
+      dot_tiles(scores, k_tiles, qs, column);
+      dot_tiles(products, v_tiles, gs, column);
+      const int reach = (int)(first_query + from - start - own) + column;  // column c sees rows up to reach + c
 #pragma unroll
       for (int n = 0; n < 2; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const long long key = start + own + row_in_tile(i), query = from + column + 8 * n + column_in_tile(i);
-          Slope slope{0, 0};
-          if (query < queries && key <= first_query + query) {
-            const float factor = DROPS ? (float)kept(dropping, batch, heads, head, queries, query, key) : 1.0f;
-            slope = slope_of(scores[n][i] * (float)scale, products[n][i], logz[query], delta[query], factor);
+          const int c = 8 * n + column_in_tile(i);
+          const bool seen = row_in_tile(i) <= reach + c;
+          float weight = seen ? exp2f(scores[n][i] * factor - shift[column + c]) : 0.0f, product = products[n][i];
+          const float whole = weight;
+          if (DROPS && seen) {
+            const long long key = start + own + row_in_tile(i), query = from + column + c;
+            if (query < queries) {
+              const float drop = (float)kept(dropping, batch, heads, head, queries, query, key);
+              weight *= drop, product *= drop;
+            }
           }
-          scores[n][i] = slope.weight, products[n][i] = slope.dscore;
+          scores[n][i] = weight, products[n][i] = whole * (product - go[column + c]);  // P m, dS
         }
-      add_tiles<D>(dv_sums, scores[0], scores[1], gs, column);
-      add_tiles<D>(dk_sums, products[0], products[1], qs, column);
+      add_tiles(dv_sums, scores, gs, column);
+      add_tiles(dk_sums, products, qs, column);
     }
   }
-  const float one[2] = {1, 1}, factor[2] = {(float)scale, (float)scale};
-  put_tiles<D>(locate(dk, k_steps, batch, head), k_row, start + own, keys, channels, dk_sums, factor);
-  put_tiles<D>(locate(dv, k_steps, batch, head), k_row, start + own, keys, channels, dv_sums, one);
+  const float one[2] = {1, 1}, scales[2] = {(float)scale, (float)scale};
+  put_tiles<T, D>(locate(dk, k_steps, batch, head), k_row, start + own, keys, channels, dk_sums, scales);
+  put_tiles<T, D>(locate(dv, k_steps, batch, head), k_row, start + own, keys, channels, dv_sums, one);
 }

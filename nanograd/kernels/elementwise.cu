@@ -105,8 +105,12 @@ __global__ void relu_backward(const T* dy, const T* y, T* dx, long long n) {
 }
 
 // GELU as in activations.py, from the same u and t.
+__device__ __forceinline__ double tanh_of(double u) { return tanh(u); }
+__device__ __forceinline__ float tanh_of(float u) {  // as 1 - 2 / (e^2u + 1), a fifth of tanh's instructions
+  return 1 - __fdividef(2.0f, exp2f(2.885390082f * u) + 1);
+}
 template <typename W> __device__ __forceinline__ W gelu_t(W x) {
-  return tanh((W)0.79788456080286535588 * (x + (W)0.044715 * x * x * x));
+  return tanh_of((W)0.79788456080286535588 * (x + (W)0.044715 * x * x * x));
 }
 
 template <typename T, int V>
