@@ -7,6 +7,8 @@ arenas: the matrices, which decay, and the vectors (biases and LayerNorm's gains
 
 import copy
 
+import numpy as np
+
 from nanograd.backend import xp_of
 from nanograd.layer import Layer, Parameter
 
@@ -44,9 +46,12 @@ class Arena:
         return self._grads
 
     def zero(self) -> None:
-        """Forget the gradients."""
+        """Forget the gradients. On a GPU those of the many vectors become zeros at once, not one by one later on."""
+        at_once = not self.decay and not isinstance(self._grads, np.ndarray)
+        if at_once:
+            self._grads[...] = 0
         for parameter in self.parameters.values():
-            parameter.zero_grad()
+            parameter.blank = not at_once
 
     def slices(self):
         """(name, its slice of the flat arrays) of each parameter."""

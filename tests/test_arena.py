@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import strict_xp
 
 from gpt.config import GPTConfig
 from gpt.model import GPT
 from nanograd.arena import arenas_of, replica_of
+from nanograd.backend import Device
 from nanograd.linear import Linear
 
 
@@ -75,3 +77,13 @@ def test_replica_computes_the_same_gradients(model):
         twin.backward()
     for (name, p), (_, q) in zip(model.named_parameters(), replica.named_parameters(), strict=True):
         np.testing.assert_array_equal(p.grad, q.grad, err_msg=name)
+
+
+def test_on_a_gpu_all_vectors_become_zeros_at_once():
+    layer = Linear(2, 3, device=Device(strict_xp))
+    matrices, vectors = arenas_of(layer)
+    layer.bias.grad[...] = 5.0
+    for arena in (matrices, vectors):
+        arena.zero()
+    assert layer.weight.blank and not layer.bias.blank
+    assert not layer.bias.grad.get().any() and not layer.weight.grad.get().any()
