@@ -129,7 +129,7 @@ def test_plans():
     assert (large.workers, large.blas) == (1, 2)
 
 
-def test_chunks_fit_the_cache_and_hold_a_sample_at_least():
+def test_chunks_hold_as_much_as_is_allowed_and_a_sample_at_least():
     sizes = {"threads": 2, "batch_size": 32, "parameters": 0}
     for positions in (64, 65, 1000):
         chunk = plan_threads(positions=positions, channels=128, **sizes).chunk
