@@ -17,7 +17,7 @@ CHANNELS = 16, 32, 64, 128, 256  # a head's are padded to the next of these
 TENSOR_CORE_CHANNELS = 128  # at most
 
 
-def attention_forward(layer, qkv, spare=False):  # (B, T, 3C) -> (B, T, C)
+def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
     from nanograd.attention import BLOCK
 
     qkv = contiguous(qkv)
