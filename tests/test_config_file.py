@@ -44,7 +44,7 @@ def configurations(draw):
     if chosen["tokenizer"] == "char":
         chosen["vocab_size"] = None
     if chosen["backend"] == "numpy":
-        chosen["dtype"] = "float64"
+        chosen["dtype"], chosen["atomics"] = "float64", False
     return TrainConfig(**chosen)
 
 
