@@ -30,6 +30,12 @@ def xp_of(array):
     return np if isinstance(array, np.ndarray) else sys.modules[type(array).__module__.partition(".")[0]]
 
 
+@functools.cache
+def name_of(dtype: np.dtype) -> str:
+    """`dtype.name`, which NumPy puts together anew, in a microsecond, each time it is asked."""
+    return dtype.name
+
+
 def bits(array):
     """`array`, or where it is of bfloat16 its bits as whole numbers: to copy those, CuPy builds no program that needs
     NVIDIA's header for bfloat16, which not every machine has."""
@@ -112,6 +118,8 @@ class Device:
                 raise BackendUnavailable(f"dtype {dtype} needs a GPU of compute capability 8.0 or more, not {found}")
         self.parameter_dtype = np.dtype("float64" if dtype == "float64" else "float32")
         self.dtype = bfloat16() if dtype == "bfloat16" else self.parameter_dtype
+        if dtype == "bfloat16" and int(self.xp.__version__.partition(".")[0]) < 14:
+            raise BackendUnavailable(f"dtype bfloat16 needs CuPy 14 or later, not {self.xp.__version__}")
 
     def __deepcopy__(self, memo) -> "Device":
         return self  # a place, not a thing: copies of a model stand on the same device

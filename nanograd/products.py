@@ -12,14 +12,13 @@ as out^T = b^T a^T: the operands change places, and an operand that is a transpo
 
 import numpy as np
 
-from nanograd.backend import bits, contiguous, xp_of
+from nanograd.backend import bits, contiguous, name_of, xp_of
 
 CUDA_TYPES = {"float32": 0, "float64": 1, "bfloat16": 14}  # cudaDataType_t
 COMPUTE_32F, COMPUTE_64F, COMPUTE_32F_FAST_TF32 = 68, 70, 77  # cublasComputeType_t
 GEMM_DEFAULT = -1
-FACTORS = {
-    np.dtype(t): (np.zeros(1, t), np.ones(1, t)) for t in (np.float32, np.float64)
-}  # beta and alpha, on the host
+FACTORS = {double: np.array([0, 1], np.float64 if double else np.float32) for double in (False, True)}
+PLACES = {double: (both.ctypes.data, both[1:].ctypes.data) for double, both in FACTORS.items()}  # of beta, alpha: 0, 1
 
 
 def layout(matrix) -> tuple[int, int]:
@@ -28,7 +27,8 @@ def layout(matrix) -> tuple[int, int]:
     Raises ValueError where neither rows nor columns are contiguous.
     """
     rows, columns = matrix.shape
-    down, across = (stride // matrix.itemsize for stride in matrix.strides)
+    down, across = matrix.strides
+    down, across = down // matrix.itemsize, across // matrix.itemsize
     if across == 1 or columns == 1:
         return 0, max(down, columns) if rows > 1 else columns
     if down == 1 or rows == 1:
@@ -53,7 +53,8 @@ def gemm(a, b, out, add: bool = False, tf32: bool = False) -> None:
     (m, k), (k_b, n) = a.shape, b.shape
     if k != k_b or out.shape != (m, n):
         raise ValueError(f"cannot multiply {a.shape} by {b.shape} into {out.shape}")
-    if a.dtype != b.dtype or a.dtype.name not in CUDA_TYPES or (a.dtype.itemsize != 2 and out.dtype != a.dtype):
+    kind, kind_out = name_of(a.dtype), name_of(out.dtype)
+    if a.dtype != b.dtype or kind not in CUDA_TYPES or (kind != "bfloat16" and kind_out != kind):
         raise TypeError(f"cannot multiply {a.dtype} by {b.dtype} into {out.dtype}")
     if not out.size:
         return
@@ -65,17 +66,17 @@ def gemm(a, b, out, add: bool = False, tf32: bool = False) -> None:
             bits(out)[...] = 0
         return
     (a, transposed_a, ld_a), (b, transposed_b, ld_b) = operand(a), operand(b)
-    double = a.dtype.name == "float64"
-    compute = COMPUTE_64F if double else COMPUTE_32F_FAST_TF32 if tf32 and a.dtype.itemsize == 4 else COMPUTE_32F
-    zero, one = FACTORS[np.dtype(np.float64 if double else np.float32)]
+    double = kind == "float64"
+    compute = COMPUTE_64F if double else COMPUTE_32F_FAST_TF32 if tf32 and kind == "float32" else COMPUTE_32F
+    zero, one = PLACES[double]
     cuda = xp_of(a).cuda
     cuda.cublas.gemmEx(
         cuda.device.get_cublas_handle(),
         *(transposed_b, transposed_a, n, m, k),
-        one.ctypes.data,
-        *(b.data.ptr, CUDA_TYPES[b.dtype.name], ld_b),
-        *(a.data.ptr, CUDA_TYPES[a.dtype.name], ld_a),
-        (one if add else zero).ctypes.data,
-        *(out.data.ptr, CUDA_TYPES[out.dtype.name], ld_out),
+        one,
+        *(b.data.ptr, CUDA_TYPES[kind], ld_b),
+        *(a.data.ptr, CUDA_TYPES[kind], ld_a),
+        one if add else zero,
+        *(out.data.ptr, CUDA_TYPES[kind_out], ld_out),
         *(compute, GEMM_DEFAULT),
     )

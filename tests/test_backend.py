@@ -43,6 +43,13 @@ def test_gpu_dtypes_need_tensor_cores(monkeypatch, dtype):
         Device(strict_xp, dtype)
 
 
+def test_bfloat16_needs_a_cupy_that_knows_it(monkeypatch):
+    monkeypatch.setattr(strict_xp, "__version__", "13.6.0")
+    assert Device(strict_xp, "tf32").precision == "tf32"
+    with pytest.raises(BackendUnavailable, match=r"dtype bfloat16 needs CuPy 14 or later, not 13\.6\.0"):
+        Device(strict_xp, "bfloat16")
+
+
 def test_atomics_need_a_gpu(monkeypatch):
     assert not Device("numpy").atomics and Device(strict_xp, atomics=True).atomics
     with pytest.raises(ValueError, match="atomics need the cupy backend"):

@@ -9,7 +9,7 @@ the definition's by a common factor.
 """
 
 from nanograd.backend import contiguous as packed
-from nanograd.backend import xp_of
+from nanograd.backend import name_of, xp_of
 from nanograd.kernels.attention import attention_backward, attention_forward, cached_attention
 from nanograd.kernels.launching import c_type, elementwise, launch, vector_width
 from nanograd.noise import keep_rule
@@ -20,13 +20,13 @@ COLUMN_BLOCKS = 1024  # of threads that a sum over positions is split among, abo
 
 def wide(like):
     """The dtype of sums over `like`, and of parameters beside it: float32, or float64."""
-    return "float64" if like.dtype.name == "float64" else "float32"
+    return "float64" if name_of(like.dtype) == "float64" else "float32"
 
 
 def ids_of(ids):
     """Ids as the kernels take them, flat and of 32 bits."""
     ids = packed(ids.reshape(-1))
-    return ids if ids.dtype.name == "int32" else ids.astype("int32")
+    return ids if name_of(ids.dtype) == "int32" else ids.astype("int32")
 
 
 # elementwise.cu

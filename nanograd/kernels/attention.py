@@ -7,7 +7,7 @@ attention.cu. Neither stores scores: memory grows with T, not with its square.
 import functools
 import math
 
-from nanograd.backend import contiguous, xp_of
+from nanograd.backend import contiguous, name_of, xp_of
 from nanograd.kernels.launching import c_type, launch
 from nanograd.noise import keep_rule
 
@@ -62,7 +62,7 @@ def cached_attention(q, keys, values, start):  # (B, H, n, D) views, (B, H, T, D
 
 
 def _wide(like):
-    return "float64" if like.dtype.name == "float64" else "float32"
+    return "float64" if name_of(like.dtype) == "float64" else "float32"
 
 
 def _dropout_settings(dropout, heads: int, T: int, block: int) -> tuple:

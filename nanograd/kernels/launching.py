@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nanograd.backend import xp_of
+from nanograd.backend import name_of, xp_of
 
 FOLDER = Path(__file__).parent
 HEADERS = {"dropout": ("philox.cuh",), "attention": ("philox.cuh", "attention.cuh")}
@@ -94,15 +94,20 @@ def _argument(value, name: str, views: bool):
 def c_type(array) -> str:
     """How CUDA calls the dtype of `array`. Raises TypeError for a dtype that has no kernels."""
     try:
-        return C_TYPES[array.dtype.name]
+        return C_TYPES[name_of(array.dtype)]
     except KeyError:
         raise TypeError(f"the GPU has no kernels for {array.dtype}") from None
 
 
 def vector_width(*arrays, length: int) -> int:
     """How many elements a thread may take at once: as many as fill 16 bytes, if every row of `length` allows it."""
-    width = WIDTH // arrays[0].dtype.itemsize
-    return width if length % width == 0 and all(array.data.ptr % WIDTH == 0 for array in arrays) else 1
+    width = WIDTH // arrays[0].itemsize
+    if length % width:
+        return 1
+    for array in arrays:
+        if array.data.ptr % WIDTH:
+            return 1
+    return width
 
 
 def elementwise(name: str, *args, like) -> None:
