@@ -13,7 +13,6 @@ from gpt.config import GPTConfig
 from nanograd.attention import CausalSelfAttention
 from nanograd.backend import Device
 from nanograd.dropout import Dropout
-from nanograd.elementwise import add
 from nanograd.embedding import Embedding, PositionEmbedding, Unembedding
 from nanograd.layer import Layer, share_scratch
 from nanograd.layernorm import LayerNorm
@@ -49,11 +48,8 @@ class Block(Layer):
         return self.mlp(self.ln_2(middle), middle)
 
     def backward(self, dy):  # (B, T, C) -> (B, T, C)
-        dmiddle = self.ln_2.backward(self.mlp.backward(dy))
-        add(dmiddle, dy, dmiddle)
-        dx = self.ln_1.backward(self.attn.backward(dmiddle))
-        add(dx, dmiddle, dx)
-        return dx
+        dmiddle = self.ln_2.backward(self.mlp.backward(dy), dy)
+        return self.ln_1.backward(self.attn.backward(dmiddle), dmiddle)
 
 
 class GPT(Layer):

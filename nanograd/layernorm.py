@@ -43,8 +43,8 @@ def normalize(x, weight, bias, eps, xhat, y):  # (N, C), (C,), (C,) or None -> r
 
 
 @fused
-def normalize_backward(dy, weight, xhat, rstd, dx, scratch):  # all (N, C), weight (C,), rstd (N, 1)
-    """dx; returns dweight (C,)."""
+def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):  # all (N, C), weight (C,), rstd (N, 1)
+    """dx, plus `residual` unless that is None; returns dweight (C,)."""
     weight_mean = weight / weight.size
     product = np.multiply(dy, xhat, out=scratch)
     dweight = sum_positions(product)
@@ -54,6 +54,8 @@ def normalize_backward(dy, weight, xhat, rstd, dx, scratch):  # all (N, C), weig
     dx -= along_shift
     dx -= np.multiply(xhat, along_stretch, out=scratch)
     dx *= rstd
+    if residual is not None:
+        dx += residual
     return dweight
 
 
@@ -73,11 +75,13 @@ class LayerNorm(Layer):
         self.remember(xhat, rstd)
         return y
 
-    def backward(self, dy):  # (..., C) -> (..., C)
+    def backward(self, dy, residual=None):  # (..., C) -> (..., C)
+        """With `residual`, an array like dy: residual + dx, as the stream passes on beside a branch."""
         xhat, rstd = self.recall()
-        rows = dy.reshape(xhat.shape)  # (N, C)
+        rows, rest = (a if a is None else a.reshape(xhat.shape) for a in (dy, residual))  # (N, C)
         dx, scratch = self.scratch("dx", like=dy), self.scratch("product", like=rows)
-        self.weight.grad += normalize_backward(rows, self.weight.value, xhat, rstd, dx.reshape(rows.shape), scratch)
+        arrays = xhat, rstd, dx.reshape(rows.shape), scratch, rest
+        self.weight.grad += normalize_backward(rows, self.weight.value, *arrays)
         if self.bias is not None:
             self.bias.grad += sum_positions(rows)
         return dx

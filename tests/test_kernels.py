@@ -195,10 +195,12 @@ def test_gelu(gpu_xp, size, spare, precision):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize(("N", "C"), [(3, 5), (37, 33), (100, 64)])
-def test_normalize_backward(gpu_xp, N, C, precision):
+def test_normalize_backward(gpu_xp, N, C, residual, precision):
     def make(m, N, C):
-        return [m.act(N, C), m.par(C), m.act(N, C), m.positive(N, 1), m.act(N, C), m.act(N, C)]
+        rest = m.act(N, C) if residual else None
+        return [m.act(N, C), m.par(C), m.act(N, C), m.positive(N, 1), m.act(N, C), m.act(N, C), rest]
 
     device = Device(gpu_xp, precision)
     name = "normalize_backward"

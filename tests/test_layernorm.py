@@ -40,3 +40,15 @@ def test_float32_is_near_float64(offset, bound):
     for single, double in zip(*results, strict=True):
         assert single.dtype == np.float32
         assert np.abs(single - double).max() <= bound * np.abs(double).max()
+
+
+def test_a_residual_is_added_to_dx_and_to_nothing_else(float64):
+    rng = np.random.default_rng(0)
+    x, dy, residual = (rng.standard_normal((2, 3, 4)) for _ in range(3))
+    alone, beside = LayerNorm(4, device=float64), LayerNorm(4, device=float64)
+    for layer in (alone, beside):
+        layer(x)
+    kept = residual.copy()
+    np.testing.assert_array_equal(beside.backward(dy, residual), residual + alone.backward(dy))
+    np.testing.assert_array_equal(beside.weight.grad, alone.weight.grad)
+    np.testing.assert_array_equal(residual, kept)

@@ -101,12 +101,12 @@ def normalize(x, weight, bias, eps, xhat, y):
     return rstd
 
 
-def normalize_backward(dy, weight, xhat, rstd, dx, scratch):
-    dy = packed(dy)
+def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):
+    dy, residual = packed(dy), residual if residual is None else packed(residual)
     rows, C = dy.shape
-    width = vector_width(dy, xhat, dx, length=C)
+    width = vector_width(dy, xhat, dx, dx if residual is None else residual, length=C)
     name = f"normalize_backward<{c_type(dy)}, {width}>"
-    launch("layernorm", name, (-(-rows // 8),), 256, dy, weight, xhat, rstd, dx, rows, C, like=dy)
+    launch("layernorm", name, (-(-rows // 8),), 256, dy, weight, xhat, rstd, residual, dx, rows, C, like=dy)
     return _sum_columns(dy, xhat)
 
 

@@ -34,15 +34,16 @@ __global__ void normalize(const T* x, const wide<T>* weight, const wide<T>* bias
   if (lane == 0) rstd[row] = stretch;
 }
 
-// dx = rstd (g - mean(g) - xhat mean(g xhat)), with g = dy weight.
+// dx = rstd (g - mean(g) - xhat mean(g xhat)), with g = dy weight, and residual added unless it is null.
 template <typename T, int V>
-__global__ void normalize_backward(const T* dy, const wide<T>* weight, const T* xhat, const wide<T>* rstd, T* dx,
-                                   long long rows, long long C) {
+__global__ void normalize_backward(const T* dy, const wide<T>* weight, const T* xhat, const wide<T>* rstd,
+                                   const T* residual, T* dx, long long rows, long long C) {
   using W = wide<T>;
   const int lane = threadIdx.x % 32;
   const long long row = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   if (row >= rows) return;
   dy += row * C, xhat += row * C, dx += row * C;
+  if (residual) residual += row * C;
   W shift = 0, stretch = 0;
   for (long long c = lane * V; c < C; c += 32 * V) {
     const Pack<T, V> d = load<V>(dy + c), normal = load<V>(xhat + c);
@@ -56,10 +57,12 @@ __global__ void normalize_backward(const T* dy, const wide<T>* weight, const T* 
   stretch = warp_reduce<Add>(stretch) / (W)C;
   for (long long c = lane * V; c < C; c += 32 * V) {
     const Pack<T, V> d = load<V>(dy + c), normal = load<V>(xhat + c);
-    Pack<T, V> result;
+    Pack<T, V> result, rest;
+    if (residual) rest = load<V>(residual + c);
     for (int j = 0; j < V; ++j) {
       const W g = widen(d.at[j]) * weight[c + j];
-      result.at[j] = narrow<T>(rstd[row] * (g - shift - widen(normal.at[j]) * stretch));
+      const W value = rstd[row] * (g - shift - widen(normal.at[j]) * stretch);
+      result.at[j] = narrow<T>(residual ? value + widen(rest.at[j]) : value);
     }
     store(dx + c, result);
   }
