@@ -63,10 +63,10 @@ class Maker:
         return self.pair(self.rng.integers(0, below, shape), np.int32)
 
 
-def noise():
+def noise(words=3):
     made = Noise(seed=2**62 + 5)
     made.begin(3, first=7)
-    made.take(9)  # a place in the middle of a block of random words
+    made.take(4 * words)  # 3: a place in the middle of a block of random words
     return made
 
 
@@ -96,6 +96,8 @@ CASES = {
     "gather_rows": lambda m, N, C: [m.par(5, C), m.ids(5, N), m.act(N, C)],
     "scatter_add_rows": lambda m, N, C: [m.par(4, C), m.ids(3, 6 * N), m.act(6 * N, C)],
     "draw_mask": lambda m, N, C: [m.act(3, N, C), noise, 0.3],
+    "draw_mask aligned": lambda m, N, C: [m.act(3, N, C), lambda: noise(8), 0.3],
+    "drop aligned": lambda m, N, C: [m.act(3, N, C), lambda: noise(8), 0.3, m.act(3, N, C), m.act(3, N, C)],
     "drop": lambda m, N, C: [m.act(3, N, C), noise, 0.3, m.act(3, N, C), m.act(3, N, C)],
     "adamw_update": lambda m, N, C: [
         *(m.par(N * C), m.par(N * C), m.par(N * C), m.positive(N * C)),
