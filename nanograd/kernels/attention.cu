@@ -83,6 +83,7 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
     __syncthreads();
     W scores[R][R];
     dot_rows<W, D, TILE>(scores, qs, ks);
+    Drawn drawn;
 #pragma unroll
     for (int i = 0; i < R; ++i) {
       const long long query = start + y * R + i, last = first_query + query;  // the last key that it sees
@@ -103,7 +104,7 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
         W e = exp(scores[i][j] - highest);
         z[i] += e;
         if (DROPS && query < queries && from + x + 16 * j <= last)
-          e *= (W)kept(dropping, batch, heads, head, queries, query, from + x + 16 * j);
+          e *= (W)kept(dropping, drawn, batch, heads, head, queries, query, from + x + 16 * j);
         weights[(y * R + i) * (TILE + 1) + x + 16 * j] = e;
       }
     }
@@ -146,6 +147,7 @@ __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, 
     W scores[R][R], products[R][R];
     dot_rows<W, D, TILE>(scores, qs, ks);
     dot_rows<W, D, TILE>(products, gs, vs);
+    Drawn drawn;
 #pragma unroll
     for (int i = 0; i < R; ++i)
 #pragma unroll
@@ -154,7 +156,7 @@ __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, 
         W dscore = 0;
         if (query < queries && key <= first_query + query) {
           const W weight = exp(scores[i][j] * (W)scale - logz[query]);
-          const W factor = DROPS ? (W)kept(dropping, batch, heads, head, queries, query, key) : (W)1;
+          const W factor = DROPS ? (W)kept(dropping, drawn, batch, heads, head, queries, query, key) : (W)1;
           dscore = weight * (factor * products[i][j] - delta[query]);
         }
         ds[(y * R + i) * (TILE + 1) + x + 16 * j] = dscore;
@@ -191,6 +193,7 @@ __global__ void attention_dkv(const T* q, const T* k, const T* v, const T* dout,
     W scores[R][R], products[R][R];
     dot_rows<W, D, TILE>(scores, ks, qs);
     dot_rows<W, D, TILE>(products, vs, gs);
+    Drawn drawn;
 #pragma unroll
     for (int i = 0; i < R; ++i)
 #pragma unroll
@@ -199,7 +202,7 @@ __global__ void attention_dkv(const T* q, const T* k, const T* v, const T* dout,
         W weight = 0, dscore = 0;
         if (query < queries && key <= first_query + query) {
           weight = exp(scores[i][j] * (W)scale - logz[query]);
-          const W factor = DROPS ? (W)kept(dropping, batch, heads, head, queries, query, key) : (W)1;
+          const W factor = DROPS ? (W)kept(dropping, drawn, batch, heads, head, queries, query, key) : (W)1;
           dscore = weight * (factor * products[i][j] - delta[query]);
           weight *= factor;
         }

@@ -257,6 +257,7 @@ __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* l
       for (int n = 0; n < D / 8; ++n) sums[n][2 * half] *= correction, sums[n][2 * half + 1] *= correction;
     }
     const float shift[2] = {top[0] * factor, top[1] * factor};
+    Drawn drawn[2];
 #pragma unroll
     for (int n = 0; n < ROWS / 8; ++n)
 #pragma unroll
@@ -265,7 +266,7 @@ __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* l
         z[i / 2] += scores[n][i];
         if (DROPS && 8 * n + column_in_tile(i) <= reach + row_in_tile(i)) {
           const long long query = start + own + row_in_tile(i), key = from + 8 * n + column_in_tile(i);
-          if (query < queries) scores[n][i] *= (float)kept(dropping, batch, heads, head, queries, query, key);
+          if (query < queries) scores[n][i] *= (float)kept(dropping, drawn[i / 2], batch, heads, head, queries, query, key);
         }
       }
     add_tiles(sums, scores, vs, 0);
@@ -322,6 +323,7 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
       dot_tiles(scores, q_tiles, ks, column);
       dot_tiles(products, g_tiles, vs, column);
       const int reach = (int)(first_query + start + own - from) - column;
+      Drawn drawn[2];
 #pragma unroll
       for (int n = 0; n < 2; ++n)
 #pragma unroll
@@ -331,7 +333,7 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
           float product = products[n][i];
           if (DROPS && seen) {
             const long long query = start + own + row_in_tile(i), key = from + column + 8 * n + column_in_tile(i);
-            if (query < queries) product *= (float)kept(dropping, batch, heads, head, queries, query, key);
+            if (query < queries) product *= (float)kept(dropping, drawn[i / 2], batch, heads, head, queries, query, key);
           }
           scores[n][i] = weight * (product - go[i / 2]);  // dS
         }
@@ -376,6 +378,7 @@ __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* d
       dot_tiles(scores, k_tiles, qs, column);
       dot_tiles(products, v_tiles, gs, column);
       const int reach = (int)(first_query + from - start - own) + column;  // column c sees rows up to reach + c
+      Drawn drawn[2];
 #pragma unroll
       for (int n = 0; n < 2; ++n)
 #pragma unroll
@@ -387,7 +390,7 @@ __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* d
           if (DROPS && seen) {
             const long long key = start + own + row_in_tile(i), query = from + column + c;
             if (query < queries) {
-              const float drop = (float)kept(dropping, batch, heads, head, queries, query, key);
+              const float drop = (float)kept(dropping, drawn[i / 2], batch, heads, head, queries, query, key);
               weight *= drop, product *= drop;
             }
           }
