@@ -24,20 +24,25 @@ import numpy as np
 from gpt.model import GPT
 from nanograd.attention import masked_exp
 
-SAFE = 80.0  # exp(±80) is 6e34 and 2e-35: scores within it need no shift, where no gradient will be multiplied
+SAFE = 60.0  # exp(±60) is 1e26 and 9e-27, which leaves float32 room for values of 1e12 and 1e-11 to be multiplied
 
 
 class NormedProduct:
-    """x -> LN(x) W + c for rows x (N, C) of mean 0, a LayerNorm, and the Linear that follows it."""
+    """x -> (LN(x) W + c) * columns for rows x (N, C) of mean 0, a LayerNorm, and the Linear that follows it.
 
-    def __init__(self, norm, linear):
+    `columns` (N_out,) or a number. A is written once, in its final form: what another thread may be reading at
+    this moment, because it samples from the same model, is overwritten by the same numbers.
+    """
+
+    def __init__(self, norm, linear, columns=1.0):
         weight, C = linear.weight.value, linear.weight.shape[0]
         self.eps = norm.eps * C
-        scale = (norm.weight.value * math.sqrt(C))[:, None]
+        scale = (norm.weight.value * math.sqrt(C))[:, None] * columns
         self.matrix = np.multiply(scale, weight, out=linear.buffer("folded", like=weight))  # A
-        self.shift = None if linear.bias is None else linear.bias.value.copy()  # a
-        if norm.bias is not None:
-            self.shift = norm.bias.value @ weight + (0 if linear.bias is None else linear.bias.value)
+        self.shift = None  # a
+        if norm.bias is not None or linear.bias is not None:
+            shift = 0 if norm.bias is None else norm.bias.value @ weight
+            self.shift = (shift + (0 if linear.bias is None else linear.bias.value)) * columns
 
     def __call__(self, x):  # (N, C) -> (N, N_out)
         y = shortened(x, self.eps).dot(self.matrix)
@@ -73,10 +78,9 @@ class FoldedBlock:
 
     def __init__(self, block, batch_size: int, block_size: int):
         H, C = block.attn.heads.n_head, block.attn.c_attn.weight.shape[0]
-        self.to_qkv = NormedProduct(block.ln_1, block.attn.c_attn)
-        for array in (self.to_qkv.matrix, self.to_qkv.shift):
-            if array is not None:
-                array[..., :C] /= math.sqrt(C // H)
+        columns = np.ones(3 * C, dtype=block.attn.c_attn.weight.value.dtype)
+        columns[:C] /= math.sqrt(C // H)  # the queries
+        self.to_qkv = NormedProduct(block.ln_1, block.attn.c_attn, columns)
         self.attn_proj = CentredProduct(block.attn.c_proj)
         self.to_hidden = NormedProduct(block.ln_2, block.mlp.c_fc)
         self.bend = block.mlp.activation.bend
@@ -109,7 +113,7 @@ class FoldedBlock:
 
 
 class FoldedGPT:
-    """`model` for a Decoder of `batch_size` sequences. It reads the weights once, when it is made."""
+    """`model` for a Decoder of `batch_size` sequences. The blocks' weights are read once, when it is made."""
 
     def __init__(self, model: GPT, batch_size: int):
         self.tokens, self.positions = model.wte.weight.value, model.wpe.weight.value

@@ -171,7 +171,7 @@ class Device:
             if add:
                 out += a @ b
             else:
-                for start in range(0, len(out), ROWS):
+                for start in range(0, max(len(a), len(out)), ROWS):
                     np.matmul(a[start : start + ROWS], b, out=out[start : start + ROWS])
         else:
             from nanograd.products import gemm

@@ -57,7 +57,7 @@ class CrossEntropy(Layer):
         if targets.size == 0:
             raise ValueError("the loss of no positions is not defined")
         rows = logits.reshape(-1, V)
-        e = rows if spare else self.buffer("e", like=rows)
+        e = rows if spare and rows.flags.c_contiguous else self.buffer("e", like=rows)
         losses, z = cross_entropy(rows, targets, e)
         scale = 1 / (count or targets.size)
         self.remember(e, z, targets, scale, logits.shape)

@@ -124,3 +124,23 @@ def test_fused_dispatches_by_the_array(monkeypatch):
     monkeypatch.setattr(kernels, "twice", lambda x: "twin", raising=False)
     assert twice(np.zeros(1)) == "definition" == twice.definition(None)
     assert twice(strict_xp.zeros(1)) == "twin"
+
+
+@pytest.mark.parametrize("rows", [0, 1, 6, 7, 8, 14, 17])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products_in_pieces_of_rows(monkeypatch, rows, transposed):
+    monkeypatch.setattr(backend, "ROWS", 7)
+    rng = np.random.default_rng(rows)
+    a, b = rng.standard_normal((rows, 3)), rng.standard_normal((3, 4))
+    if transposed:
+        a = np.asfortranarray(a)
+    out = np.full((rows, 4), np.nan)
+    Device("numpy").matmul(a, b, out)
+    np.testing.assert_allclose(out, a @ b, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(("rows", "rows_of_out"), [(8, 7), (7, 8), (14, 7), (7, 14), (3, 2)])
+def test_products_into_the_wrong_number_of_rows_are_refused(monkeypatch, rows, rows_of_out):
+    monkeypatch.setattr(backend, "ROWS", 7)
+    with pytest.raises(ValueError, match="mismatch"):
+        Device("numpy").matmul(np.ones((rows, 3)), np.ones((3, 4)), np.empty((rows_of_out, 4)))

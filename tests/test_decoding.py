@@ -1,5 +1,7 @@
 """Decoding with a cache gives what a full forward over the last block_size tokens gives, at every length."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -74,11 +76,50 @@ def test_scores_of_any_size(factor, dtype):
 def test_two_decoders_of_one_model_keep_apart():
     model = model_of("plain")
     ids = np.random.default_rng(2).integers(0, V, (2, T))
-    first, second = Decoder(model), Decoder(model)
-    for n in range(T):
-        for decoder, row in ((first, ids[:1]), (second, ids[1:])):
-            logits = decoder.feed(row[:, n : n + 1])
+    first = Decoder(model)
+    first.feed(ids[:1, :2])
+    second = Decoder(model)
+    for n in range(2, T):
+        for decoder, row, pieces in ((first, ids[:1], 1), (second, ids[1:], n + 1 if n == 2 else 1)):
+            logits = decoder.feed(row[:, n + 1 - pieces : n + 1])
             np.testing.assert_allclose(logits, full(model, row[:, : n + 1]), rtol=1e-10, atol=1e-10)
+
+
+def test_making_a_decoder_disturbs_none_that_another_thread_reads():
+    """Folded matrices lie in memory that all decoders of a model share: they are written in final form alone."""
+    model = model_of("qkv bias", n_embd=64, n_layer=2)
+    ids = np.random.default_rng(2).integers(0, V, (1, T))
+
+    def read():
+        decoder = Decoder(model)
+        return np.concatenate([decoder.feed(ids[:, n : n + 1]) for n in range(T)])
+
+    expected, done = read(), threading.Event()
+
+    def make():
+        while not done.is_set():
+            Decoder(model)
+
+    other = threading.Thread(target=make)
+    other.start()
+    try:
+        for _ in range(40):
+            np.testing.assert_array_equal(read(), expected)
+    finally:
+        done.set()
+        other.join()
+
+
+@pytest.mark.parametrize("score", [-79.0, -59.0, 59.0, 79.0])
+def test_a_large_score_and_large_values_do_not_overflow(score):
+    """One token, whose score with itself is `score`, in float32."""
+    model = model_of("no bias", "float32", n_layer=1, n_head=1)
+    block = model.h[0]
+    scale = np.sqrt(abs(score) / np.sqrt(8)) * np.eye(8, dtype=np.float32)
+    block.ln_1.weight.value[...] = 1
+    block.attn.c_attn.weight.value[...] = np.hstack([scale, np.sign(score) * scale, 1e8 * np.eye(8)])
+    block.attn.c_proj.weight.value[...] = 1e-8 * np.eye(8)
+    np.testing.assert_allclose(Decoder(model).feed([[3]]), full(model, [[3]]), rtol=1e-4, atol=1e-4)
 
 
 def test_greedy_text_is_that_of_the_full_forward():
