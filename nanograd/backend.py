@@ -39,7 +39,7 @@ def name_of(dtype: np.dtype) -> str:
 def bits(array):
     """`array`, or where it is of bfloat16 its bits as whole numbers: to copy those, CuPy builds no program that needs
     NVIDIA's header for bfloat16, which not every machine has."""
-    return array.view("uint16") if array.dtype.itemsize == 2 else array
+    return array.view("uint16") if name_of(array.dtype) == "bfloat16" else array
 
 
 def contiguous(array):
@@ -140,7 +140,7 @@ class Device:
         if isinstance(array, np.ndarray):
             return array
         host = array.get()
-        return host.astype(np.float32) if host.dtype.itemsize == 2 and host.dtype.kind == "V" else host
+        return host.astype(np.float32) if name_of(host.dtype) == "bfloat16" else host
 
     def empty(self, shape, dtype=None):
         return self.xp.empty(shape, dtype=dtype or self.dtype)
