@@ -17,22 +17,20 @@ from nanograd.backend import xp_of
 CUDA_TYPES = {"float32": 0, "float64": 1, "bfloat16": 14}  # cudaDataType_t
 COMPUTE_32F, COMPUTE_64F, COMPUTE_32F_FAST_TF32 = 68, 70, 77  # cublasComputeType_t
 GEMM_DEFAULT = -1
-FACTORS = {
-    np.dtype(t): (np.zeros(1, t), np.ones(1, t)) for t in (np.float32, np.float64)
-}  # beta and alpha, on the host
+FACTORS = {np.dtype(t): (np.zeros((), t), np.ones((), t)) for t in (np.float32, np.float64)}  # 0 and 1, on the host
 
 
 def layout(matrix) -> tuple[int, int]:
     """(0 or 1, leading dimension): whether a 2-D array is stored column by column, and elements from line to line.
 
-    Raises ValueError where neither rows nor columns are contiguous.
+    Raises ValueError where neither rows nor columns are contiguous, or where they overlap or run backwards.
     """
     rows, columns = matrix.shape
     down, across = (stride // matrix.itemsize for stride in matrix.strides)
-    if across == 1 or columns == 1:
-        return 0, max(down, columns) if rows > 1 else columns
-    if down == 1 or rows == 1:
-        return 1, max(across, rows) if columns > 1 else rows
+    if (across == 1 or columns == 1) and (down >= columns or rows == 1):
+        return 0, max(down, columns)
+    if (down == 1 or rows == 1) and across >= rows:
+        return 1, across
     raise ValueError(f"a matrix product needs contiguous rows or columns, not strides {matrix.strides}")
 
 
@@ -58,7 +56,7 @@ def gemm(a, b, out, add: bool = False, tf32: bool = False) -> None:
     if not out.size:
         return
     transposed_out, ld_out = layout(out)
-    if transposed_out and n > 1:
+    if transposed_out:
         raise ValueError(f"the result of a matrix product is stored by rows, not with strides {out.strides}")
     if not k:
         if not add:

@@ -386,7 +386,7 @@ def gemmEx(
     c = _column_major(C, m, n, ldc, types_[Ctype])
     wide = np.float64 if computeType == 70 else np.float32
     allowed = {68: [(0, 0, 0), (14, 14, 14), (14, 14, 0)], 70: [(1, 1, 1)], 77: [(0, 0, 0)]}
-    if (Atype, Btype, Ctype) not in allowed[computeType]:
+    if (Atype, Btype, Ctype) not in allowed[computeType] or algo != -1:  # CUBLAS_GEMM_DEFAULT
         raise ValueError("CUBLAS_STATUS_NOT_SUPPORTED")
     gemm_calls.append(computeType)
     number = ctypes.POINTER(ctypes.c_double if wide is np.float64 else ctypes.c_float)
