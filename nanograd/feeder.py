@@ -60,7 +60,7 @@ class Place:
         if shapes != tuple(host.shape for host in self.hosts):
             self.hosts = tuple(pinned(cuda, shape) for shape in shapes)
             self.arrays = tuple(self.xp.empty(shape, dtype=np.int32) for shape in shapes)
-        elif self.arrived is not None:
+        else:
             self.arrived.synchronize()  # the copy of two batches ago has left the host's memory
         for host, ids in zip(self.hosts, batch, strict=True):
             host[...] = ids

@@ -274,6 +274,9 @@ def test_each_rank_of_a_machine_takes_a_gpu_of_its_own():
     assert taken == [0, 1]
     with pytest.raises(BackendUnavailable, match="3 ranks on a machine with 2 GPUs: start at most one rank a GPU"):
         take_gpu(types.SimpleNamespace(cuda=cuda), types.SimpleNamespace(host_rank=0, host_size=3))
+    cuda.runtime.getDeviceCount = lambda: 1
+    with pytest.raises(BackendUnavailable, match="2 ranks on a machine with 1 GPU: start"):
+        take_gpu(types.SimpleNamespace(cuda=cuda), types.SimpleNamespace(host_rank=0, host_size=2))
 
 
 def test_a_missing_nccl_is_told_with_what_to_install(nccl, monkeypatch):
