@@ -25,6 +25,7 @@ def test_every_parameter_once_by_its_dotted_name(float64):
 
 def test_train_and_eval_reach_every_layer(float64):
     layer = Pair(float64)
+    assert layer.training and Layer().training, "until it is told otherwise"
     assert layer.eval() is layer
     assert not any(below.training for _, below in layer.named_layers())
     assert all(below.training for _, below in layer.train().named_layers())
@@ -162,6 +163,11 @@ def test_values_are_rounded_for_a_product_with_narrower_numbers_only():
     narrow = layer.narrowed(parameter, np.ones(1, dtype=np.float32))
     np.testing.assert_array_equal(narrow, np.array([0.1, 0.2], dtype=np.float32))
     assert narrow.dtype == np.float32
+
+
+def test_layers_of_other_shape_are_no_twins(float64):
+    with pytest.raises(ValueError):
+        share_scratch([Pair(float64), Linear(2, 3, device=float64)])
 
 
 def test_twins_share_scratch_and_nothing_else(float64):
