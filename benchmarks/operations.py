@@ -21,13 +21,16 @@ OPERATIONS = {
     "nanograd.attention": ["masked_exp", "masked_exp_backward", "dot_channels"],
     "nanograd.layernorm": ["normalize", "normalize_backward"],
     "nanograd.linear": ["add_rows", "sum_positions"],
-    "nanograd.activations": ["relu", "relu_backward", "gelu", "gelu_backward"],
+    "nanograd.activations": ["relu", "relu_backward", "gelu"],
     "nanograd.embedding": ["gather_rows", "scatter_add_rows"],
     "nanograd.losses": ["cross_entropy", "cross_entropy_backward"],
     "gpt.model": ["add"],
     "nanograd.adamw": ["adamw_update", "square_sum"],
 }
-REST_OF_ATTENTION = ("nanograd.attention", "Attention", ("forward", "backward"))
+METHODS = {
+    ("nanograd.attention", "Attention"): ("forward", "backward"),
+    ("nanograd.activations", "GELU"): ("backward",),
+}
 
 
 class Clock:
@@ -83,9 +86,9 @@ def measure(shape_name: str, steps: int) -> tuple[Clock, float]:
         for name in names:
             clock.wrap(import_module(module), name, name)
     clock.wrap(np, "matmul", "matrix products")
-    module, kind, methods = REST_OF_ATTENTION
-    for method in methods:
-        clock.wrap(getattr(import_module(module), kind), method, f"attention.{method}, the rest")
+    for (module, kind), methods in METHODS.items():
+        for method in methods:
+            clock.wrap(getattr(import_module(module), kind), method, f"{kind}.{method}, the rest")
     clock.wrap(model, "zero_grad", "zero_grad")
     start = time.thread_time()
     for _ in range(steps):

@@ -45,7 +45,7 @@ class Block(Layer):
         self.mlp = MLP(config.n_embd, activation=config.activation, stream=stream + 2, **settings)
 
     def forward(self, x):  # (B, T, C) -> (B, T, C)
-        middle, y = self.buffer("middle", like=x), self.buffer("y", like=x)
+        middle, y = self.scratch("middle", like=x), self.buffer("y", like=x)
         add(x, self.attn(self.ln_1(x)), middle)
         add(middle, self.mlp(self.ln_2(middle)), y)
         return y
@@ -80,8 +80,11 @@ class GPT(Layer):
         self.lm_head = Unembedding(config.vocab_size, config.n_embd, device=device, tied=tied, std=STD, stream=2)
         self.loss = CrossEntropy()
 
-    def forward(self, idx, targets=None, count: int | None = None):
-        """`count`: the positions that the loss is a mean over, where this batch is a part of a larger one."""
+    def forward(self, idx, targets=None, count: int | None = None, keep_logits: bool = True):
+        """`count`: the positions that the loss is a mean over, where this batch is a part of a larger one.
+
+        Without `keep_logits` a loss is all that is wanted, and None comes in place of logits.
+        """
         idx = self.device.ids(idx, below=self.config.vocab_size)
         if idx.ndim != 2 or not 0 < idx.shape[1] <= self.config.block_size or not len(idx):
             raise ValueError(
@@ -96,16 +99,13 @@ class GPT(Layer):
         targets = self.device.ids(targets, below=self.config.vocab_size)
         if targets.shape != idx.shape:
             raise ValueError(f"targets have shape {tuple(targets.shape)}, idx {tuple(idx.shape)}")
-        return logits, self.loss(logits, targets, count)
+        return logits if keep_logits else None, self.loss(logits, targets, count, spare=not keep_logits)
 
     def backward(self) -> None:
         dx = self.ln_f.backward(self.lm_head.backward(self.loss.backward()))
         for block in reversed(self.h):
             dx = block.backward(dx)
         self.wte.backward(self.wpe.backward(self.dropout.backward(dx)))
-
-    def __call__(self, idx, targets=None, count: int | None = None):
-        return self.forward(idx, targets, count)
 
     def n_parameters(self) -> int:
         return sum(parameter.value.size for parameter in self.parameters())

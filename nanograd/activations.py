@@ -13,14 +13,14 @@ GELU, in the tanh form that GPT-2 uses (Hendrycks & Gimpel 2016, https://arxiv.o
 
 Backward, by the product rule, with dt/du = 1 - t^2 and du/dx = sqrt(2/pi) (1 + 3 a x^2):
 
-    dy/dx = (1 + t) / 2  +  x (1 - t^2) / 2 * sqrt(2/pi) (1 + 3 a x^2)
+    dy/dx = (1 + t) / 2  +  x (1 - t^2) / 2 * du/dx  =  (1 + t) / 2 * (1 + (1 - t) x du/dx)
 """
 
 import math
 
 import numpy as np
 
-from nanograd.backend import fused
+from nanograd.backend import fused, fused_layer
 from nanograd.layer import Layer
 from nanograd.rows import constant_row
 
@@ -56,51 +56,42 @@ class ReLU(Layer):
         return dx
 
 
-@fused
-def gelu(x, scratch, y):
-    """y = x (1 + t) / 2, with t = tanh(u) and u as above; returns t, in the array that scratch() makes."""
-    t = scratch()
-    np.multiply(x, x, out=t)
-    t *= CUBIC * SQRT_2_OVER_PI
-    t += SQRT_2_OVER_PI
-    t *= x
-    np.tanh(t, out=t)
-    np.add(t, 1, out=y)
-    y *= x
-    y *= 0.5
-    return t
-
-
-@fused
-def gelu_backward(dy, x, t, dx):
-    """dx = dy * dy/dx as above."""
-    slope = x * x
-    slope *= 1.5 * CUBIC * SQRT_2_OVER_PI
-    slope += 0.5 * SQRT_2_OVER_PI
-    slope *= x  # x / 2 * du/dx
-    np.multiply(t, t, out=dx)
-    np.subtract(1, dx, out=dx)
-    slope *= dx  # x / 2 * (1 - t^2) * du/dx
-    np.multiply(t, 0.5, out=dx)
-    dx += 0.5
-    dx += slope
-    dx *= dy
+def gelu(x, y, slope, k):
+    """y = x (1 + t) / 2, and slope = dy/dx as above. `y` may be `x`; `k` is an array to work in."""
+    np.multiply(x, x, out=slope)
+    np.multiply(slope, CUBIC * SQRT_2_OVER_PI, out=k)
+    k += SQRT_2_OVER_PI
+    k *= x  # u
+    np.tanh(k, out=k)
+    np.subtract(1, k, out=k)  # 1 - t
+    slope *= 3 * CUBIC * SQRT_2_OVER_PI
+    slope += SQRT_2_OVER_PI
+    slope *= x  # x du/dx
+    slope *= k
+    slope += 1
+    k *= -0.5
+    k += 1  # (1 + t) / 2
+    slope *= k
+    np.multiply(x, k, out=y)
 
 
 class GELU(Layer):
-    """GPT-2's GELU (tanh form), element by element. `spare` is for ReLU: this one still needs its input."""
+    """GPT-2's GELU (tanh form), element by element. With `spare`, as for ReLU.
 
+    The slope is computed on the way forward, where t is at hand, and is all that is kept.
+    """
+
+    @fused_layer("gelu_forward")
     def forward(self, x, spare: bool = False):  # (...) -> (...)
-        y = self.buffer("y", like=x)
-        t = gelu(x, lambda: self.buffer("t", like=x), y)
-        self.remember(x, t)
+        y, slope = x if spare else self.buffer("y", like=x), self.buffer("slope", like=x)
+        gelu(x, y, slope, self.scratch("k", like=x))
+        self.remember(slope)
         return y
 
+    @fused_layer("gelu_backward")
     def backward(self, dy, spare: bool = False):  # (...) -> (...)
-        x, t = self.recall()
-        dx = self.scratch("dx", like=dy)
-        gelu_backward(dy, x, t, dx)
-        return dx
+        slope = self.recall()
+        return np.multiply(dy, slope, out=dy if spare else self.scratch("dx", like=dy))
 
 
 ACTIVATIONS = {"relu": ReLU, "gelu": GELU}

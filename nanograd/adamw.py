@@ -23,43 +23,31 @@ from nanograd.backend import fused, xp_of
 from nanograd.layer import Layer, check_tensor, to_host
 from nanograd.parallel import SERIAL, Team
 
-CHUNK = 32768  # elements updated at a time: five such pieces of float32 fit into a core's L2 cache
+CHUNK = 2**18  # elements updated at a time: few enough for the L3 cache, enough for few waits for Python's lock
 
 
 @fused
 def adamw_update(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
     """One step on flat arrays (n,), in place; g * grad_scale is the gradient. corrections: 1 - beta^t."""
+    work = np.empty_like(p[:CHUNK])
     for start in range(0, len(p), CHUNK):
-        part = slice(start, start + CHUNK)
-        _update_chunk(
-            p[part],
-            g[part],
-            m[part],
-            v[part],
-            lr,
-            beta1,
-            beta2,
-            eps,
-            decay,
-            correction1,
-            correction2,
-            grad_scale,
-        )
+        parts = (array[start : start + CHUNK] for array in (p, g, m, v))
+        _update_chunk(*parts, work, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale)
 
 
-def _update_chunk(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
-    work = g * ((1 - beta1) * grad_scale)
+def _update_chunk(p, g, m, v, work, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
+    work = np.multiply(g, (1 - beta1) * grad_scale, out=work[: len(p)])
     m *= beta1
     m += work
-    np.multiply(g, grad_scale * math.sqrt(1 - beta2), out=work)
+    np.multiply(g, math.sqrt(1 - beta2) * grad_scale, out=work)
     work *= work
     v *= beta2
     v += work
     np.sqrt(v, out=work)
-    work *= 1 / math.sqrt(correction2)
-    work += eps
+    root = math.sqrt(correction2)  # m / (sqrt(v) / root + eps) = root m / (sqrt(v) + eps root), a pass less
+    work += eps * root
     np.divide(m, work, out=work)
-    work *= lr / correction1
+    work *= lr * root / correction1
     if decay:
         p *= 1 - lr * decay
     p -= work

@@ -74,7 +74,10 @@ def masked_exp_backward(dscores, e, go, mask):  # (..., R, K), (..., R, K), (...
 
 
 class Attention(Layer):
-    """The part of self-attention without parameters: qkv (B, T, 3C) -> (B, T, C), in `n_head` heads."""
+    """The part of self-attention without parameters: qkv (B, T, 3C) -> (B, T, C), in `n_head` heads.
+
+    With `spare`, the caller needs its array no more, and the queries in it are scaled where they are.
+    """
 
     def __init__(self, n_head: int, dropout: Dropout):
         self.n_head = n_head
@@ -86,11 +89,11 @@ class Attention(Layer):
         return (parts[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
 
     @fused_layer("attention_forward")
-    def forward(self, qkv):  # (B, T, 3C) -> (B, T, C)
+    def forward(self, qkv, spare: bool = False):  # (B, T, 3C) -> (B, T, C)
         xp = xp_of(qkv)
         q, k, v = self.split(qkv)
         B, H, T, D = q.shape
-        q = xp.multiply(q, 1 / math.sqrt(D), out=self.buffer("q", q.shape, like=q))
+        q = xp.multiply(q, 1 / math.sqrt(D), out=q if spare else self.buffer("q", q.shape, like=q))
         o = self.buffer("o", (B, T, H, D), like=qkv)
         z = self.buffer("z", (B, H, T, 1), like=qkv)
         blocks = []
@@ -161,11 +164,11 @@ class CausalSelfAttention(Layer):
         noise = noise or Noise(device.seed)
         self.c_attn = Linear(n_embd, 3 * n_embd, qkv_bias, device=device, stream=stream)
         self.heads = Attention(n_head, Dropout(dropout, device=device, noise=noise))
-        self.c_proj = Linear(n_embd, n_embd, bias, device=device, std=proj_std, stream=stream + 1)
+        self.c_proj = Linear(n_embd, n_embd, bias, device=device, std=proj_std, stream=stream + 1, passing=True)
         self.dropout = Dropout(dropout, device=device, noise=noise)
 
     def forward(self, x):  # (B, T, C) -> (B, T, C)
-        return self.dropout(self.c_proj(self.heads(self.c_attn(x))))
+        return self.dropout(self.c_proj(self.heads(self.c_attn(x), spare=True)))
 
     def backward(self, dy):  # (B, T, C) -> (B, T, C)
         return self.c_attn.backward(self.heads.backward(self.c_proj.backward(self.dropout.backward(dy))))

@@ -17,6 +17,7 @@ import numpy as np
 from nanograd.cuda import find_cupy
 
 GPU_DTYPES = ("tf32", "bfloat16")  # float32 with products rounded to TF32; bfloat16 with float32 masters
+ROWS = 4096  # of a product at a time on a CPU: a BLAS makes itself a copy of as many
 DTYPES = ("float32", "float64", *GPU_DTYPES)
 
 
@@ -49,12 +50,12 @@ def fused_layer(name: str) -> Callable:
 
     def mark(definition: Callable) -> Callable:
         @functools.wraps(definition)
-        def dispatch(layer, array):
+        def dispatch(layer, array, *args, **kwargs):
             if isinstance(array, np.ndarray):
-                return definition(layer, array)
+                return definition(layer, array, *args, **kwargs)
             from nanograd import kernels
 
-            return getattr(kernels, name)(layer, array)
+            return getattr(kernels, name)(layer, array, *args, **kwargs)
 
         dispatch.definition = definition
         return dispatch
@@ -143,7 +144,8 @@ class Device:
             if add:
                 out += a @ b
             else:
-                np.matmul(a, b, out=out)
+                for start in range(0, len(out), ROWS):
+                    np.matmul(a[start : start + ROWS], b, out=out[start : start + ROWS])
         else:
             from nanograd.products import gemm
 

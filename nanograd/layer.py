@@ -90,8 +90,8 @@ class Layer:
     def backward(self, dy):
         raise TypeError(f"{type(self).__name__} does not define backward")
 
-    def __call__(self, *inputs):
-        return self.forward(*inputs)
+    def __call__(self, *inputs, **options):
+        return self.forward(*inputs, **options)
 
     # What backward needs of forward
 
@@ -123,7 +123,7 @@ class Layer:
         return _array_in(self.__dict__.setdefault("_buffers", {}), name, shape, like)
 
     def scratch(self, name: str, shape=None, *, like):
-        """A buffer that nobody needs any more once the caller of `backward` is done with what it returned.
+        """A buffer that nobody needs any more once the caller of `forward` or `backward` is done with the result.
 
         Layers that take turns, as the blocks of a stack do, may have the same scratch: see `share_scratch`.
         """
@@ -231,7 +231,7 @@ def _array_in(held: dict, name: str, shape, like):
 
 
 def share_scratch(twins: list[Layer]) -> None:
-    """Let layers of the same make, whose backward passes never overlap, work in the same scratch memory."""
+    """Let layers of the same make, of which one at a time computes, work in the same scratch memory."""
     for group in zip(*(twin.named_layers() for twin in twins), strict=True):
         shared = group[0][1].__dict__.setdefault("_scratch", {})
         for _, layer in group:

@@ -21,11 +21,22 @@ from nanograd.rows import add_rows, sum_positions
 class Linear(Layer):
     """x W + b, from `n_in` to `n_out` channels. `weight` (n_in, n_out) starts normal with deviation `std`.
 
-    `stream` numbers the random stream that the weights are drawn from.
+    `stream` numbers the random stream that the weights are drawn from. `passing` says that the output is added to
+    something as soon as it is there and needed by no backward pass: it lives in scratch then.
     """
 
-    def __init__(self, n_in: int, n_out: int, bias: bool = True, *, device: Device, std: float = 0.02, stream: int = 0):
-        self.device = device
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        bias: bool = True,
+        *,
+        device: Device,
+        std: float = 0.02,
+        stream: int = 0,
+        passing: bool = False,
+    ):
+        self.device, self.passing = device, passing
         self.weight = Parameter(device.normal((n_in, n_out), std, stream))
         self.bias = Parameter(device.zeros((n_out,))) if bias else None
 
@@ -33,7 +44,8 @@ class Linear(Layer):
         n_in, n_out = self.weight.shape
         weight = self.narrowed(self.weight, like=x)
         self.remember(x, weight)
-        y = self.buffer("y", (*x.shape[:-1], n_out), like=x)
+        memory = self.scratch if self.passing else self.buffer
+        y = memory("y", (*x.shape[:-1], n_out), like=x)
         self.device.matmul(x.reshape(-1, n_in), weight, y.reshape(-1, n_out))
         if self.bias is not None:
             add_rows(y.reshape(-1, n_out), self.bias.value)

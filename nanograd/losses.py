@@ -23,11 +23,12 @@ from nanograd.softmax import exp_rows
 
 @fused
 def cross_entropy(logits, targets, e):  # (N, V), (N,), (N, V) -> (N,), (N, 1)
-    """-log softmax(logits)[target] of each row; also e and the row sums z with softmax(logits) = e / z."""
+    """-log softmax(logits)[target] of each row; also e, which may be `logits`, and z with softmax(logits) = e / z."""
+    chosen = logits[np.arange(len(targets)), targets]
     shift = exp_rows(logits, e)
     z = sum_channels(e)[:, None]
     losses = np.log(z[:, 0])
-    losses -= logits[np.arange(len(targets)), targets]
+    losses -= chosen
     if shift is not None:
         losses += shift[:, 0]
     return losses, z
@@ -44,10 +45,11 @@ class CrossEntropy(Layer):
     """Mean cross-entropy in nats of `logits` (..., V) against the ids `targets` (...).
 
     With `count`, the sum over the positions is divided by that instead of their number: a part of a batch then
-    contributes its share of the whole batch's mean.
+    contributes its share of the whole batch's mean. With `spare`, the caller needs `logits` no more, and they are
+    overwritten: this is the largest array of a step.
     """
 
-    def forward(self, logits, targets, count: int | None = None):  # (..., V), (...) -> ()
+    def forward(self, logits, targets, count: int | None = None, spare: bool = False):  # (..., V), (...) -> ()
         V = logits.shape[-1]
         targets = targets.reshape(-1)
         if logits.size != targets.size * V:
@@ -55,7 +57,7 @@ class CrossEntropy(Layer):
         if targets.size == 0:
             raise ValueError("the loss of no positions is not defined")
         rows = logits.reshape(-1, V)
-        e = self.buffer("e", like=rows)
+        e = rows if spare else self.buffer("e", like=rows)
         losses, z = cross_entropy(rows, targets, e)
         scale = 1 / (count or targets.size)
         self.remember(e, z, targets, scale, logits.shape)

@@ -30,11 +30,11 @@ class MLP(Layer):
     ):
         self.c_fc = Linear(n_embd, 4 * n_embd, bias, device=device, stream=stream)
         self.activation = ACTIVATIONS[activation]()
-        self.c_proj = Linear(4 * n_embd, n_embd, bias, device=device, std=proj_std, stream=stream + 1)
+        self.c_proj = Linear(4 * n_embd, n_embd, bias, device=device, std=proj_std, stream=stream + 1, passing=True)
         self.dropout = Dropout(dropout, device=device, noise=noise)
 
     def forward(self, x):  # (..., C) -> (..., C)
-        h = self.activation.forward(self.c_fc(x), spare=True)  # (..., 4C)
+        h = self.activation(self.c_fc(x), spare=True)  # (..., 4C)
         return self.dropout(self.c_proj(h))
 
     def backward(self, dy):  # (..., C) -> (..., C)

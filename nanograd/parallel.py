@@ -127,7 +127,7 @@ class DataParallel:
 
         def work(replica, rows: slice):
             replica.noise.begin(step, first + rows.start)
-            _, share = replica(idx[rows], targets[rows], count)
+            _, share = replica(idx[rows], targets[rows], count, keep_logits=False)
             replica.backward()
             return share
 
@@ -137,7 +137,7 @@ class DataParallel:
         """The mean loss of a batch in evaluation mode, without gradients."""
 
         def work(replica, rows: slice):
-            return replica(idx[rows], targets[rows], targets.size)[1]
+            return replica(idx[rows], targets[rows], targets.size, keep_logits=False)[1]
 
         for replica in self.replicas:
             replica.eval()

@@ -440,9 +440,7 @@ def run_definitions(monkeypatch, definitions: dict) -> None:
     from nanograd import kernels
 
     def host(value):
-        if isinstance(value, ndarray):
-            return value.host
-        return (lambda: host(value())) if isinstance(value, types.FunctionType) else value
+        return value.host if isinstance(value, ndarray) else value
 
     def device(value):
         if isinstance(value, tuple):
@@ -450,5 +448,5 @@ def run_definitions(monkeypatch, definitions: dict) -> None:
         return wrap(value) if isinstance(value, np.ndarray | np.generic | float) else value
 
     for name, definition in definitions.items():
-        twin = lambda *args, f=definition: device(f(*map(host, args)))  # noqa: E731
+        twin = lambda *args, f=definition, **options: device(f(*map(host, args), **options))  # noqa: E731
         monkeypatch.setattr(kernels, name, twin)

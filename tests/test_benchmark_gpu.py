@@ -47,7 +47,12 @@ def test_the_check_passes_here_and_fails_for_a_wrong_kernel(played, monkeypatch)
     small = GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=16, activation="gelu", dropout=0.1)
     assert gpu.check(small, steps=3)["float64"] < 1e-9
     right = gpu_kernels().gelu_backward
-    monkeypatch.setattr(gpu_kernels(), "gelu_backward", lambda dy, x, t, dx: right(dy, dy, t, dx))
+
+    def wrong(layer, dy, spare):
+        layer.remember(dy)  # instead of x
+        return right(layer, dy, spare)
+
+    monkeypatch.setattr(gpu_kernels(), "gelu_backward", wrong)
     with pytest.raises(SystemExit, match="float64 is wrong"):
         gpu.check(small, steps=3)
 

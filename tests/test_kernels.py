@@ -14,6 +14,7 @@ import gpt
 import nanograd
 from gpt.decoding import cached_attention
 from nanograd import Device, kernels
+from nanograd.activations import GELU
 from nanograd.attention import Attention
 from nanograd.cuda import library_problem
 from nanograd.dropout import Dropout
@@ -90,7 +91,7 @@ CASES = {
     ],
 }
 BY_HAND = {
-    *("gelu", "gelu_backward", "normalize_backward", "masked_exp", "cross_entropy", "cached_attention"),
+    *("gelu_forward", "gelu_backward", "normalize_backward", "masked_exp", "cross_entropy", "cached_attention"),
     *("attention_forward", "attention_backward"),
 }  # tests of their own below, as twin and definition may differ in something that does not matter
 
@@ -129,7 +130,9 @@ def definitions() -> dict:
             for name, value in vars(module).items():
                 if hasattr(value, "definition") and getattr(value, "__module__", None) == info.name:
                     found[name] = value.definition
-    return found | {f"attention_{way}": getattr(Attention, way).definition for way in ("forward", "backward")}
+    layers = {"attention": Attention, "gelu": GELU}
+    ways = ("forward", "backward")
+    return found | {f"{name}_{way}": getattr(kind, way).definition for name, kind in layers.items() for way in ways}
 
 
 def test_every_fused_function_has_a_twin_and_a_test():
@@ -166,15 +169,17 @@ def test_results_do_not_depend_on_the_order_of_threads(monkeypatch, case):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("size", [7, 1024])
-def test_gelu(gpu_xp, size, precision):
+@pytest.mark.parametrize("spare", [False, True])
+def test_gelu(gpu_xp, size, spare, precision):
     device = Device(gpu_xp, precision)
     m = Maker(device, size)
-    (x, x_device), (y, y_device), (dy, dy_device), (dx, dx_device) = (m.act(size) for _ in range(4))
-    t = definitions()["gelu"](x, lambda: np.empty_like(x), y)
-    definitions()["gelu_backward"](dy, x, t, dx)
-    assert kernels.gelu(x_device, None, y_device) is None
-    kernels.gelu_backward(dy_device, x_device, None, dx_device)
-    assert_close([y, dx], [y_device.get().astype(float), dx_device.get().astype(float)], precision, "gelu")
+    (x, x_device), (dy, dy_device) = m.act(size), m.act(size)
+    layer, twin = GELU(), GELU()
+    expected = [layer(x), layer.backward(dy)]
+    y_device = twin(x_device)
+    dx_device = twin.backward(dy_device, spare)
+    assert (dx_device is dy_device) == spare
+    assert_close(expected, [y_device.get().astype(float), dx_device.get().astype(float)], precision, "gelu")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -204,11 +209,14 @@ def test_masked_exp_is_the_same_softmax(gpu_xp, N, C, precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("N", "V"), [(3, 5), (4, 64), (2, 8200)])
 @pytest.mark.parametrize("scale", [1, 1e4])
-def test_cross_entropy(gpu_xp, N, V, scale, precision):
+@pytest.mark.parametrize("spare", [False, True])
+def test_cross_entropy(gpu_xp, N, V, scale, spare, precision):
     device = Device(gpu_xp, precision)
     m = Maker(device, N)
     logits, logits_device = m.pair(m.rng.standard_normal((N, V)) * scale, device.dtype)
     (targets, targets_device), (e, e_device) = m.ids(V, N), m.act(N, V)
+    if spare:
+        e, e_device = logits, logits_device
     losses, z = definitions()["cross_entropy"](logits, targets, e)
     losses_device, z_device = kernels.cross_entropy(logits_device, targets_device, e_device)
     assert_close([losses], [losses_device.get().astype(float)], precision, "loss")

@@ -87,6 +87,16 @@ def test_count_makes_a_part_of_a_larger_mean():
     np.testing.assert_allclose(np.concatenate([g for _, g in parts]), gradient, rtol=1e-14)
 
 
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_spare_logits_are_overwritten_and_nothing_else_changes(offset):
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((6, 5)) + offset, rng.integers(0, 5, 6)
+    loss, gradient = loss_and_gradient(logits.copy(), targets)
+    spare_loss, spare_gradient = loss_and_gradient(logits, targets, spare=True)
+    assert spare_loss == loss and np.shares_memory(spare_gradient, logits)
+    np.testing.assert_array_equal(spare_gradient, gradient)
+
+
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="one target for each position"):
         CrossEntropy().forward(np.zeros((2, 3)), np.zeros(3, dtype=int))

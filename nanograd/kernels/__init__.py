@@ -4,8 +4,8 @@ Each twin has the name and the arguments of its definition, which is where the f
 it runs is a kernel from a `.cu` file of this folder. A test compares every twin with its definition.
 
 Twins keep to their definitions up to rounding, with two liberties, both taken because they save a pass over memory:
-`gelu` keeps no t and computes it again in `gelu_backward`, and the softmaxes always subtract the row's maximum, so
-that e and z differ from the definition's by a common factor.
+GELU keeps its input, not its slope, and the softmaxes always subtract the row's maximum, so that e and z differ from
+the definition's by a common factor.
 """
 
 from nanograd.backend import xp_of
@@ -72,14 +72,19 @@ def relu_backward(dy, y, dx):
     elementwise("relu_backward", dy, y, dx, like=dy)
 
 
-def gelu(x, scratch, y):
+def gelu_forward(layer, x, spare=False):
     x = packed(x)
+    y = layer.buffer("y", like=x)
     elementwise("gelu", x, y, like=x)
+    layer.remember(x)
+    return y
 
 
-def gelu_backward(dy, x, t, dx):
-    dy, x = packed(dy), packed(x)
+def gelu_backward(layer, dy, spare=False):
+    x, dy = layer.recall(), packed(dy)
+    dx = dy if spare else layer.scratch("dx", like=dy)
     elementwise("gelu_backward", dy, x, dx, like=dy)
+    return dx
 
 
 # layernorm.cu, reductions.cu

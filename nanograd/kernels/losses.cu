@@ -5,6 +5,7 @@ __global__ void cross_entropy(const T* logits, const int* targets, T* e, wide<T>
   using W = wide<T>;
   const long long row = blockIdx.x;
   logits += row * size, e += row * size;
+  const W chosen = widen(logits[targets[row]]);  // now: e may be logits
   W top = -infinity<W>();
   for (long long i = threadIdx.x * V; i < size; i += blockDim.x * V) {
     const Pack<T, V> a = load<V>(logits + i);
@@ -23,7 +24,7 @@ __global__ void cross_entropy(const T* logits, const int* targets, T* e, wide<T>
   }
   total = block_reduce<Add>(total);
   if (threadIdx.x == 0) {
-    losses[row] = log(total) + top - widen(logits[targets[row]]);
+    losses[row] = log(total) + top - chosen;
     z[row] = total;
   }
 }
