@@ -36,6 +36,8 @@ def guarded(shape, dtype) -> np.ndarray:
     """An array full of what does not pass for a number, between two guards."""
     dtype = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    if min(shape, default=0) < 0:
+        raise ValueError("negative dimensions are not allowed")
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     room = np.full(size + 2 * GUARD + 16, GUARD_BYTE, dtype=np.uint8)
     start = GUARD + -(room.ctypes.data + GUARD) % 16
