@@ -31,7 +31,8 @@ class Decoder:
         config = model.config
         self.model, self.batch_size, self.block_size = model, batch_size, config.block_size
         self.tokens = 0
-        self._window = np.zeros((batch_size, 0), dtype=np.int64)  # the ids in the context
+        self._window = np.zeros((batch_size, self.block_size), dtype=np.int64)  # the ids in the context
+        self._length = 0  # how many they are
         if model.device.name == "numpy":
             self._extend = FoldedGPT(model, batch_size).extend
         else:
@@ -47,13 +48,12 @@ class Decoder:
             raise ValueError(f"ids must be ({self.batch_size}, n) with n at least 1, not {ids.shape}")
         self.model.device.ids(ids, below=self.model.config.vocab_size)  # refuses an id outside the vocabulary
         self.tokens += ids.shape[1]
-        start = self._window.shape[1]
-        if start + ids.shape[1] > self.block_size:  # the window slides: all positions are new
-            start = 0
-            ids = np.concatenate([self._window, ids], axis=1)[:, -self.block_size :]
-            self._window = ids
-        else:
-            self._window = np.concatenate([self._window, ids], axis=1)
+        start, stop = self._length, self._length + ids.shape[1]
+        if stop > self.block_size:  # the window slides: all positions are new
+            ids = np.concatenate([self._window[:, :start], ids], axis=1)[:, -self.block_size :]
+            start, stop = 0, self.block_size
+        self._window[:, start:stop] = ids
+        self._length = stop
         return self._extend(ids, start)
 
 

@@ -121,7 +121,8 @@ class Generation:
         model, training = self.model, self.model.training
         decoder = Decoder(model, self.num_samples)
         tokens = np.tile(self.prompt, (self.num_samples, 1))  # (B, T)
-        model.eval()
+        if training:
+            model.eval()
         try:
             for _ in range(self.max_new_tokens):
                 logits = model.device.to_host(decoder.feed(tokens))  # (B, V)
@@ -131,7 +132,8 @@ class Generation:
                     return
                 tokens = np.array([[token.id if token else 0] for token in step])  # (B, 1); 0: nobody looks
         finally:
-            model.train(training)
+            if training:
+                model.train()
 
     def _choose(self, sample: int, logits) -> Token:
         token = self._choosers[sample](logits)

@@ -16,6 +16,7 @@ Backward, by the product rule, with dt/du = 1 - t^2 and du/dx = sqrt(2/pi) (1 + 
     dy/dx = (1 + t) / 2  +  x (1 - t^2) / 2 * du/dx  =  (1 + t) / 2 * (1 + (1 - t) x du/dx)
 """
 
+import functools
 import math
 
 import numpy as np
@@ -55,14 +56,31 @@ class ReLU(Layer):
         relu_backward(dy, y, dx)
         return dx
 
+    def bend(self, x):  # (...) -> (...)
+        """The same over x itself, with nothing kept: for a model that is only read."""
+        relu(x, x)
+        return x
+
+
+@functools.lru_cache(maxsize=16)
+def numbers(dtype, *values: float):
+    """`values` as arrays without axes, which NumPy takes in quicker than Python's numbers. Not to be written to."""
+    return [np.array(value, dtype=dtype) for value in values]
+
+
+def tanh_of_u(x, square, t):
+    """t as above; `square` is x^2 and may be `t`."""
+    cubic, linear = numbers(x.dtype, CUBIC * SQRT_2_OVER_PI, SQRT_2_OVER_PI)
+    np.multiply(square, cubic, out=t)
+    t += linear
+    t *= x
+    np.tanh(t, out=t)
+
 
 def gelu(x, y, slope, k):
     """y = x (1 + t) / 2, and slope = dy/dx as above. `y` may be `x`; `k` is an array to work in."""
     np.multiply(x, x, out=slope)
-    np.multiply(slope, CUBIC * SQRT_2_OVER_PI, out=k)
-    k += SQRT_2_OVER_PI
-    k *= x  # u
-    np.tanh(k, out=k)
+    tanh_of_u(x, slope, k)
     np.subtract(1, k, out=k)  # 1 - t
     slope *= 3 * CUBIC * SQRT_2_OVER_PI
     slope += SQRT_2_OVER_PI
@@ -92,6 +110,16 @@ class GELU(Layer):
     def backward(self, dy, spare: bool = False):  # (...) -> (...)
         slope = self.recall()
         return np.multiply(dy, slope, out=dy if spare else self.scratch("dx", like=dy))
+
+    def bend(self, x):  # (...) -> (...)
+        """The same over x itself, with nothing kept: for a model that is only read."""
+        one, half = numbers(x.dtype, 1, 0.5)
+        t = x * x
+        tanh_of_u(x, t, t)
+        t += one
+        x *= t
+        x *= half
+        return x
 
 
 ACTIVATIONS = {"relu": ReLU, "gelu": GELU}

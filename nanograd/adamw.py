@@ -21,7 +21,7 @@ import numpy as np
 from nanograd.arena import arenas_of
 from nanograd.backend import fused, xp_of
 from nanograd.layer import Layer, check_tensor, to_host
-from nanograd.parallel import SERIAL, Team
+from nanograd.parallel import SERIAL, WORTH_A_THREAD, Team
 
 CHUNK = 2**18  # elements updated at a time: few enough for the L3 cache, enough for few waits for Python's lock
 
@@ -131,7 +131,7 @@ class AdamW:
                 lambda part, p=p, g=g, m=m, v=v, settings=settings: adamw_update(
                     p[part], g[part], m[part], v[part], *settings
                 ),
-                self.team.slices(p.size),
+                self.team.slices(p.size, WORTH_A_THREAD),
             )
 
     def zero_grad(self) -> None:

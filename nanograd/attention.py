@@ -20,9 +20,12 @@ and the sum needs no (T, T) array, because sum_k P_ik (do_i . v_k) = do_i . o_i.
 
     dv_j = sum_i E_ij g_i                dS_ij = E_ij (g_i . v_j  -  g_i . o_i)
 
-Last, S = s q k^T:
+Last, S = q (s k)^T:
 
-    dq_i = s sum_j dS_ij k_j             dk_j = sum_i dS_ij (s q_i)
+    dq_i = sum_j s dS_ij k_j             dk_j = sum_i s dS_ij q_i
+
+So s is needed twice: in the keys on the way forward, and in dS on the way back, where it comes with the values,
+s dS_ij = E_ij (g_i . s v_j  -  s g_i . o_i).
 
 With dropout the weights are P * m, for a mask m as in dropout.py: o = (P * m) v, dv_j = sum_i E_ij m_ij g_i,
 and dS_ij = E_ij (m_ij g_i . v_j  -  g_i . o_i).
@@ -66,7 +69,7 @@ def masked_exp(scores):  # (..., R, K), the last R of K positions asking -> (...
 
 @fused
 def masked_exp_backward(dscores, e, go, mask):  # (..., R, K), (..., R, K), (..., R, 1), (..., R, K) or None
-    """Turn the products g . v into dS = E * (m * (g . v) - g . o), in place."""
+    """Turn the products g . s v into s dS = E * (m * (g . s v) - s g . o), in place; `go` is s g . o."""
     if mask is not None:
         dscores *= mask
     dscores -= go
@@ -74,10 +77,7 @@ def masked_exp_backward(dscores, e, go, mask):  # (..., R, K), (..., R, K), (...
 
 
 class Attention(Layer):
-    """The part of self-attention without parameters: qkv (B, T, 3C) -> (B, T, C), in `n_head` heads.
-
-    With `spare`, the caller needs its array no more, and the queries in it are scaled where they are.
-    """
+    """The part of self-attention without parameters: qkv (B, T, 3C) -> (B, T, C), in `n_head` heads."""
 
     def __init__(self, n_head: int, dropout: Dropout):
         self.n_head = n_head
@@ -89,18 +89,18 @@ class Attention(Layer):
         return (parts[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
 
     @fused_layer("attention_forward")
-    def forward(self, qkv, spare: bool = False):  # (B, T, 3C) -> (B, T, C)
+    def forward(self, qkv):  # (B, T, 3C) -> (B, T, C)
         xp = xp_of(qkv)
         q, k, v = self.split(qkv)
         B, H, T, D = q.shape
-        q = xp.multiply(q, 1 / math.sqrt(D), out=q if spare else self.buffer("q", q.shape, like=q))
+        keys = self.scaled_transpose(k)
         o = self.buffer("o", (B, T, H, D), like=qkv)
         z = self.buffer("z", (B, H, T, 1), like=qkv)
         blocks = []
         for start in range(0, T, BLOCK):
             stop = min(start + BLOCK, T)
             e = self.buffer(f"e{start}", (B, H, stop - start, stop), like=qkv)
-            xp.matmul(q[:, :, start:stop], k[:, :, :stop].swapaxes(2, 3), out=e)
+            xp.matmul(q[:, :, start:stop], keys[:, :, :, :stop], out=e)
             z[:, :, start:stop] = masked_exp(e)
             mask = self.dropout.mask(f"mask{start}", e.shape, like=e)
             weights = e if mask is None else xp.multiply(e, mask, out=self.dropout.buffer(f"y{start}", like=e))
@@ -120,16 +120,23 @@ class Attention(Layer):
         g = self.scratch("g", (B, H, T, D), like=dy)
         xp.divide(dy.reshape(B, T, H, D).swapaxes(1, 2), z, out=g)
         go = dot_channels(g, o.swapaxes(1, 2))[..., None]  # (B, H, T, 1)
+        go *= 1 / math.sqrt(D)
+        values = self.scaled_transpose(v)
         for start, stop, e, mask, weights in reversed(blocks):
             g_rows = g[:, :, start:stop]
             ds = self.scratch("ds", e.shape, like=dy)
-            xp.matmul(g_rows, v[:, :, :stop].swapaxes(2, 3), out=ds)
+            xp.matmul(g_rows, values[:, :, :, :stop], out=ds)
             masked_exp_backward(ds, e, go[:, :, start:stop], mask)
             xp.matmul(ds, k[:, :, :stop], out=dq[:, :, start:stop])
             self._add_keys(dv, stop, weights.swapaxes(2, 3), g_rows)
             self._add_keys(dk, stop, ds.swapaxes(2, 3), q[:, :, start:stop])
-        dq *= 1 / math.sqrt(D)
         return dqkv
+
+    def scaled_transpose(self, x):  # (B, H, T, D) -> (B, H, D, T)
+        """s x^T, moved in memory: a BLAS multiplies small matrices by it faster than by a transposed view."""
+        B, H, T, D = x.shape
+        moved = self.scratch("transpose", (B, H, D, T), like=x)
+        return xp_of(x).multiply(x.swapaxes(2, 3), 1 / math.sqrt(D), out=moved)
 
     def _add_keys(self, total, stop, a, b) -> None:
         """total[:, :, :stop] += a @ b. The last block reaches all keys, comes first, and is written, not added."""
@@ -168,7 +175,7 @@ class CausalSelfAttention(Layer):
         self.dropout = Dropout(dropout, device=device, noise=noise)
 
     def forward(self, x):  # (B, T, C) -> (B, T, C)
-        return self.dropout(self.c_proj(self.heads(self.c_attn(x), spare=True)))
+        return self.dropout(self.c_proj(self.heads(self.c_attn(x))))
 
     def backward(self, dy):  # (B, T, C) -> (B, T, C)
         return self.c_attn.backward(self.heads.backward(self.c_proj.backward(self.dropout.backward(dy))))

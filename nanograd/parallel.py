@@ -16,6 +16,7 @@ from nanograd.arena import arenas_of, replica_of
 from nanograd.layer import Layer
 
 CHUNK_ELEMENTS = 2048 * 128  # positions x channels of a chunk: smaller ones cost more calls, larger ones memory
+WORTH_A_THREAD = 2**16  # elements to pass over: with fewer, waking another thread takes longer than the work
 PARAMETERS_PER_ACTIVATION = 100  # where a model has more, passes over its gradients outweigh the split of a batch
 
 
@@ -66,9 +67,10 @@ class Team:
             raise error
         return [first, *(future.result() for future in futures)]
 
-    def slices(self, n: int) -> list[slice]:
-        """range(n) in `size` contiguous parts of nearly equal length, none empty."""
-        edges = [n * i // self.size for i in range(self.size + 1)]
+    def slices(self, n: int, least: int = 1) -> list[slice]:
+        """range(n) in contiguous parts of nearly equal length: `size` of them, or fewer of at least `least` each."""
+        parts = max(1, min(self.size, n // least))
+        edges = [n * i // parts for i in range(parts + 1)]
         return [slice(a, b) for a, b in pairwise(edges) if b > a]
 
 
@@ -167,7 +169,7 @@ class DataParallel:
                 for other in others:
                     total[part] += other[part]
 
-            self.team.map(add, self.team.slices(total.size))
+            self.team.map(add, self.team.slices(total.size, WORTH_A_THREAD))
 
     def zero_grad(self) -> None:
         for replica in self.replicas:

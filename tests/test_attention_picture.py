@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gpt import GPT, GPTConfig
-from gpt.attention_picture import MOST_TOKENS, attention_weights, draw_attention, draw_block
+from gpt.pictures.attention import MOST_TOKENS, attention_weights, draw_attention, draw_block
 from tokenizers import CharTokenizer
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]

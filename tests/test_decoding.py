@@ -57,6 +57,30 @@ def test_prompts_of_every_length_in_pieces(name):
             np.testing.assert_allclose(logits, full(model, ids[:, :stop]), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("factor", [0.01, 3, 100, 1e4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_scores_of_any_size(factor, dtype):
+    """From those that exp takes as they are to those that would overflow without a shift."""
+    model = model_of("no bias", dtype)
+    for block in model.h:
+        block.attn.c_attn.weight.value[:, :16] *= np.sqrt(factor)  # queries and keys
+    ids, decoder = np.random.default_rng(1).integers(0, V, (1, T)), Decoder(model)
+    for n in range(1, T + 1):
+        logits = decoder.feed(ids[:, n - 1 : n])
+    tolerance = 1e-9 if dtype == "float64" else 0.02 * np.abs(logits).max()
+    np.testing.assert_allclose(logits, full(model, ids), rtol=0, atol=tolerance)
+
+
+def test_two_decoders_of_one_model_keep_apart():
+    model = model_of("plain")
+    ids = np.random.default_rng(2).integers(0, V, (2, T))
+    first, second = Decoder(model), Decoder(model)
+    for n in range(T):
+        for decoder, row in ((first, ids[:1]), (second, ids[1:])):
+            logits = decoder.feed(row[:, n : n + 1])
+            np.testing.assert_allclose(logits, full(model, row[:, : n + 1]), rtol=1e-10, atol=1e-10)
+
+
 def test_greedy_text_is_that_of_the_full_forward():
     model = model_of("tied")
     ids, expected = [1], [1]
@@ -84,7 +108,7 @@ def test_float32_stays_float32():
 
 
 def test_a_row_with_a_large_common_offset():
-    """Centring happens before the product, so a large mean of the channels costs no precision."""
+    """The mean is taken off before anything else, so a large one costs no precision."""
     model = model_of("plain", "float32")
     model.wte.weight.value[...] += 1000
     ids = [[1, 2, 3]]

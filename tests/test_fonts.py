@@ -1,7 +1,7 @@
 import pytest
 
-from gpt import fonts
-from gpt.fonts import BASE, Letters, width
+from gpt.pictures import fonts
+from gpt.pictures.fonts import BASE, Letters, width
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from tiny_runs import QUICK, make_up
 from gpt import GPT, GPTConfig
 from gpt.config import TrainConfig
 from gpt.errors import RunError
-from gpt.gradient_picture import draw_gradients, edges, norms_by_layer
 from gpt.history import History
+from gpt.pictures.gradients import draw_gradients, edges, norms_by_layer
 from gpt.trainer import Trainer, layer_of
 from nanograd import Device
 

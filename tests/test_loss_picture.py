@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tiny_runs import make_up
 
-from gpt import figure, loss_picture
-from gpt.loss_picture import draw_loss, labels
+from gpt.pictures import figure
+from gpt.pictures import loss as module
+from gpt.pictures.loss import draw_loss, labels
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def figures(monkeypatch):
             yield fig, letters
             seen.append((fig, title, caption))
 
-    monkeypatch.setattr(loss_picture, "picture", picture)
+    monkeypatch.setattr(module, "picture", picture)
     return seen
 
 

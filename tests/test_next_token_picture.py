@@ -3,7 +3,7 @@ import pytest
 
 from gpt import GPT, GPTConfig
 from gpt.filters import softmax
-from gpt.next_token_picture import WAVERING, _bars, draw_next_token, undecided
+from gpt.pictures.next_token import WAVERING, _bars, draw_next_token, undecided
 from tokenizers import CharTokenizer
 
 TOKENIZER = CharTokenizer.train("abc $%\n^_xyz")

@@ -4,13 +4,14 @@ import dataclasses
 import io
 import math
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from gpt.config import GPTConfig
 from gpt.model import GPT
-from nanograd import AdamW, Device, clip_grad_norm, parallel
+from nanograd import AdamW, Device, adamw, clip_grad_norm, parallel
 from nanograd.parallel import (
     CHUNK_ELEMENTS,
     PARAMETERS_PER_ACTIVATION,
@@ -22,6 +23,13 @@ from nanograd.parallel import (
     cgroup_limit,
     plan_threads,
 )
+
+
+@pytest.fixture(autouse=True)
+def little_is_worth_a_thread(monkeypatch):
+    """So that several threads share even the few parameters of a model of this file."""
+    for module in (parallel, adamw):
+        monkeypatch.setattr(module, "WORTH_A_THREAD", 1)
 
 
 def gpt(dtype="float64", **settings):
@@ -131,6 +139,14 @@ def test_slices_cover_everything_once_and_nearly_equally(size, n):
     assert len(slices) == min(size, n) and (not n or (max(lengths) - min(lengths) <= 1 and min(lengths) > 0))
 
 
+def test_slices_are_not_too_short():
+    for least, count in ((1, 3), (10, 3), (33, 3), (34, 2), (50, 2), (51, 1), (1000, 1)):
+        slices = Team(3).slices(100, least)
+        assert len(slices) == count and slices[0].start == 0 and slices[-1].stop == 100
+        assert all(a.stop == b.start for a, b in pairwise(slices))
+    assert Team(3).slices(0, 5) == []
+
+
 def test_plans():
     small = {"positions": 64, "channels": 128, "parameters": 500_000}
     plan = plan_threads(2, batch_size=32, **small)
@@ -152,7 +168,7 @@ def test_a_plan_stays_as_it_was_made():
         plan_threads(1, batch_size=1, positions=1, channels=1, parameters=1).team = 2
 
 
-def test_chunks_fit_the_cache_and_hold_a_sample_at_least():
+def test_chunks_hold_as_much_as_is_allowed_and_a_sample_at_least():
     sizes = {"threads": 2, "batch_size": 32, "parameters": 0}
     for positions in (64, 65, 1000):
         chunk = plan_threads(positions=positions, channels=128, **sizes).chunk

@@ -2,7 +2,7 @@ import pytest
 from tiny_runs import make_up
 
 from gpt.history import History
-from gpt.schedule_picture import draw_schedule
+from gpt.pictures.schedule import draw_schedule
 
 
 @pytest.mark.parametrize(

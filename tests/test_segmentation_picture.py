@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.segmentation_picture import CELLS, MOST_CHARACTERS, draw_segmentation, lay_out
+from gpt.pictures.segmentation import CELLS, MOST_CHARACTERS, draw_segmentation, lay_out
 from tokenizers import BPETokenizer
 
 TEXT = "The fox met the bear, and the bear met the fox. $x$\n" * 20
@@ -23,7 +23,7 @@ def test_boxes_follow_one_another_and_stay_inside(labels):
 @pytest.mark.parametrize("text", [TEXT, "x", TEXT * 9])
 def test_it_is_drawn_with_the_counts_of_both_ways(tmp_path, text, monkeypatch):
     titles = []
-    from gpt import segmentation_picture as module
+    from gpt.pictures import segmentation as module
 
     drawn = module.picture
     monkeypatch.setattr(

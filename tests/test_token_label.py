@@ -1,6 +1,6 @@
 import pytest
 
-from gpt.token_label import LONGEST, text_label, token_label
+from gpt.pictures.token_label import LONGEST, text_label, token_label
 from tokenizers import BPETokenizer
 
 

@@ -14,7 +14,7 @@ TENSOR_CORE_ROWS = 64  # as ROWS in attention_mma.cu
 MOST_CHANNELS = {"bfloat16": (16, 32, 64, 128), "other": (16, 32, 64, 128, 256)}
 
 
-def attention_forward(layer, qkv, spare=False):  # (B, T, 3C) -> (B, T, C)
+def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
     from nanograd.attention import BLOCK
 
     if not qkv.flags.c_contiguous:

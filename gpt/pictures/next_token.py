@@ -7,9 +7,9 @@ import numpy as np
 
 from gpt import filters
 from gpt.decoding import Decoder
-from gpt.figure import BLUE, GREY, ORANGE, PALE, VERMILION, picture
-from gpt.fonts import Letters
-from gpt.token_label import LONGEST, token_label
+from gpt.pictures.figure import BLUE, GREY, ORANGE, PALE, VERMILION, picture
+from gpt.pictures.fonts import Letters
+from gpt.pictures.token_label import LONGEST, token_label
 
 BARS = 14
 WAVERING = 0.35

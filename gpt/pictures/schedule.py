@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.figure import BLUE, SKY, VERMILION, picture
 from gpt.history import History
+from gpt.pictures.figure import BLUE, SKY, VERMILION, picture
 from nanograd.schedule import warmup_cosine
 
 POINTS = 2000

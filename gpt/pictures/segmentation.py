@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from gpt.figure import picture
-from gpt.fonts import BASE, Letters, width
-from gpt.token_label import text_label, token_label
+from gpt.pictures.figure import picture
+from gpt.pictures.fonts import BASE, Letters, width
+from gpt.pictures.token_label import text_label, token_label
 
 MOST_CHARACTERS = 240
 WIDTH = 8.6  # inches

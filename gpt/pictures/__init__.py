@@ -14,7 +14,6 @@
 What the last four show is the prompt: `--prompt`, or else a line of the run's own validation text.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,22 +22,22 @@ from pathlib import Path
 import numpy as np
 
 from gpt import cli, run_folder
-from gpt.attention_picture import MOST_TOKENS, draw_attention
 from gpt.cache import cache_folder
 from gpt.completion import start_ids
 from gpt.config import MachineFlags, WhichFlags
 from gpt.errors import UsageError
 from gpt.files import make_folder
 from gpt.flags import Checked, flag
-from gpt.gradient_picture import draw_gradients
 from gpt.history import History
-from gpt.loss_picture import draw_loss, draw_one, draw_several, labels
-from gpt.next_token_picture import draw_next_token, undecided
+from gpt.pictures.attention import MOST_TOKENS, draw_attention
+from gpt.pictures.gradients import draw_gradients
+from gpt.pictures.loss import draw_loss, draw_one, draw_several, labels
+from gpt.pictures.next_token import draw_next_token, undecided
+from gpt.pictures.schedule import draw_schedule
+from gpt.pictures.segmentation import draw_segmentation
 from gpt.prepare import load_or_train_tokenizer
 from gpt.runs import load_model, own_data
 from gpt.sampling_cli import blas_threads
-from gpt.schedule_picture import draw_schedule
-from gpt.segmentation_picture import draw_segmentation
 
 __all__ = ["PicturesConfig", "draw_loss", "draw_run", "main"]
 
@@ -129,7 +128,3 @@ def main(arguments: list[str]) -> int:
             for path in draw_run(run, folder, config):
                 print(path, flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    cli.run(main, sys.argv[1:])

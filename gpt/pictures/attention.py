@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.figure import picture
-from gpt.token_label import LONGEST, token_label
+from gpt.pictures.figure import picture
+from gpt.pictures.token_label import LONGEST, token_label
 
 MOST_TOKENS = 24  # with more the labels no longer fit
 HEADS_IN_A_ROW = 2  # up to 4 heads; else 4

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gpt.files import write_bytes
-from gpt.fonts import BASE, Letters
+from gpt.pictures.fonts import BASE, Letters
 
 DPI = 100
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"

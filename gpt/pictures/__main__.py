@@ -1,0 +1,9 @@
+"""`python -m gpt.pictures`."""
+
+import sys
+
+from gpt import cli
+from gpt.pictures import main
+
+if __name__ == "__main__":
+    cli.run(main, sys.argv[1:])
