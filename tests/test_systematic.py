@@ -95,6 +95,7 @@ def run(monkeypatch, capsys, found, outcomes):
         ({"new": "killed"}, 0, "2 mutants, 1 killed, 0 do not import or end, 1 alive"),
         ({"new": "broken"}, 0, "2 mutants, 0 killed, 1 do not import or end, 1 alive"),
         ({}, 1, "alive, not in the table: nanograd/noise.py, f"),
+        ({"new": "killed", "listed": "broken"}, 0, "2 mutants, 1 killed, 1 do not import or end, 0 alive"),
         ({"new": "killed", "listed": "killed"}, 1, "killed, yet in the table: nanograd/noise.py, f"),
     ],
 )
