@@ -105,8 +105,9 @@ def _driver(report: Report) -> None:
     text = (done.stdout or done.stderr).strip().splitlines() or ["no output"]
     if done.returncode:
         report.missing("nvidia-smi", text[0], "install the NVIDIA driver again; it has to match the running kernel")
-    for line in text if not done.returncode else ():
-        report.found("nvidia-smi", line)
+    else:
+        for line in text:
+            report.found("nvidia-smi", line)
 
 
 def _gpu(report: Report, cupy) -> None:
@@ -133,8 +134,9 @@ def _gpu(report: Report, cupy) -> None:
         with cupy.cuda.Device(number) as device:
             free, total = device.mem_info
             text = f"{properties['name'].decode()}, compute capability {device.compute_capability}"
-        report.found(f"GPU {number}", f"{text}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free", free > total / 10)
-        if free <= total / 10:
+        enough = free > total / 10
+        report.found(f"GPU {number}", f"{text}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free", enough)
+        if not enough:
             report.advice.append((f"GPU {number}", "most of its memory is taken: nvidia-smi lists the programs"))
 
 

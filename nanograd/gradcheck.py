@@ -73,13 +73,13 @@ class Entry:
             return
         self.largest = max(self.largest, float(np.abs(forward).max()))
         with np.errstate(invalid="ignore"):
-            gap = np.abs(backward - forward).reshape(-1)
+            gap = np.abs(backward - forward).ravel()
         gap[np.isnan(gap)] = np.inf
         worst = int(gap.argmax())
         if gap[worst] > self.difference or self.compared == forward.size:
             self.difference = float(gap[worst])
             self.worst, self.output = place(worst)
-            self.backward, self.forward = float(backward.reshape(-1)[worst]), float(forward.reshape(-1)[worst])
+            self.backward, self.forward = float(backward.flat[worst]), float(forward.flat[worst])
 
 
 @dataclass
@@ -196,11 +196,11 @@ def _check(probe, values, name, method, full, samples, tolerance, rng) -> Report
         )
     tolerance = TOLERANCE if tolerance is None else dict.fromkeys(TOLERANCE, tolerance)
     moved = 0
-    for last in (False, False, True):
+    for _ in range(3):
         function, found, more = _off_kinks(probe, values, method, rng)
         moved += more
         report = _compare(probe, function, Report(name, found, full, tolerance[found], [], moved=moved), samples, rng)
-        if report.ok or last or not function.unsure:
+        if report.ok or not function.unsure:
             break
         values = _spread_out(values, set(values), 1e-3, rng)  # a kink close by, or a wrong gradient: look elsewhere
         moved += 1
@@ -209,7 +209,7 @@ def _check(probe, values, name, method, full, samples, tolerance, rng) -> Report
 
 def _compare(probe, function, report, samples, rng) -> Report:
     """Fill in the report."""
-    n_outputs = function.moved({}, 0).size
+    n_outputs = function.here().size
     columns = sum(value.size for value in function.values.values())
     if report.full is None:
         report.full = columns <= FULL_COLUMNS and columns * n_outputs <= FULL_ENTRIES
@@ -251,7 +251,7 @@ def _off_kinks(probe, values, asked, rng):
 def _unit_direction(values, rng):
     """A random direction of length 1 that moves everything: short, so that a large model meets few kinks on it."""
     direction = {n: rng.standard_normal(v.shape) for n, v in values.items()}
-    length = np.sqrt(sum((v * v).sum() for v in direction.values())) or 1.0
+    length = np.sqrt(sum((v * v).sum() for v in direction.values()))
     return {n: v / length for n, v in direction.items()}
 
 

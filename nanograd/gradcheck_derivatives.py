@@ -44,6 +44,9 @@ class Function:
         self.scale = 0.0  # of the differences: the largest derivative seen
         self.unsure = False  # whether differences of two sizes ever failed to agree
 
+    def here(self) -> np.ndarray:
+        return self.evaluate(self.values)
+
     def moved(self, direction: dict[str, np.ndarray], step: float) -> np.ndarray:
         return self.evaluate(self.values | {n: self.values[n] + step * v for n, v in direction.items()})
 
@@ -62,15 +65,15 @@ class Function:
             far = self.moved(direction, 2 * step) - self.moved(direction, -2 * step)
             fine = (8 * near - far) / (12 * step)
             if coarse is not None:
-                gap = np.abs(fine - coarse).max(initial=0)
+                gap = largest(fine - coarse)
                 if best is None or gap < closest:
                     best, closest = fine, gap
-                if gap <= AGREE * max(self.scale, np.abs(fine).max(initial=0)):
+                if gap <= AGREE * max(self.scale, largest(fine)):
                     break
             coarse, step = fine, step / 4
         else:
             self.unsure = True
-        self.scale = max(self.scale, np.abs(best).max(initial=0))
+        self.scale = max(self.scale, largest(best))
         return best
 
     def along(self, direction: dict[str, np.ndarray], method: str) -> np.ndarray:
@@ -88,9 +91,9 @@ class Function:
             return False
         if not np.isfinite(stepped).all():
             return False
-        rounding = 1e-13 + 1e-9 * np.abs(self.moved({}, 0)).max(initial=0)
-        gap = np.abs(stepped - numeric).max(initial=0)
-        return bool(gap <= 1e-3 * np.abs(numeric).max(initial=0) + rounding)
+        rounding = 1e-13 + 1e-9 * largest(self.here())
+        gap = largest(stepped - numeric)
+        return bool(gap <= 1e-3 * largest(numeric) + rounding)
 
     def at_kink(self, direction: dict[str, np.ndarray], method: str) -> bool:
         """Is there a kink at the point itself, so that the derivative along `direction` depends on the side?
@@ -101,11 +104,16 @@ class Function:
         if method == COMPLEX_STEP:
             above = self.moved_complex(direction, IMAGINARY).imag
             below = self.moved_complex(direction, -IMAGINARY).imag
-            return bool(np.abs(above + below).max(initial=0) > 1e-6 * np.abs(above).max(initial=0))
-        here = self.moved({}, 0)
+            return bool(largest(above + below) > 1e-6 * largest(above))
+        here = self.here()
         bends = []
         for step in (1e-4, 1e-6):
             right, left = self.moved(direction, step) - here, here - self.moved(direction, -step)
             bends.append(np.abs(right - left) / step)
-        slope = max(self.scale, np.abs(right).max(initial=0) / step)
+        slope = max(self.scale, largest(right) / step)
         return bool((bends[1] > np.maximum(0.3 * bends[0], 1e-3 * slope)).any())
+
+
+def largest(array: np.ndarray) -> float:
+    """The largest absolute value; 0 where there is none."""
+    return np.abs(array).max(initial=0)

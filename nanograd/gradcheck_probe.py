@@ -170,7 +170,7 @@ class ModelProbe(Probe):
 def flat_copy(y) -> np.ndarray:
     """The output as a flat array on the host that later forward passes do not touch."""
     y = y.get() if hasattr(y, "get") else y
-    return np.array(y).reshape(-1)
+    return np.array(y).ravel()
 
 
 def _input_names(layer, count: int) -> list[str]:

@@ -23,7 +23,7 @@ PARAMETERS_PER_ACTIVATION = 100  # where a model has more, passes over its gradi
 def available_cores() -> int:
     """The cores that this process may use: its affinity, and its cgroup's limit where there is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, *_cgroup_limits(), cores))
+    return min([cores, *_cgroup_limits()])
 
 
 def cgroup_limit() -> float:

@@ -24,15 +24,15 @@ PLACES = {double: (both.ctypes.data, both[1:].ctypes.data) for double, both in F
 def layout(matrix) -> tuple[int, int]:
     """(0 or 1, leading dimension): whether a 2-D array is stored column by column, and elements from line to line.
 
-    Raises ValueError where neither rows nor columns are contiguous.
+    Raises ValueError where neither rows nor columns are contiguous, or where they overlap or run backwards.
     """
     rows, columns = matrix.shape
     down, across = matrix.strides
     down, across = down // matrix.itemsize, across // matrix.itemsize
-    if across == 1 or columns == 1:
-        return 0, max(down, columns) if rows > 1 else columns
-    if down == 1 or rows == 1:
-        return 1, max(across, rows) if columns > 1 else rows
+    if (across == 1 or columns == 1) and (down >= columns or rows == 1):
+        return 0, max(down, columns)
+    if (down == 1 or rows == 1) and across >= rows:
+        return 1, across
     raise ValueError(f"a matrix product needs contiguous rows or columns, not strides {matrix.strides}")
 
 
@@ -59,7 +59,7 @@ def gemm(a, b, out, add: bool = False, tf32: bool = False) -> None:
     if not out.size:
         return
     transposed_out, ld_out = layout(out)
-    if transposed_out and n > 1:
+    if transposed_out:
         raise ValueError(f"the result of a matrix product is stored by rows, not with strides {out.strides}")
     if not k:
         if not add:

@@ -48,7 +48,7 @@ def compiled(code: str, names: tuple[str, ...]) -> ctypes.CDLL:
     table = ", ".join(
         f'{{"{name}", emulator::Kernel<({name})>::call, emulator::Kernel<({name})>::signature}}' for name in names
     )
-    text = f'#include "{HEADER}"\n{code}\n{FOOTER % table}'
+    text = f'#include "{HEADER.name}"\n{code}\n{FOOTER % table}'
     key = hashlib.sha256((text + HEADER.read_text(encoding="utf-8")).encode()).hexdigest()[:24]
     library = BUILT / f"{key}.so"
     if not library.exists():
@@ -56,7 +56,7 @@ def compiled(code: str, names: tuple[str, ...]) -> ctypes.CDLL:
         own = f"{key}-{os.getpid()}"  # two test processes may build the same at once
         source, partial = BUILT / f"{own}.cpp", BUILT / f"{own}.so"
         source.write_text(text, encoding="utf-8")
-        options = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-U_FORTIFY_SOURCE", "-ffp-contract=off"]
+        options = [f"-I{HERE}", "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-U_FORTIFY_SOURCE", "-ffp-contract=off"]
         done = subprocess.run(
             [COMPILER, *options, str(source), "-o", str(partial)], capture_output=True, text=True, check=False
         )

@@ -20,6 +20,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import tomllib
@@ -32,7 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LIST = ROOT / "tests" / "data" / "mutants.toml"
 LIMIT = 180  # seconds for one mutant
-OPTIONS = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--hypothesis-profile=mutants", f"--rootdir={ROOT}"]
+OPTIONS = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
 # What makes pytest slow to start and is of no use here: other plugins, and asserts that explain themselves.
 OPTIONS += ["-p", "_hypothesis_pytestplugin", "--assert=plain", "-o", "addopts="]
 
@@ -98,32 +99,35 @@ def changed(mutant: Mutant) -> str | None:
     return source.replace(mutant.old, mutant.new)
 
 
-def run_tests(module: str, source: str, tests: tuple[str, ...], answer) -> None:
+def run_tests(module: str, source: str, tests: tuple[str, ...], root: Path, answer) -> None:
     """In a process of its own: run the test files with `module` imported from `source`; answer (exit code, test)."""
     import pytest
 
     sys.dont_write_bytecode = True
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    sys.path[:0] = [str(root), str(root / "tests")]
+    os.chdir(root)
     if source:
         sys.meta_path.insert(0, ChangedSource(module, source))
     failure, output = FirstFailure(), io.StringIO()
     with redirect_stdout(output), redirect_stderr(output):
-        code = pytest.main([*OPTIONS, *(str(ROOT / test) for test in tests)], plugins=[failure])
+        code = pytest.main([*OPTIONS, f"--rootdir={root}", *(str(root / test) for test in tests)], plugins=[failure])
     answer.send((int(code), failure.name or output.getvalue().strip().rpartition("\n")[2]))
 
 
-def verdict(module: str, source: str, tests: tuple[str, ...]) -> tuple[str, str]:
-    """("killed", by which test), ("survived", "") or ("broken", why)."""
+def verdict(module: str, source: str, tests: tuple[str, ...], root: Path = ROOT, limit=LIMIT) -> tuple[str, str]:
+    """("killed", by which test), ("survived", "") or ("broken", why), of the tests below `root`."""
     context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
     answer, sender = context.Pipe(duplex=False)
-    process = context.Process(target=run_tests, args=(module, source, tests, sender))
+    process = context.Process(target=run_tests, args=(module, source, tests, root, sender))
     process.start()
     sender.close()
     try:
-        code, by = answer.recv() if answer.poll(LIMIT) else (None, f"no end within {LIMIT} s")
+        code, by = answer.recv() if answer.poll(limit) else (None, f"no end within {limit:.0f} s")
     except EOFError:
         code, by = 3, "the process died"
     if process.is_alive() and code is None:
+        os.kill(process.pid, signal.SIGINT)  # so that the tests end what they have started
+        process.join(5)
         process.kill()
     process.join()
     outcome = {0: "survived", 1: "killed"}.get(code, "broken")
@@ -144,7 +148,10 @@ def control(test: str) -> Result:
 
 
 def warm_up() -> None:
-    """Import what every process needs and no mutant changes, once, before they part."""
+    """Set up and import what every process needs and no mutant changes, once, before they part."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # two processes, one core each
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     import hypothesis.strategies
     import numpy as np
     import pytest
@@ -163,9 +170,6 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen:
         print(f"error: no mutant has {options.only!r} in its mistake or file", file=sys.stderr)
         return 2
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")  # two processes, one core each
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder
         warm_up()

@@ -36,6 +36,8 @@ def guarded(shape, dtype) -> np.ndarray:
     """An array full of what does not pass for a number, between two guards."""
     dtype = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    if min(shape, default=0) < 0:
+        raise ValueError("negative dimensions are not allowed")
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     room = np.full(size + 2 * GUARD + 16, GUARD_BYTE, dtype=np.uint8)
     start = GUARD + -(room.ctypes.data + GUARD) % 16
@@ -388,7 +390,7 @@ def gemmEx(
     c = _column_major(C, m, n, ldc, types_[Ctype])
     wide = np.float64 if computeType == 70 else np.float32
     allowed = {68: [(0, 0, 0), (14, 14, 14), (14, 14, 0)], 70: [(1, 1, 1)], 77: [(0, 0, 0)]}
-    if (Atype, Btype, Ctype) not in allowed[computeType]:
+    if (Atype, Btype, Ctype) not in allowed[computeType] or algo != -1:  # CUBLAS_GEMM_DEFAULT
         raise ValueError("CUBLAS_STATUS_NOT_SUPPORTED")
     gemm_calls.append(computeType)
     number = ctypes.POINTER(ctypes.c_double if wide is np.float64 else ctypes.c_float)

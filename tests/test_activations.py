@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pytest
 from battery import battery_test, jacobian_test
 
 from nanograd.activations import ACTIVATIONS, GELU, ReLU
@@ -33,3 +34,12 @@ def test_gelu_far_out_is_0_or_x_and_overflows_nowhere():
 
 def test_names():
     assert {"relu": ReLU, "gelu": GELU} == ACTIVATIONS
+
+
+@pytest.mark.parametrize("activation", [ReLU, GELU])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_model_that_is_only_read_bends_the_same(activation, dtype):
+    x = np.linspace(-4, 4, 24).reshape(2, 3, 4).astype(dtype)
+    expected = activation()(x).copy()
+    assert activation().bend(x) is x and x.dtype == dtype
+    np.testing.assert_allclose(x, expected, rtol=0, atol=2e-6 if dtype == np.float32 else 1e-14)

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import strict_xp
 
 from nanograd import AdamW, Device, Layer, Parameter, clip_grad_norm
 from nanograd.adamw import CHUNK, clip_scale, grad_norm
+from nanograd.linear import Linear
 from nanograd.parallel import WORTH_A_THREAD, Team
 
 
@@ -158,6 +160,7 @@ def test_state_names():
         (lambda s: s.update(step=1.0), "no number of steps"),
         (lambda s: s.update(step=np.array([1, 2])), "no number of steps"),
         (lambda s: s.update(step=np.array([1.0])), "no number of steps"),
+        (lambda s: s.update(step=np.array([3])), "no number of steps"),
     ],
 )
 def test_state_that_does_not_fit_is_refused_and_changes_nothing(change, message):
@@ -194,3 +197,19 @@ def test_the_state_is_a_copy():
     bag.matrix.grad += 1
     optimizer.step()
     assert not state["exp_avg.matrix"].any()
+
+
+def test_a_model_of_matrices_alone_has_a_norm():
+    layer = Linear(2, 3, False, device=Device("numpy", "float64"))
+    layer.weight.grad += 2
+    assert grad_norm(layer) == pytest.approx(math.sqrt(6 * 4))
+
+
+def test_clipping_on_a_gpu_waits_for_nothing(gpu_xp):
+    layer = Linear(2, 3, False, device=Device(gpu_xp, "float64"))
+    layer.weight.grad += 2
+    before = strict_xp.syncs
+    norm = clip_grad_norm(layer, 1.0)
+    assert strict_xp.syncs == before
+    assert float(norm) == pytest.approx(math.sqrt(6 * 4))
+    np.testing.assert_allclose(layer.weight.grad.get(), 1 / math.sqrt(6), rtol=1e-6)

@@ -60,7 +60,7 @@ def test_the_layer_whose_forward_makes_it_is_named(model, name, value):
         step(model)
     kind = type(layer).__name__
     count = "1 NaN" if math.isnan(value) else "1 infinity"
-    assert (caught.value.layer, caught.value.direction) == (name, "forward")
+    assert (caught.value.layer, caught.value.direction) == (name, "forward") and not caught.value.from_parameter
     assert str(caught.value).startswith(f"{name}, forward: the {kind} makes {count} among ")
 
 

@@ -5,6 +5,7 @@ import pytest
 import strict_xp
 
 from nanograd import BackendUnavailable, Device, backend
+from nanograd.attention import Attention
 from nanograd.backend import fused, xp_of
 
 
@@ -17,6 +18,10 @@ def test_xp_of():
 def test_refuses_unknown_backends(name):
     with pytest.raises(ValueError, match="auto, numpy or cupy"):
         Device(name)
+
+
+def test_the_seed_is_0_unless_given():
+    assert (Device("numpy").seed, Device("numpy", seed=7).seed) == (0, 7)
 
 
 def test_refuses_unknown_dtypes():
@@ -82,6 +87,9 @@ def test_dtypes(dtype, activations, parameters):
     assert device.dtype.name == device.empty(1).dtype.name == activations
     assert device.parameter_dtype.name == device.normal((2,), 1.0, 0).dtype.name == parameters
     assert device.zeros(1).dtype.name == device.full(1, 2).dtype.name == parameters
+    parameter = device.zeros(3)
+    example = device.example(parameter)
+    assert example is parameter if activations == parameters else (example.size, example.dtype.name) == (0, activations)
 
 
 def test_bfloat16_without_its_package(monkeypatch):
@@ -112,6 +120,8 @@ def test_bfloat16_comes_back_as_float32():
     device = Device(strict_xp, "bfloat16")
     host = device.to_host(device.asarray(np.array([1.0, 2.5]), device.dtype))
     assert host.dtype == np.float32 and host.tolist() == [1.0, 2.5]
+    for other in ("float16", "uint16", "float64"):
+        assert device.to_host(strict_xp.zeros(1, dtype=other)).dtype == other
 
 
 def test_fused_dispatches_by_the_array(monkeypatch):
@@ -124,6 +134,7 @@ def test_fused_dispatches_by_the_array(monkeypatch):
     monkeypatch.setattr(kernels, "twice", lambda x: "twin", raising=False)
     assert twice(np.zeros(1)) == "definition" == twice.definition(None)
     assert twice(strict_xp.zeros(1)) == "twin"
+    assert (twice.__name__, Attention.forward.__name__) == ("twice", "forward")
 
 
 @pytest.mark.parametrize("rows", [0, 1, 6, 7, 8, 14, 17])

@@ -1,5 +1,7 @@
 """What ranks say to one another: alone, under a real mpiexec, and over NCCL with a stand-in (or a GPU at hand)."""
 
+import math
+import os
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ from gpt.crew import demand_share, exchange, hear, share_state, tell
 from gpt.errors import UsageError
 from gpt.model import GPT
 from gpt.trainer import Trainer
-from nanograd import BackendUnavailable, Device, communicator
+from nanograd import BackendUnavailable, Device, communicator, mpi_ranks
 from nanograd.arena import arenas_of
 from nanograd.communicator import Communicator, Single, started_by_mpi
 from nanograd.nccl_ranks import NCCLRanks, find_nccl, take_gpu
@@ -191,6 +193,75 @@ def test_collectives_of_mpi(tmp_path):
     assert done.stdout.count("good") == 3
 
 
+class Machine:
+    """What the ranks of one machine agree on, seen by one of them: each of its cores has so many `users`."""
+
+    def __init__(self, users):
+        self.users = users
+
+    def Allreduce(self, in_place, array, operation=None):
+        if operation is None:
+            array *= self.users
+
+
+def share(monkeypatch, cores, users, limit=math.inf, n_ranks=1):
+    monkeypatch.setattr(mpi_ranks, "cgroup_limit", lambda: limit)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(3, 3 + cores)), raising=False)
+    ranks = object.__new__(mpi_ranks.MPIRanks)
+    ranks._mpi, ranks._host, ranks.host_size = types.SimpleNamespace(IN_PLACE=1, MAX=2), Machine(users), n_ranks
+    return ranks._share_cores()
+
+
+def test_a_rank_gets_its_share_of_the_cores_that_it_may_use(monkeypatch):
+    for cores in range(1, 30):
+        for users in range(1, 30):
+            assert share(monkeypatch, cores, users) == max(1, cores // users), (cores, users)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(2, 1), (6, 2), (8, 2), (9, 3), (30, 7)])
+def test_ranks_share_the_limit_of_their_cgroup(monkeypatch, limit, expected):
+    assert share(monkeypatch, 7, 1, limit, n_ranks=3) == expected
+
+
+@pytest.mark.parametrize(("cores", "n_ranks", "expected"), [(8, 3, 2), (6, 3, 2), (2, 3, 1)])
+def test_a_share_where_the_system_tells_no_affinity(monkeypatch, cores, n_ranks, expected):
+    ranks = object.__new__(mpi_ranks.MPIRanks)
+    ranks.host_size = n_ranks
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(mpi_ranks, "available_cores", lambda: cores)
+    assert ranks._share_cores() == expected
+
+
+class Request:
+    """Done when it has been asked `tests` times; each test takes a `tick` on a clock of its own."""
+
+    def __init__(self, monkeypatch, tests, tick):
+        self.left, self.naps, now = tests, [], [0.0]
+        self.clock, self.tick = now, tick
+        monkeypatch.setattr(mpi_ranks.time, "perf_counter", lambda: now[0])
+        monkeypatch.setattr(mpi_ranks.time, "sleep", self.nap)
+
+    def Test(self):
+        self.clock[0] += self.tick
+        self.left -= 1
+        return self.left < 0
+
+    def nap(self, seconds):
+        self.clock[0] += seconds
+        self.naps.append(seconds)
+
+
+def test_a_rank_that_waits_takes_naps_after_a_moment(monkeypatch):
+    request = Request(monkeypatch, tests=10, tick=1e-4)
+    assert mpi_ranks.wait(request)
+    assert request.naps == [1e-4] * 8  # none at 1e-4 and 2e-4 seconds
+
+
+@pytest.mark.parametrize(("seconds", "complete"), [(0.9, False), (1.1, True), (math.inf, True)])
+def test_a_rank_waits_no_longer_than_it_is_told(monkeypatch, seconds, complete):
+    assert mpi_ranks.wait(Request(monkeypatch, tests=2, tick=0.5), seconds) is complete
+
+
 # NCCL
 
 
@@ -274,6 +345,9 @@ def test_each_rank_of_a_machine_takes_a_gpu_of_its_own():
     assert taken == [0, 1]
     with pytest.raises(BackendUnavailable, match="3 ranks on a machine with 2 GPUs: start at most one rank a GPU"):
         take_gpu(types.SimpleNamespace(cuda=cuda), types.SimpleNamespace(host_rank=0, host_size=3))
+    cuda.runtime.getDeviceCount = lambda: 1
+    with pytest.raises(BackendUnavailable, match="2 ranks on a machine with 1 GPU: start"):
+        take_gpu(types.SimpleNamespace(cuda=cuda), types.SimpleNamespace(host_rank=0, host_size=2))
 
 
 def test_a_missing_nccl_is_told_with_what_to_install(nccl, monkeypatch):

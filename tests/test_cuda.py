@@ -45,6 +45,33 @@ def test_a_machine_that_has_everything():
     assert cuda.library_problem(fake_cupy()) is None
 
 
+@pytest.mark.parametrize(("number", "text"), [(12090, "12.9"), (13000, "13.0"), (11080, "11.8"), (12990, "12.99")])
+def test_versions(number, text):
+    assert cuda.version_text(number) == text
+
+
+@pytest.mark.parametrize(
+    ("driver", "runtime", "fits"),
+    [(12000, 12000, True), (12000, 12990, True), (13000, 12090, True), (11990, 12000, False), (11080, 11990, True)],
+)
+def test_a_driver_runs_every_cuda_of_its_own_number_and_below(driver, runtime, fits):
+    assert (cuda.device_problem(fake_cupy(driver=driver, runtime=runtime)) is None) is fits
+
+
+@pytest.mark.parametrize("driver", [11000, 11990])
+def test_which_cupy_a_driver_would_run(driver):
+    assert cuda.device_problem(fake_cupy(driver=driver)).endswith(", or install the CuPy for CUDA 11")
+
+
+def test_the_first_line_of_an_error_is_kept_short():
+    def shown(text):
+        return cuda.describe_error(CUDARuntimeError(text)).removeprefix("CuPy failed: CUDARuntimeError: ")
+
+    most = 160 - len("CUDARuntimeError: ")
+    assert shown("x" * most + "\nmore") == "x" * most + f"; {cuda.DOCTOR}"
+    assert shown("x" * (most + 1)) == "x" * (most - 3) + f"...; {cuda.DOCTOR}"
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
@@ -68,6 +95,32 @@ def test_hidden_devices_are_named(monkeypatch):
 def test_a_missing_library():
     problem = cuda.library_problem(fake_cupy(cublas=False))
     assert "cuBLAS" in problem and "[ctk]" in problem
+
+
+def test_the_packages_that_bring_cupy(monkeypatch):
+    import importlib.metadata
+
+    names = ("CuPy-CUDA12x", "cupy", None, "cupy-rocm-5-0", "cupy-cuda", "numpy", "cupy-xarray", "cupy")
+    found = [types.SimpleNamespace(metadata={"Name": name}) for name in names]
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: found)
+    assert cuda.cupy_packages() == ["cupy", "cupy-cuda12x", "cupy-rocm-5-0"]
+
+
+def test_a_package_that_does_not_import(monkeypatch):
+    monkeypatch.setattr(cuda, "cupy_packages", lambda: ["cupy-cuda12x"])
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    problem, module = cuda.import_cupy()
+    assert module is None and problem.startswith("CuPy is installed but does not import: ")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"), [({"cublas": False}, "cuBLAS is missing"), ({"count": 0}, "sees no GPU"), ({}, None)]
+)
+def test_whatever_is_missing_is_found(monkeypatch, setting, says):
+    cupy = fake_cupy(**setting)
+    monkeypatch.setattr(cuda, "import_cupy", lambda: (None, cupy))
+    problem, found = cuda.find_cupy()
+    assert (says in problem and found is None) if says else (problem is None and found is cupy)
 
 
 def test_two_packages(monkeypatch):

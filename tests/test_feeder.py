@@ -5,7 +5,7 @@ import pytest
 import strict_xp
 
 from nanograd import Device
-from nanograd.feeder import Feeder
+from nanograd.feeder import Feeder, pinned
 
 
 def fetch(step):
@@ -58,6 +58,35 @@ def test_takes_batches_of_another_shape(gpu_xp):
     feeder = Feeder(Device(gpu_xp), lambda step: (np.full((step + 1, 2), step),), below=9)
     for step in (3, 1, 1, 4):
         np.testing.assert_array_equal(feeder.take(step)[0].get(), np.full((step + 1, 2), step))
+
+
+def test_a_batch_stays_until_the_gpu_has_used_it(monkeypatch):
+    """Here the GPU is as late as it may be: it works only when somebody waits for it."""
+    queue, seen = [], []
+
+    def wait(event=None):
+        while queue:
+            queue.pop(0)()
+
+    def copy_later(array, values, stream=None):
+        queue.append(lambda: array.host.__setitem__(..., values))
+
+    monkeypatch.setattr(strict_xp.ndarray, "set", copy_later)
+    monkeypatch.setattr(strict_xp.Event, "synchronize", wait)
+    feeder = Feeder(Device(strict_xp), fetch, below=51)
+    for step in range(6):
+        batch = feeder.take(step)
+        queue.append(lambda batch=batch: seen.append([ids.host.copy() for ids in batch]))
+        feeder.prepare(step + 1)
+    wait()
+    np.testing.assert_array_equal(seen, [fetch(step) for step in range(6)])
+
+
+def test_pinned_memory_is_as_large_as_the_array():
+    asked = []
+    cuda = type("cuda", (), {"alloc_pinned_memory": lambda size: asked.append(size) or bytearray(size)})
+    array = pinned(cuda, (2, 3))
+    assert (array.shape, array.dtype, asked) == ((2, 3), np.int32, [24])
 
 
 @pytest.mark.parametrize(("bad", "error"), [(51, ValueError), (-1, ValueError), (0.5, TypeError)])

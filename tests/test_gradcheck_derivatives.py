@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nanograd.gradcheck_derivatives import COMPLEX_STEP, DIFFERENCES, Function
+from nanograd.gradcheck_derivatives import COMPLEX_STEP, DIFFERENCES, Function, largest
 
 METHODS = [(COMPLEX_STEP, 1e-15), (DIFFERENCES, 1e-10)]
 
@@ -114,3 +114,35 @@ def test_the_top_of_a_hill_is_no_kink():
     for evaluate in (np.cos, np.square, lambda x: 1e6 * np.cos(x), lambda x: 1e-6 * np.cos(x)):
         f = function(lambda x, evaluate=evaluate: evaluate(x), x=[0.0])
         assert not f.at_kink({"x": np.ones(1)}, DIFFERENCES)
+
+
+def test_a_constant_has_no_kink_and_is_analytic():
+    f, direction = function(lambda x: x * 0 + 1, x=[0.5, -0.7]), {"x": np.array([1.0, 0.3])}
+    assert f.is_analytic(direction) and not f.unsure and f.scale == 0
+    assert not f.at_kink(direction, COMPLEX_STEP) and not f.at_kink(direction, DIFFERENCES)
+
+
+def test_small_numbers_are_not_believed_to_be_analytic():
+    assert not function(lambda x: 0.1 * np.abs(x), x=[3.0]).is_analytic({"x": np.ones(1)})
+
+
+@pytest.mark.parametrize(("method", "dtype"), [(COMPLEX_STEP, np.complex128), (DIFFERENCES, np.float64)])
+def test_each_method_looks_for_kinks_in_its_own_numbers(method, dtype):
+    def evaluate(x):
+        assert x.dtype == dtype
+        return np.maximum(x, 0)
+
+    assert function(evaluate, x=[0.0]).at_kink({"x": np.ones(1)}, method)
+
+
+def test_a_kink_beside_a_strong_curve_is_seen():
+    assert function(lambda x: np.abs(x) + 100 * x**2, x=[0.0]).at_kink({"x": np.ones(1)}, DIFFERENCES)
+
+
+def test_differences_stay_near_the_point():
+    f = function(lambda x: np.log(x), x=[0.005])
+    assert f.by_differences({"x": np.ones(1)}) == pytest.approx(200)
+
+
+def test_the_largest_of_nothing_is_0():
+    assert (largest(np.zeros(0)), largest(np.array([-2.0, 1.0])), largest(np.array([0.5]))) == (0, 2, 0.5)

@@ -3,6 +3,7 @@ import pytest
 
 from nanograd import Device, Layer
 from nanograd.dropout import Dropout
+from nanograd.embedding import Embedding
 from nanograd.gradcheck_probe import ModelProbe, Probe
 from nanograd.linear import Linear
 from nanograd.losses import CrossEntropy
@@ -51,7 +52,7 @@ def test_the_layer_is_returned_as_it_was_even_after_an_error(linear):
     before = value.copy()
     probe = Probe(linear, (X,))
     with pytest.raises(ZeroDivisionError), probe.borrowed():
-        probe.output({name: array * 0 for name, array in probe.values().items()})
+        probe.gradients({name: array * 0 for name, array in probe.values().items()}, np.ones(4))
         raise ZeroDivisionError
     assert linear.weight.value is value and linear.weight.grad is grad
     np.testing.assert_array_equal(value, before)
@@ -139,3 +140,18 @@ def test_too_many_or_too_few_gradients_are_refused():
     probe = Probe(Pair(), (X, X))
     with probe.borrowed(), pytest.raises(ValueError, match="returned 1 gradients for 2 inputs: a, b"):
         probe.gradients(probe.values(), np.ones(6))
+
+
+def test_arrays_are_placed_where_the_parameters_are():
+    import strict_xp
+
+    layer = Embedding(3, 2, device=Device(strict_xp, "float64"))
+    probe = Probe(layer, (np.array([0, 2]),))
+    assert not probe.on_host and isinstance(probe._place(np.ones(1)), strict_xp.ndarray)
+
+
+def test_a_number_gets_a_number_for_its_gradient():
+    probe = Probe(CrossEntropy(), (X, np.array([0, 2])))
+    dy = probe.shaped_like(np.array([0.5]), np.float32(1))
+    assert isinstance(dy, float) and dy == 0.5
+    assert probe.shaped_like(np.array([0.5]), np.ones((1, 1), np.float32)).shape == (1, 1)

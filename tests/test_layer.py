@@ -1,9 +1,17 @@
+import inspect
+
 import numpy as np
 import pytest
+import strict_xp
 
-from nanograd import Layer, Parameter
+from nanograd import Device, Layer, Parameter
+from nanograd.attention import CausalSelfAttention
+from nanograd.dropout import Dropout
+from nanograd.embedding import Embedding, PositionEmbedding, Unembedding
 from nanograd.layer import check_tensor, share_scratch
+from nanograd.layernorm import LayerNorm
 from nanograd.linear import Linear
+from nanograd.mlp import MLP
 
 
 class Pair(Layer):
@@ -25,6 +33,7 @@ def test_every_parameter_once_by_its_dotted_name(float64):
 
 def test_train_and_eval_reach_every_layer(float64):
     layer = Pair(float64)
+    assert layer.training and Layer().training, "until it is told otherwise"
     assert layer.eval() is layer
     assert not any(below.training for _, below in layer.named_layers())
     assert all(below.training for _, below in layer.train().named_layers())
@@ -102,6 +111,15 @@ def test_products_are_added_to_what_is_there(float64):
     np.testing.assert_array_equal(parameter.grad, a @ b)
 
 
+def test_a_device_that_adds_to_a_gradient_itself_needs_no_memory_for_the_product():
+    device = Device(strict_xp, "float64")
+    parameter = Parameter(device.zeros((2, 2)))
+    a, b = device.full((2, 3), 2), device.full((3, 2), 5)
+    for times in (1, 2):
+        parameter.add_product(device, a, b, lambda: pytest.fail("the product was asked for"))
+        assert (parameter.grad.get() == times * 30).all()
+
+
 def test_state_goes_round(float64):
     layer, other = Linear(2, 3, device=float64), Linear(2, 3, device=float64, stream=5)
     state = layer.state_dict()
@@ -164,6 +182,11 @@ def test_values_are_rounded_for_a_product_with_narrower_numbers_only():
     assert narrow.dtype == np.float32
 
 
+def test_layers_of_other_shape_are_no_twins(float64):
+    with pytest.raises(ValueError):
+        share_scratch([Pair(float64), Linear(2, 3, device=float64)])
+
+
 def test_twins_share_scratch_and_nothing_else(float64):
     twins = [Pair(float64) for _ in range(3)]
     share_scratch(twins)
@@ -177,3 +200,12 @@ def test_twins_share_scratch_and_nothing_else(float64):
         buffers = [layer.buffer("y", like=like) for layer in layers]
         assert not np.shares_memory(buffers[0], buffers[1])
     assert not np.shares_memory(twins[0].first.scratch("dx", like=like), twins[0].rest[1].scratch("dx", like=like))
+
+
+@pytest.mark.parametrize(
+    "layer", [Linear, Embedding, PositionEmbedding, Unembedding, LayerNorm, Dropout, CausalSelfAttention, MLP]
+)
+def test_where_a_layer_lives_is_given_by_name(layer):
+    first, *_ = parameters = inspect.signature(layer).parameters.values()
+    assert first.kind is first.POSITIONAL_OR_KEYWORD
+    assert [p.kind for p in parameters if p.name == "device"] == [first.KEYWORD_ONLY]

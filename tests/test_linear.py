@@ -31,3 +31,7 @@ def test_starts_normal_with_the_deviation_asked_for(float64):
 
 def test_without_bias_there_is_none(float64):
     assert [name for name, _ in Linear(2, 3, False, device=float64).named_parameters()] == ["weight"]
+
+
+def test_weights_start_as_those_of_the_first_stream(float64):
+    np.testing.assert_array_equal(Linear(3, 2, device=float64).weight.value, float64.normal((3, 2), 0.02, 0))

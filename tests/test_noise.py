@@ -58,12 +58,13 @@ def test_masks_are_the_samples_streams_one_after_the_other():
     p = 1 - words(9, 2, 5, 1)[0] / 65536  # so that an element lies on the bound itself
     noise = Noise(9)
     noise.begin(2, 4)
-    first, second = draw(noise, 2, 2, 3, p=p), draw(noise, 2, 5, p=p)
+    first, second, third = draw(noise, 2, 2, 3, p=p), draw(noise, 2, 8, p=p), draw(noise, 2, 5, p=p)
     keep, scale = keep_rule(p)
     for sample in (4, 5):
-        bits = words(9, 2, sample, 4)
+        bits = words(9, 2, sample, 6)
         np.testing.assert_array_equal(first[sample - 4].reshape(-1), (bits[:6] < keep) * scale)
-        np.testing.assert_array_equal(second[sample - 4], (bits[8:13] < keep) * scale)
+        np.testing.assert_array_equal(second[sample - 4], (bits[8:16] < keep) * scale)
+        np.testing.assert_array_equal(third[sample - 4], (bits[16:21] < keep) * scale)
     assert first[1].reshape(-1)[0] == 0, "the bound itself is dropped"
 
 
@@ -94,6 +95,12 @@ def test_a_batch_that_grows_finds_its_streams_at_the_same_place():
     one, two = Noise(3), Noise(3)
     draw(one, 1, 6), draw(two, 3, 6)
     np.testing.assert_array_equal(draw(one, 3, 7), draw(two, 3, 7))
+
+
+def test_a_batch_that_shrinks_goes_on_in_its_streams():
+    one, two = Noise(3), Noise(3)
+    draw(one, 3, 6), draw(two, 2, 6)
+    np.testing.assert_array_equal(draw(one, 2, 7), draw(two, 2, 7))
 
 
 def test_a_fresh_one_begins_at_step_0():

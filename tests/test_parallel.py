@@ -1,6 +1,8 @@
 """Threads; test_gradcheck.py and the table of `python -m nanograd.gradcheck` check gradients with them on."""
 
+import dataclasses
 import io
+import math
 import threading
 from itertools import pairwise
 
@@ -10,7 +12,17 @@ import pytest
 from gpt.config import GPTConfig
 from gpt.model import GPT
 from nanograd import AdamW, Device, adamw, clip_grad_norm, parallel
-from nanograd.parallel import CHUNK_ELEMENTS, SERIAL, DataParallel, Plan, Team, available_cores, plan_threads
+from nanograd.parallel import (
+    CHUNK_ELEMENTS,
+    PARAMETERS_PER_ACTIVATION,
+    SERIAL,
+    DataParallel,
+    Plan,
+    Team,
+    available_cores,
+    cgroup_limit,
+    plan_threads,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +157,17 @@ def test_plans():
     assert (large.workers, large.blas) == (1, 2)
 
 
+def test_a_batch_is_split_up_to_so_many_parameters():
+    sizes = {"batch_size": 4, "positions": 10, "channels": 10}
+    most = PARAMETERS_PER_ACTIVATION * 4 * 10 * 10
+    assert [plan_threads(2, parameters=most + extra, **sizes).workers for extra in (0, 1)] == [2, 1]
+
+
+def test_a_plan_stays_as_it_was_made():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan_threads(1, batch_size=1, positions=1, channels=1, parameters=1).team = 2
+
+
 def test_chunks_hold_as_much_as_is_allowed_and_a_sample_at_least():
     sizes = {"threads": 2, "batch_size": 32, "parameters": 0}
     for positions in (64, 65, 1000):
@@ -197,6 +220,14 @@ PERIOD = "/sys/fs/cgroup/cpu/cpu.cfs_period_us"
 def test_cores_are_no_more_than_the_control_group_allows(monkeypatch, files, cores):
     pretend(monkeypatch, files)
     assert available_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"), [({}, math.inf), ({V2: "50000 100000\n"}, 1), ({V2: "1600000 100000\n"}, 16)]
+)
+def test_the_limit_of_a_control_group_is_at_least_a_core(monkeypatch, files, limit):
+    pretend(monkeypatch, files)
+    assert cgroup_limit() == limit
 
 
 def test_one_core_is_one_core(monkeypatch):

@@ -53,6 +53,54 @@ def test_rows_of_a_larger_array_and_gaps(gpu_xp):
     np.testing.assert_allclose(numbers(out), numbers(a)[:, 1:4] @ numbers(b)[::2, ::2], rtol=1e-12)
 
 
+BASE = strict_xp.asarray(np.arange(32.0).reshape(4, 8))
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (BASE, (0, 8)),
+        (BASE[:, :3], (0, 8)),
+        (BASE[:1, :3], (0, 8)),
+        (BASE[:, ::8], (0, 8)),
+        (BASE.T[:, :1], (0, 1)),
+        (BASE.T, (1, 8)),
+        (BASE[:3].T, (1, 8)),
+        (BASE[:1, ::2], (1, 2)),
+        (strict_xp.ndarray(np.broadcast_to(BASE.host[0], (1, 8))), (0, 8)),
+        (BASE[:, ::4], None),
+        (BASE[::2, ::2], None),
+        (BASE[::-1], None),
+        (BASE[:, ::-1], None),
+        (BASE[:1, ::-1], None),
+        (strict_xp.ndarray(np.broadcast_to(BASE.host[0], (4, 8))), None),
+        (strict_xp.ndarray(np.broadcast_to(BASE.host[:, :1], (4, 8))), None),
+    ],
+)
+def test_what_blas_can_read_as_it_is(view, expected):
+    """And what it cannot, gemm copies."""
+    if expected:
+        assert layout(view) == expected
+    else:
+        with pytest.raises(ValueError, match="contiguous rows or columns"):
+            layout(view)
+    device, host = Device(strict_xp, "float64"), view.host
+    right = device.asarray(RNG.standard_normal((host.shape[1], 3)))
+    left = device.asarray(RNG.standard_normal((3, host.shape[0])))
+    for a, b, out in ((view, right, device.empty((len(host), 3))), (left, view, device.empty((3, host.shape[1])))):
+        gemm(a, b, out)
+        np.testing.assert_allclose(out.host, a.host @ b.host, rtol=1e-12)
+
+
+def test_a_product_is_stored_and_exact_unless_asked_otherwise():
+    device = Device(strict_xp, "float32")
+    a, b = matrices(device, 2, 3, 4)
+    out = device.full((2, 4), np.nan)
+    gemm(a, b, out)
+    np.testing.assert_allclose(out.host, a.host @ b.host, rtol=1e-5)
+    assert strict_xp.gemm_calls[-1] == 68  # CUBLAS_COMPUTE_32F, not ..._FAST_TF32
+
+
 def test_empty_products(gpu_xp):
     device = Device(gpu_xp, "float64")
     out = device.full((2, 3), 7.0)
@@ -69,6 +117,9 @@ def test_what_does_not_fit_is_refused():
         gemm(a, a, device.empty((2, 3)))
     with pytest.raises(TypeError, match="float64"):
         gemm(a, b.astype("float64"), device.empty((2, 4)))
+    whole = device.asarray(np.eye(2, dtype=np.int32))
+    with pytest.raises(TypeError, match="cannot multiply int32 by int32 into int32"):
+        gemm(whole, whole, whole)
     with pytest.raises(ValueError, match="stored by rows"):
         gemm(a, b, device.empty((4, 2)).T)
     with pytest.raises(ValueError, match="contiguous rows or columns"):

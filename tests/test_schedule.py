@@ -28,6 +28,11 @@ def test_first_rate_is_above_0_last_is_min_lr_and_none_is_outside(warmup, steps,
     assert warmup_cosine(steps + 10, **settings) == min_lr
 
 
+def test_rates_are_told_apart_by_name():
+    with pytest.raises(TypeError):
+        warmup_cosine(0, 1.0, 0.1, 4, 9)
+
+
 def test_rises_in_equal_steps_to_lr():
     rates = [warmup_cosine(s, lr=0.5, min_lr=0.0, warmup_steps=10, max_steps=100) for s in range(10)]
     assert rates == pytest.approx([0.05 * k for k in range(1, 11)])
