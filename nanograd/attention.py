@@ -177,7 +177,7 @@ class CausalSelfAttention(Layer):
         self.heads = Attention(n_head, Dropout(dropout, device=device, noise=noise), device.precision == "tf32")
         end = Dropout(dropout, device=device, noise=noise)
         settings = {"device": device, "std": proj_std, "stream": stream + 1}
-        self.c_proj = ResidualLinear(n_embd, n_embd, bias, dropout=end, **settings)
+        self.c_proj = ResidualLinear(n_embd, n_embd, bias, dropout=end, passing=True, **settings)
 
     def forward(self, x, residual=None):  # (B, T, C) -> (B, T, C)
         """With `residual`, an array like x: residual + what it is without."""

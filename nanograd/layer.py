@@ -7,7 +7,8 @@ A layer has a `forward` and, right under it, a `backward`. Three rules hold ever
 * Memory: `forward` leaves what `backward` needs with `self.remember(...)`; `backward` takes it with
   `self.recall()`, once.
 * Ownership: what a layer is given is borrowed, never written to. What `forward` returns is lent until that
-  layer's next forward. What `backward` returns is handed over; the caller may add into it.
+  layer's next forward; what lies in scratch, as the sum inside a block, until a twin's. What `backward` returns is
+  handed over; the caller may add into it.
 """
 
 import math

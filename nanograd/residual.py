@@ -10,8 +10,7 @@ Backward. x receives dy as it is: that is its owner's to add, who has dy. The br
 
 and goes on from there as in linear.py.
 
-After the product nothing is left but sums, element by element: together they are one pass over y. No backward pass
-looks at y again, so it lives in scratch: in a stack the next block's branch overwrites it.
+After the product nothing is left but sums, element by element: together they are one pass over y.
 """
 
 from nanograd.backend import Device, fused
@@ -31,15 +30,29 @@ def finish_branch(y, bias, mask, x):  # (N, C), (C,), (N, C), (N, C)
 
 
 class ResidualLinear(Linear):
-    """x + dropout(h W + b), with the weights of a Linear."""
+    """x + dropout(h W + b), with the weights of a Linear.
 
-    def __init__(self, n_in: int, n_out: int, bias: bool = True, *, dropout: Dropout, device: Device, **settings):
+    `passing` says that only the block it is part of sees the output, and no backward pass needs it: it lives in scratch
+    then, and the next block of a stack overwrites it.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        bias: bool = True,
+        *,
+        dropout: Dropout,
+        device: Device,
+        passing: bool = False,
+        **settings,
+    ):
         super().__init__(n_in, n_out, bias, device=device, **settings)
-        self.dropout = dropout
+        self.dropout, self.passing = dropout, passing
 
     def forward(self, h, x=None):  # (..., n_in), (..., n_out) -> (..., n_out)
         """Without `x` the branch alone. The first axis counts samples, for dropout."""
-        y = self.product(h, self.scratch)
+        y = self.product(h, self.scratch if self.passing else self.buffer)
         mask = self.dropout.mask("mask", y.shape, like=y)
         self.dropout.remember(mask)
         bias = None if self.bias is None else self.bias.value

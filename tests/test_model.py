@@ -247,3 +247,15 @@ def test_without_its_logits_a_model_gives_the_same_loss_and_gradients(float64):
     assert nothing is None and again == loss
     for name, p in model.named_parameters():
         np.testing.assert_array_equal(p.grad, gradients[name], err_msg=name)
+
+
+def test_what_each_block_returns_outlives_the_next_block(float64):
+    model = gpt(float64)
+    idx, _ = batch()
+    x = model.wpe(model.wte(idx))
+    outputs, copies = [], []
+    for block in model.h:
+        outputs.append(block(outputs[-1] if outputs else x))
+        copies.append(outputs[-1].copy())
+    for output, copy in zip(outputs, copies, strict=True):
+        np.testing.assert_array_equal(output, copy)
