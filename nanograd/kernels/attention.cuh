@@ -25,14 +25,17 @@ struct Drawn {
 };
 
 // The factor of the weight between query i and key j of a head: 0 or scale. `queries` is their number in all.
-__device__ __forceinline__ double kept(const Dropping& d, Drawn& drawn, long long sample, long long heads, long long head,
-                                       long long queries, long long i, long long j) {
+__device__ __forceinline__ double kept(const Dropping& d, Drawn& drawn, long long sample, long long heads,
+                                       long long head, long long queries, long long i, long long j) {
   const long long block = i / d.block_rows, start = block * d.block_rows;
   const long long rows = queries - start < d.block_rows ? queries - start : d.block_rows, keys = start + rows;
   const long long before = heads * d.block_rows * d.block_rows / 4 * (block * (block + 1) / 2);
   const long long element = (head * rows + i - start) * keys + j;
   const long long word = d.position + before + element / 4;
-  if (word / 4 != drawn.block) drawn.block = word / 4, drawn.words = philox(1 + word / 4, d.first + sample, d.seed, d.step);
+  if (word / 4 != drawn.block) {
+    drawn.block = word / 4;
+    drawn.words = philox(1 + word / 4, d.first + sample, d.seed, d.step);
+  }
   return bits_of(drawn.words, word, element) < d.keep_below ? d.scale : 0.0;
 }
 

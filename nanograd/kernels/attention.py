@@ -12,7 +12,7 @@ from nanograd.kernels.launching import c_type, launch
 from nanograd.noise import keep_rule
 
 MOST_IN_GRID = 65535  # blocks of threads along the second and third axis of a grid
-TENSOR_CORE_ROWS, TENSOR_CORE_GAP = 64, 16  # ROWS in attention_mma.cu, and the bytes that its GAP comes to
+TENSOR_CORE_ROWS, TENSOR_CORE_GAP = 64, 16  # ROWS in tensor_cores.cuh, and the bytes that its GAPs come to
 CHANNELS = 16, 32, 64, 128, 256  # a head's are padded to the next of these
 TENSOR_CORE_CHANNELS = 128  # at most
 

@@ -1,7 +1,8 @@
 // Dropout: the masks of nanograd/noise.py, bit for bit. One thread computes one block of four words, 16 elements.
 
 template <typename T>
-__device__ __forceinline__ T kept_or_not(const Words& words, long long word, int element, long long keep_below, double scale) {
+__device__ __forceinline__ T kept_or_not(const Words& words, long long word, int element, long long keep_below,
+                                         double scale) {
   return narrow<T>(bits_of(words, word, element) < keep_below ? (wide<T>)scale : (wide<T>)0);
 }
 
@@ -15,7 +16,7 @@ __global__ void drop(const T* x, T* mask, T* y, long long samples, long long siz
   for (long long i = first_element<1>(); i < samples * blocks; i += all_elements<1>()) {
     const long long sample = i / blocks, block = position / 4 + i % blocks;
     const Words words = philox(1 + block, first + sample, seed, step);
-    const long long begin = (4 * block - position) * 4, at = sample * size + begin;  // its first element, here and in all
+    const long long begin = (4 * block - position) * 4, at = sample * size + begin;  // its first, of the sample, of all
     if (aligned && begin >= 0 && begin + 16 <= size && at % V == 0) {
 #pragma unroll
       for (int part = 0; part < 16; part += V) {
