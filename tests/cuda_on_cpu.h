@@ -28,10 +28,10 @@ static Index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulator {
 
-constexpr int MOST_THREADS = 1024, STACK = 64 * 1024, SHARED = 256 * 1024;
+constexpr int MOST_THREADS = 1024, STACK = 64 * 1024, SHARED = 256 * 1024, MARGIN = 16 * 1024;
 enum State { READY, AT_WARP, AT_BLOCK, DONE };
 
-alignas(16) static unsigned char dynamic_shared[SHARED];
+alignas(16) static unsigned char dynamic_shared[SHARED + MARGIN];
 static unsigned char exchanged[2][MOST_THREADS][16];
 static int turn[MOST_THREADS];
 static State state[MOST_THREADS];

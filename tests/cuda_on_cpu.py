@@ -33,12 +33,19 @@ extern "C" int launch(int number, unsigned* grid, unsigned threads, size_t share
   for (blockIdx.z = 0; blockIdx.z < grid[2]; ++blockIdx.z)
     for (blockIdx.y = 0; blockIdx.y < grid[1]; ++blockIdx.y)
       for (blockIdx.x = 0; blockIdx.x < grid[0]; ++blockIdx.x) {
-        memset(dynamic_shared, 0xff, shared);  // NaN, which nobody should ever read
+        memset(dynamic_shared, 0xff, shared + MARGIN);  // NaN, which nobody should ever read
         if (!run_block()) return 1;
+        for (int i = 0; i < MARGIN; ++i)
+          if (dynamic_shared[shared + i] != 0xff) return 3;
       }
   return 0;
 }
 """
+FAILURES = {
+    1: "the threads wait for each other forever",
+    2: "too large",
+    3: "it wrote beside the shared memory that it asked for",
+}
 order = 0  # in which threads take turns: 0 forward, 1 backward, 2 from changing places
 
 
@@ -103,8 +110,7 @@ class Function:
         library.set_order(order)
         failed = library.launch(self.number, sizes, ctypes.c_uint(block[0]), ctypes.c_size_t(shared_mem), pointers)
         if failed:
-            reason = "the threads wait for each other forever" if failed == 1 else "too large"
-            raise RuntimeError(f"{self.name}: {reason}")
+            raise RuntimeError(f"{self.name}: {FAILURES[failed]}")
         for arg in args:
             if hasattr(arg, "check_guards"):
                 arg.check_guards(self.name)

@@ -63,7 +63,11 @@ ALSO = {
     "nanograd/attention.py": (*LAYER, "layer", "model"),
 }
 CHECK = ("gradcheck",)  # after the own tests of gradcheck_*.py
-TWINS = ("tests/test_kernels.py", "tests/test_strict_xp.py")  # for kernels/*.py, and where a @fused is removed
+TWINS = (
+    "tests/test_launching.py",
+    "tests/test_kernels.py",
+    "tests/test_strict_xp.py",
+)  # for kernels/*.py, and where a @fused is removed
 LAYERS = (
     *("activations", "adamw", "attention", "dropout", "elementwise", "embedding", "layernorm", "linear", "losses"),
     *("mlp", "model", "rows", "softmax"),

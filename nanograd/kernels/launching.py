@@ -55,7 +55,7 @@ def module(xp, family: str, names: tuple[str, ...]):
 
 
 @functools.cache
-def kernel(xp, device: int, family: str, name: str, shared: int = 0):
+def kernel(xp, device: int, family: str, name: str, shared: int):
     """One compiled kernel, on one GPU, allowed `shared` bytes of shared memory."""
     if family in FAMILIES:
         dtype = next(dtype for dtype, c_type in C_TYPES.items() if re.search(rf"<{c_type}\b", name))
