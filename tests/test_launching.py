@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import strict_xp
 
+from nanograd import kernels
 from nanograd.kernels import launching
 from nanograd.kernels.launching import MOST_BLOCKS, _argument, c_type, elementwise, kernel, launch, vector_width
+from nanograd.noise import Noise
 
 F32 = strict_xp.zeros(64, dtype="float32")  # strict_xp's arrays begin at multiples of 16 bytes
 
@@ -33,9 +35,9 @@ def test_as_many_elements_at_once_as_rows_and_addresses_allow(arrays, length, wi
     [(3, np.int64), (-1, np.int64), (2**63 - 1, np.int64), (2**63, np.uint64), (None, np.uint64), (0.5, np.float64)],
 )
 def test_numbers_are_as_wide_as_the_kernels_take_them(value, dtype):
-    argument = _argument(value)
+    argument = _argument(value, "add", False)
     assert type(argument) is dtype and argument == (value or 0)
-    assert _argument(F32) is F32
+    assert _argument(F32, "add", False) is F32 and _argument(F32[::2], "add", True).shape == (32,)
 
 
 def test_a_dtype_without_kernels():
@@ -64,6 +66,7 @@ def array(size: int, dtype="float32"):
     return types.SimpleNamespace(
         size=size,
         dtype=np.dtype(dtype),
+        itemsize=np.dtype(dtype).itemsize,
         data=types.SimpleNamespace(ptr=0),
         strides=(4,),
         flags=types.SimpleNamespace(c_contiguous=True),
@@ -81,10 +84,10 @@ def array(size: int, dtype="float32"):
 def test_an_elementwise_kernel_has_a_thread_for_each_vector_up_to_a_limit(monkeypatch, size, blocks, width):
     monkeypatch.setattr(launching, "xp_of", lambda array: strict_xp)
     launches, x, row = Launches(monkeypatch), array(size), array(7, "float64")
-    elementwise("add_row", x, row, 5, 0.5, like=x)
+    elementwise("add_row", x, None, row, 5, like=x)
     ((name, grid, block, arguments, shared),) = launches.asked
     assert (name, grid, block, shared) == (f"add_row<float, {width}>", (blocks,), (256,), 0)
-    assert arguments == (x, row, size, 5, 0.5) and type(arguments[2]) is np.int64
+    assert arguments == (x, 0, row, size, 5) and type(arguments[3]) is np.int64
     elementwise("add_row", array(0), like=array(0))
     assert len(launches.asked) == 1, "nothing to do"
 
@@ -97,9 +100,134 @@ def test_a_kernel_is_allowed_more_shared_memory_only_where_it_needs_it(monkeypat
         return types.SimpleNamespace(get_function=lambda name: types.SimpleNamespace(name=name))
 
     monkeypatch.setattr(launching, "module", module)
-    for shared, allowed in ((0, False), (48 * 1024, False), (48 * 1024 + 1, True)):
+    for shared, allowed in ((0, False), (40 * 1024, False), (40 * 1024 + 1, True)):
         function = kernel.__wrapped__(strict_xp, 0, "attention", "attention<float, 16, 64>", shared)
         assert getattr(function, "max_dynamic_shared_size_bytes", None) == (shared if allowed else None)
     assert made == [("attention", ("attention<float, 16, 64>",))] * 3, "one by one"
     kernel.__wrapped__(strict_xp, 0, "adamw", "adamw<double>", 0)
     assert made[-1] == ("adamw", ("adamw<double>",))
+
+
+# Which kernels each twin launches, in which grid: a thread, warp or block for each thing to do, and none without
+
+
+def zeros(*shape, dtype="float32"):
+    return strict_xp.zeros(shape, dtype=dtype)
+
+
+def launched(monkeypatch, twin, *arguments):
+    """[(kernel, grid, threads, its whole numbers)] of the launches of a twin, none of which is done."""
+    asked = []
+
+    def note(family, name, grid, threads, *args, like, **options):
+        asked.append((f"{family}: {name}", grid, threads, [arg for arg in args if type(arg) is int]))
+
+    for module in (launching, kernels, kernels.attention):
+        monkeypatch.setattr(module, "launch", note)
+    twin(*arguments)
+    return asked
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(8, 1), (9, 2), (17, 3)])
+def test_layernorm_takes_eight_rows_a_block(monkeypatch, rows, blocks):
+    x, row = zeros(rows, 4), zeros(4)
+    forward = launched(monkeypatch, kernels.normalize, x, row, row, 1e-5, x, x)
+    assert forward == [("layernorm: normalize<float, 4>", (blocks,), 256, [rows, 4])]
+    backward, *_ = launched(monkeypatch, kernels.normalize_backward, x, row, x, zeros(rows, 1), x, None, None)
+    assert backward == ("layernorm: normalize_backward<float, 4>", (blocks,), 256, [rows, 4])
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "width", "grid", "slab"),
+    [
+        *[(64, 32, 4, (1, 1), 64), (1, 1, 1, (1, 1), 1), (3, 33, 1, (2, 1), 3), (3, 132, 4, (2, 1), 3)],
+        *[(1024, 1, 1, (1, 1), 1024), (1025, 1, 1, (1, 17), 64)],
+        *[(1024 * 65, 1, 1, (1, 1024), 65), (1024 * 33, 33, 1, (2, 512), 66)],
+    ],
+)
+def test_sums_over_positions_are_split_into_slabs(monkeypatch, rows, columns, width, grid, slab):
+    first, *rest = launched(monkeypatch, kernels.sum_positions, zeros(rows, columns))
+    assert first == (f"reductions: column_parts<float, {width}>", grid, 256, [rows, columns, slab])
+    assert bool(rest) == (grid[1] > 1), "and the parts are summed in turn"
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(8, 1), (9, 2)])
+def test_dot_products_take_a_warp_each(monkeypatch, rows, blocks):
+    asked = launched(monkeypatch, kernels.dot_channels, zeros(rows, 5), zeros(rows, 5))
+    assert asked == [("reductions: row_dots<float>", (blocks,), 256, [rows, 5])]
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(256, 1), (257, 2), (256 * 1024, 1024), (256 * 1024 + 1, 1024)])
+def test_squares_are_summed_by_so_many_blocks_and_then_by_one(monkeypatch, size, blocks):
+    assert launched(monkeypatch, kernels.square_sum, zeros(size)) == [
+        ("reductions: square_parts<float>", (blocks,), 256, [size]),
+        ("reductions: total<float>", (1,), 256, [blocks]),
+    ]
+
+
+def test_softmax_takes_a_block_a_row(monkeypatch):
+    scores = zeros(2, 3, 4, 5)
+    asked = launched(monkeypatch, kernels.masked_exp, scores)
+    assert asked == [("softmax: masked_exp<float>", (24,), 128, [4, 5])]
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(1, 1), (2, 2), (4096, 4096), (4097, 4096)])
+def test_softmax_goes_back_by_so_many_blocks(monkeypatch, rows, blocks):
+    scores = zeros(rows, 256)
+    asked = launched(monkeypatch, kernels.masked_exp_backward, scores, scores, scores, None)
+    assert asked == [("softmax: masked_exp_backward<float>", (blocks,), 256, [rows * 256, 256])]
+
+
+@pytest.mark.parametrize(("size", "width", "threads"), [(8188, 4, 128), (8191, 1, 128), (8192, 4, 1024)])
+def test_a_loss_takes_a_block_a_row_and_a_large_one_for_a_large_vocabulary(monkeypatch, size, width, threads):
+    e, z, targets = zeros(3, size), zeros(3, 1), zeros(3, dtype="int32")
+    for twin, arguments in (
+        (kernels.cross_entropy, (e, targets, e)),
+        (kernels.cross_entropy_backward, (e, z, targets, 1.0)),
+    ):
+        asked = launched(monkeypatch, twin, *arguments)
+        assert asked == [(f"losses: {twin.__name__}<float, {width}>", (3,), threads, [size])]
+
+
+@pytest.mark.parametrize(("columns", "blocks"), [(31, 1), (33, 2), (128, 1), (132, 2)])
+def test_an_embedding_takes_a_block_an_id(monkeypatch, columns, blocks):
+    table, ids, y = zeros(9, columns), zeros(5, dtype="int32"), zeros(5, columns)
+    gathered = launched(monkeypatch, kernels.gather_rows, table, ids, y)
+    assert gathered == [("embedding: gather_rows<float>", (5,), 128, [columns])]
+    assert launched(monkeypatch, kernels.gather_rows, table, ids[:0], y[:0]) == []
+    assert launched(monkeypatch, kernels.scatter_add_rows, table, ids, y) == [
+        ("embedding: sort_ids<float>", (1,), 128, [5]),
+        (f"embedding: add_runs<float, {4 if columns % 4 == 0 else 1}>", (5, blocks), 256, [5, columns]),
+    ]
+    atomic = launched(monkeypatch, kernels.scatter_add_rows, table, ids, y, True)
+    assert atomic == [("embedding: add_atomically<float>", (5,), 128, [columns])]
+
+
+@pytest.mark.parametrize(
+    ("shape", "before", "blocks", "grid"),
+    [
+        *[((2, 9), 0, 1, 1), ((2, 16), 0, 1, 1), ((2, 17), 0, 2, 1), ((2, 9), 2, 2, 1), ((2, 9), 1, 1, 1)],
+        *[((256, 1), 0, 1, 1), ((257, 1), 0, 1, 2), ((4097 * 256, 1), 0, 1, 4096)],
+    ],
+)
+def test_dropout_takes_a_thread_for_four_words_of_a_stream(monkeypatch, shape, before, blocks, grid):
+    noise = Noise(3)
+    noise.begin(5, first=7)
+    noise.take(4 * before)
+    ((name, *found),) = launched(monkeypatch, kernels.draw_mask, zeros(*shape), noise, 0.25)
+    size = shape[1]
+    assert name == "dropout: drop<float>"
+    assert found == [(grid,), 256, [shape[0], size, blocks, 3, 5, 7, before, 49152]]
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(256, 1), (257, 2), (256 * 4096 + 1, 4096)])
+def test_adamw_takes_a_thread_an_element_up_to_a_limit(monkeypatch, size, blocks):
+    p = zeros(size)
+    asked = launched(monkeypatch, kernels.adamw_update, p, p, p, p, 0.1, 0.9, 0.95, 1e-8, 0.0, 0.1, 0.05, 1.0)
+    assert asked == [("adamw: adamw<float>", (blocks,), 256, [size])]
+
+
+def test_sums_are_in_float32_at_least():
+    assert [kernels.wide(zeros(1, dtype=dtype)) for dtype in ("float32", "float64")] == ["float32", "float64"]
+    ids = kernels.ids_of(strict_xp.asarray(np.arange(6).reshape(2, 3)))
+    assert ids.dtype == np.int32 and ids.shape == (6,)
