@@ -262,6 +262,74 @@ def test_a_rank_waits_no_longer_than_it_is_told(monkeypatch, seconds, complete):
     assert mpi_ranks.wait(Request(monkeypatch, tests=2, tick=0.5), seconds) is complete
 
 
+class Failures:
+    """What the ranks that fail tell one another: a rank of `size`, `told` by a lower one after so many probes."""
+
+    def __init__(self, monkeypatch, rank, size, all_failed=False, told=math.inf):
+        self.sent, self.probes, self.told, self.naps, now = [], 0, told, [], [0.0]
+
+        def nap(seconds):
+            self.naps.append(seconds)
+            now[0] += seconds
+
+        monkeypatch.setattr(mpi_ranks, "wait", lambda request, seconds: all_failed if seconds == 0.3 else None)
+        monkeypatch.setattr(mpi_ranks.time, "perf_counter", lambda: now[0])
+        monkeypatch.setattr(mpi_ranks.time, "sleep", nap)
+        self.ranks = object.__new__(mpi_ranks.MPIRanks)
+        self.ranks.rank, self.ranks.size, self.ranks._failures = rank, size, self
+        self.ended = []
+        world = types.SimpleNamespace(Abort=lambda code: self.ended.append(code))
+        self.ranks._mpi = types.SimpleNamespace(COMM_WORLD=world, Finalize=lambda: self.ended.append("left"))
+
+    def Ibarrier(self):
+        return "everybody"
+
+    def Isend(self, array, rank):
+        assert array.size == 1
+        self.sent.append(rank)
+
+    def Iprobe(self):
+        self.probes += 1
+        return self.probes > self.told
+
+
+def test_where_all_ranks_fail_the_first_speaks_and_all_leave(monkeypatch):
+    for rank in (0, 1, 2):
+        failures = Failures(monkeypatch, rank, 3, all_failed=True)
+        assert failures.ranks.fails_first() is (rank == 0)
+        failures.ranks.abort(7)
+        assert failures.ended == ["left"] and not failures.sent and not failures.naps
+
+
+def test_where_some_ranks_fail_the_lowest_speaks_and_ends_the_job(monkeypatch):
+    for rank, sent in ((0, []), (1, [2, 3]), (3, [])):
+        failures = Failures(monkeypatch, rank, 4)
+        assert failures.ranks.fails_first() is True and failures.sent == sent
+        assert bool(failures.probes) is (rank > 0)
+        if rank:
+            assert 0.3 <= sum(failures.naps) < 0.31 and set(failures.naps) == {1e-4}
+        failures.ranks.abort(7)
+        assert failures.ended == [7]
+
+
+def test_a_rank_that_hears_of_a_lower_one_waits_for_its_end(monkeypatch):
+    failures = Failures(monkeypatch, 2, 4, told=5)
+    assert failures.ranks.fails_first() is False
+    assert failures.sent == [3] and failures.naps == [1e-4] * 5 + [3.0]
+
+
+@pytest.mark.parametrize(("size", "backend", "over"), [(1, "cupy", "mpi"), (2, "numpy", "mpi"), (2, "cupy", "nccl")])
+def test_only_several_ranks_with_gpus_need_nccl(monkeypatch, size, backend, over):
+    from nanograd import nccl_ranks
+
+    ranks, device, taken = types.SimpleNamespace(size=size), types.SimpleNamespace(name=backend, xp="xp"), []
+    monkeypatch.setattr(communicator, "world", lambda: ranks)
+    monkeypatch.setattr(nccl_ranks, "take_gpu", lambda xp, ranks: taken.append((xp, ranks)))
+    monkeypatch.setattr(nccl_ranks, "NCCLRanks", lambda ranks, xp: ("nccl", ranks, xp))
+    expected = ranks if over == "mpi" else ("nccl", ranks, "xp")
+    assert communicator.connect(device) == expected and bool(taken) is (over == "nccl")
+
+
 # NCCL
 
 
