@@ -35,7 +35,7 @@ LIST = ROOT / "tests" / "data" / "mutants.toml"
 LIMIT = 180  # seconds for one mutant
 OPTIONS = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
 # What makes pytest slow to start and is of no use here: other plugins, and asserts that explain themselves.
-OPTIONS += ["-p", "_hypothesis_pytestplugin", "--assert=plain", "-o", "addopts="]
+OPTIONS += ["-p", "_hypothesis_pytestplugin", "-p", "no:faulthandler", "--assert=plain", "-o", "addopts="]
 
 
 @dataclass(frozen=True)

@@ -284,6 +284,22 @@ def test_tiles_of_attention(monkeypatch, like, options, expected):
     assert run_attention(monkeypatch, like, **options) == expected
 
 
+@pytest.mark.parametrize(("least", "most"), [(1, 16), (17, 32), (33, 64), (65, 128), (129, 256)])
+def test_heads_are_padded_to_the_next_size_that_there_is(monkeypatch, least, most):
+    for channels in (least, most):
+        assert run_attention(monkeypatch, SINGLE, channels=channels)[0].startswith(f"attention<float, {most}, ")
+
+
+def test_how_many_tiles_lie_in_shared_memory(monkeypatch):
+    layer, tiles = Attention(2, Dropout(0.0, device=Device("numpy"))), []
+    layer.tf32 = False
+    monkeypatch.setattr(attention, "_run", lambda name, n, *arguments: tiles.append((name, n)))
+    launched(monkeypatch, kernels.attention_forward, layer, zeros(5, 3, 24))
+    launched(monkeypatch, kernels.attention_backward, layer, zeros(5, 3, 8))
+    launched(monkeypatch, kernels.cached_attention, zeros(5, 2, 1, 4), zeros(5, 2, 7, 4), zeros(5, 2, 7, 4), 6)
+    assert tiles == [("attention", 3), ("attention_dq", 4), ("attention_dkv", 4), ("attention", 3)]
+
+
 @pytest.mark.parametrize(
     ("channels", "most", "expected"),
     [
