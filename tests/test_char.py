@@ -112,6 +112,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["tokenizer.json"]
 
 
+@pytest.mark.slow
 def test_no_changed_bit_and_no_missing_byte_is_accepted(tmp_path):
     tokenizer = CharTokenizer.train('ab"\\\n\x7fé界🦆')
     tokenizer.save(tmp_path)

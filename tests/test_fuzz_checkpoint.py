@@ -127,6 +127,7 @@ def signed_damages(run_dir, some=None):
     return outcomes
 
 
+@pytest.mark.slow
 def test_damage_with_a_right_hash_is_refused_or_read_right(run_dir):
     outcomes = signed_damages(run_dir, 300)
     assert 0 < sum(outcomes) < len(outcomes)
@@ -138,6 +139,7 @@ def test_all_damage_with_a_right_hash(run_dir):
     assert 0 < sum(outcomes) < len(outcomes) and len(outcomes) > 2500
 
 
+@pytest.mark.slow
 def test_every_truncated_header_with_a_right_hash(run_dir):
     data = (run_dir / "checkpoints" / "step-00000001" / "model.safetensors").read_bytes()
     assert all(load_signed(run_dir, "model.safetensors", data[:length]) is None for length in range(len(data)))

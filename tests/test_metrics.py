@@ -56,6 +56,7 @@ def test_resume_without_a_file(tmp_path):
     assert [line["step"] for line in read_metrics(tmp_path)] == [8]
 
 
+@pytest.mark.slow
 def test_a_file_cut_at_every_byte(tmp_path):
     write(tmp_path, range(9, 12))
     whole = (tmp_path / "metrics.jsonl").read_bytes()

@@ -185,6 +185,7 @@ def losses_of(folder):
     return {record["step"]: record["loss"] for record in records if "loss" in record}
 
 
+@pytest.mark.slow
 def test_train_save_resume_and_sample(stand_in, workplace, capsys):
     assert training.main(parse_train([*RUN, "--backend=cupy", "--max_steps=4"])) == 0
     assert training.main(parse_train(["--resume", "--out_dir=run", "--backend=cupy", "--max_steps=8"])) == 0
@@ -207,6 +208,7 @@ def test_the_flag_for_atomics_reaches_the_kernel(stand_in, workplace, monkeypatc
     assert parse_train([*again]).atomics and not parse_train([*again[:-1], "--no-atomics"]).atomics
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_the_other_backend(stand_in, workplace):
     assert training.main(parse_train([*RUN, "--backend=numpy"])) == 0
     expected = losses_of(workplace)

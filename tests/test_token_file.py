@@ -44,6 +44,7 @@ def test_an_id_that_does_not_fit_is_never_written(tmp_path, ids):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_every_byte_that_changes_shows(path):
     data = path.read_bytes()
     for position in [*range(500), *range(500, len(data), 97), *range(len(data) - 3, len(data))]:
