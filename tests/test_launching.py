@@ -7,6 +7,7 @@ import pytest
 import strict_xp
 
 from nanograd import Device, kernels
+from nanograd.activations import GELU
 from nanograd.attention import Attention
 from nanograd.dropout import Dropout
 from nanograd.kernels import attention, launching
@@ -142,7 +143,13 @@ def test_layernorm_takes_eight_rows_a_block(monkeypatch, rows, blocks):
 @pytest.mark.parametrize(
     ("rows", "columns", "width", "grid", "slab"),
     [
-        *[(64, 32, 4, (1, 1), 64), (1, 1, 1, (1, 1), 1), (3, 33, 1, (2, 1), 3), (3, 132, 4, (2, 1), 3)],
+        *[
+            (64, 32, 4, (1, 1), 64),
+            (1, 1, 1, (1, 1), 1),
+            (3, 33, 1, (2, 1), 3),
+            (3, 132, 4, (2, 1), 3),
+            (3, 128, 4, (1, 1), 3),
+        ],
         *[(1024, 1, 1, (1, 1), 1024), (1025, 1, 1, (1, 17), 64)],
         *[(1024 * 65, 1, 1, (1, 1024), 65), (1024 * 33, 33, 1, (2, 512), 66)],
     ],
@@ -349,3 +356,19 @@ def test_the_sizes_and_steps_that_attention_is_told(monkeypatch):
     ((name, grid, _, numbers),) = launched(monkeypatch, kernels.cached_attention, q, cache, cache, 6)
     assert (name, grid) == ("attention: attention<float, 16, 64, false>", (1, 2, 5))
     assert numbers == [2, 1, 6, 4, 24, 4, 24, 56, 28, 4, 0, 0, 0, 0, 65536, 64]
+
+
+@pytest.mark.parametrize(("n", "blocks"), [(128, 1), (129, 2)])
+def test_ids_are_sorted_by_a_thread_each(monkeypatch, n, blocks):
+    table, ids, dy = zeros(9, 4), zeros(n, dtype="int32"), zeros(n, 4)
+    first, _ = launched(monkeypatch, kernels.scatter_add_rows, table, ids, dy)
+    assert first == ("embedding: sort_ids<float>", (blocks,), 128, [n])
+
+
+def test_gelu_goes_back_over_dy_only_where_it_is_spare(monkeypatch):
+    monkeypatch.setattr(launching, "launch", lambda *arguments, like: None)
+    layer, dy = GELU(), zeros(2, 4)
+    for spare in (False, True):
+        layer.remember(zeros(2, 4))
+        dx = kernels.gelu_backward(layer, dy, True) if spare else kernels.gelu_backward(layer, dy)
+        assert (dx is dy) is spare
