@@ -112,6 +112,21 @@ def test_a_launcher_without_mpi4py_is_told_what_to_install(monkeypatch):
     assert communicator.world.cache_info().currsize == 0
 
 
+@pytest.fixture
+def fresh_world():
+    communicator.world.cache_clear()
+    yield communicator.world
+    communicator.world.cache_clear()
+
+
+def test_one_rank_under_a_launcher_is_alone(monkeypatch, fresh_world):
+    mpi4py = types.ModuleType("mpi4py")
+    mpi4py.MPI = types.SimpleNamespace(COMM_WORLD=types.SimpleNamespace(size=1))
+    monkeypatch.setitem(sys.modules, "mpi4py", mpi4py)
+    monkeypatch.setattr(communicator, "started_by_mpi", lambda: True)
+    assert isinstance(fresh_world(), Single)
+
+
 def test_mpi4py_is_not_imported_without_a_launcher():
     code = "import sys, gpt.training, nanograd.communicator as c; c.world(); print('mpi4py' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
