@@ -109,8 +109,10 @@ def run_tests(module: str, source: str, tests: tuple[str, ...], root: Path, answ
     if source:
         sys.meta_path.insert(0, ChangedSource(module, source))
     failure, output = FirstFailure(), io.StringIO()
-    with redirect_stdout(output), redirect_stderr(output):
-        code = pytest.main([*OPTIONS, f"--rootdir={root}", *(str(root / test) for test in tests)], plugins=[failure])
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(output), redirect_stderr(output):
+        # In a folder of its own: pytest's common one is cleared by whichever process comes, under another's feet.
+        places = f"--rootdir={root}", f"--basetemp={folder}/tests"
+        code = pytest.main([*OPTIONS, *places, *(str(root / test) for test in tests)], plugins=[failure])
     answer.send((int(code), failure.name or output.getvalue().strip().rpartition("\n")[2]))
 
 

@@ -69,6 +69,7 @@ def cross_entropy(logits, targets):
 
 LAYERS = {
     "Linear": lambda layer, p, x: linear(x, p, ""),
+    "ResidualLinear": lambda layer, p, h, *x: sum(x, linear(h, p, "")),
     "ReLU": lambda layer, p, x: activate(x, "relu"),
     "GELU": lambda layer, p, x: activate(x, "gelu"),
     "LayerNorm": lambda layer, p, x: layer_norm(x, p, ""),
