@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import strict_xp
 from battery import battery_test, jacobian_test
 
 from nanograd import Device
@@ -132,3 +133,10 @@ def test_starts_normal_with_gpt2s_deviation(float64):
     again = CausalSelfAttention(64, 2, device=float64, proj_std=0.5, stream=0)
     np.testing.assert_array_equal(again.c_attn.weight.value, layer.c_attn.weight.value)
     assert again.c_proj.weight.value.std() == pytest.approx(0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(("precision", "rounded"), [("float32", False), ("float64", False), ("tf32", True)])
+def test_products_are_rounded_to_tf32_only_where_that_was_asked_for(precision, rounded):
+    layer = CausalSelfAttention(8, 2, device=Device(strict_xp, precision))
+    assert layer.heads.tf32 is rounded
+    assert Attention(2, layer.heads.dropout).tf32 is False
