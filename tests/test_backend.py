@@ -46,6 +46,9 @@ def test_gpu_dtypes_need_tensor_cores(monkeypatch, dtype):
         BackendUnavailable, match=f"dtype {dtype} needs a GPU of compute capability 8.0 or more, not 7.5"
     ):
         Device(strict_xp, dtype)
+    monkeypatch.setattr(strict_xp.Device, "compute_capability", "79")  # the last below, if there were one
+    with pytest.raises(BackendUnavailable, match=r"not 7\.9"):
+        Device(strict_xp, dtype)
 
 
 def test_bfloat16_needs_a_cupy_that_knows_it(monkeypatch):
@@ -62,6 +65,8 @@ def test_atomics_need_a_gpu(monkeypatch):
     monkeypatch.setattr(backend, "find_cupy", lambda: ("no CuPy", None))
     with pytest.raises(BackendUnavailable, match="a GPU is needed for atomics: no CuPy"):
         Device("auto", atomics=True)
+    with pytest.raises(BackendUnavailable, match="a GPU is needed for dtype tf32: no CuPy"):
+        Device("auto", "tf32", atomics=True)
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):

@@ -119,12 +119,14 @@ def fresh_world():
     communicator.world.cache_clear()
 
 
-def test_one_rank_under_a_launcher_is_alone(monkeypatch, fresh_world):
+@pytest.mark.parametrize(("size", "kind"), [(1, Single), (2, types.SimpleNamespace), (3, types.SimpleNamespace)])
+def test_one_rank_under_a_launcher_is_alone(monkeypatch, fresh_world, size, kind):
     mpi4py = types.ModuleType("mpi4py")
-    mpi4py.MPI = types.SimpleNamespace(COMM_WORLD=types.SimpleNamespace(size=1))
+    mpi4py.MPI = types.SimpleNamespace(COMM_WORLD=types.SimpleNamespace(size=size))
     monkeypatch.setitem(sys.modules, "mpi4py", mpi4py)
     monkeypatch.setattr(communicator, "started_by_mpi", lambda: True)
-    assert isinstance(fresh_world(), Single)
+    monkeypatch.setattr(mpi_ranks, "MPIRanks", lambda mpi: types.SimpleNamespace(mpi=mpi))
+    assert isinstance(fresh_world(), kind)
 
 
 def test_mpi4py_is_not_imported_without_a_launcher():
@@ -221,7 +223,7 @@ class Machine:
 
 def share(monkeypatch, cores, users, limit=math.inf, n_ranks=1):
     monkeypatch.setattr(mpi_ranks, "cgroup_limit", lambda: limit)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(3, 3 + cores)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", {0: set(range(3, 3 + cores))}.get, raising=False)
     ranks = object.__new__(mpi_ranks.MPIRanks)
     ranks._mpi, ranks._host, ranks.host_size = types.SimpleNamespace(IN_PLACE=1, MAX=2), Machine(users), n_ranks
     return ranks._share_cores()
@@ -251,7 +253,7 @@ class Request:
     """Done when it has been asked `tests` times; each test takes a `tick` on a clock of its own."""
 
     def __init__(self, monkeypatch, tests, tick):
-        self.left, self.naps, now = tests, [], [0.0]
+        self.left, self.naps, now = tests, [], [100.0]
         self.clock, self.tick = now, tick
         monkeypatch.setattr(mpi_ranks.time, "perf_counter", lambda: now[0])
         monkeypatch.setattr(mpi_ranks.time, "sleep", self.nap)
@@ -267,9 +269,9 @@ class Request:
 
 
 def test_a_rank_that_waits_takes_naps_after_a_moment(monkeypatch):
-    request = Request(monkeypatch, tests=10, tick=1e-4)
+    request = Request(monkeypatch, tests=10, tick=2**-13)
     assert mpi_ranks.wait(request)
-    assert request.naps == [1e-4] * 8  # none at 1e-4 and 2e-4 seconds
+    assert request.naps == [1e-4] * 9  # none after 0.12 ms, one after 0.24
 
 
 @pytest.mark.parametrize(("seconds", "complete"), [(0.9, False), (1.1, True), (math.inf, True)])
@@ -331,6 +333,65 @@ def test_a_rank_that_hears_of_a_lower_one_waits_for_its_end(monkeypatch):
     failures = Failures(monkeypatch, 2, 4, told=5)
     assert failures.ranks.fails_first() is False
     assert failures.sent == [3] and failures.naps == [1e-4] * 5 + [3.0]
+
+
+class World:
+    """What plays mpi4py.MPI and its communicators, for one rank of three: it keeps what is asked of it."""
+
+    rank, size, IN_PLACE, COMM_TYPE_SHARED, MAX = 1, 3, "in place", "shared", "max"
+
+    def __init__(self):
+        self.asked = []
+        self.COMM_WORLD = self
+
+    def Dup(self):
+        return self
+
+    def Split_type(self, kind):
+        assert kind == "shared"
+        return self
+
+    def Allreduce(self, in_place, array, operation=None):
+        assert in_place == "in place"
+        self.asked.append("Allreduce")
+
+    def Iallreduce(self, in_place, array):
+        assert in_place == "in place"
+        return self._request("Iallreduce")
+
+    def Ibarrier(self):
+        return self._request("Ibarrier")
+
+    def Abort(self, code):
+        self.asked.append(code)
+
+    def _request(self, name):
+        self.asked.append(name)
+        return types.SimpleNamespace(Test=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("n", "asked"), [(1, ["Iallreduce"]), (4096, ["Iallreduce"]), (4097, ["Ibarrier", "Allreduce"])]
+)
+def test_small_arrays_go_along_with_the_waiting(n, asked):
+    ranks = mpi_ranks.MPIRanks(world := World())
+    assert (ranks.rank, ranks.size, ranks.host_rank, ranks.host_size) == (1, 3, 1, 3)
+    world.asked.clear()
+    array = np.zeros(n, dtype=np.uint8)
+    assert ranks.all_reduce(array) is array and world.asked == asked
+
+
+def test_a_rank_that_fails_alone_ends_the_others():
+    ranks = mpi_ranks.MPIRanks(world := World())
+    ranks.abort(5)
+    assert world.asked[-1] == 5
+
+
+@pytest.mark.parametrize("missing", ["all_reduce", "broadcast", "barrier", "cores"])
+def test_a_communicator_has_every_operation(missing):
+    methods = {name: print for name in ("all_reduce", "broadcast", "barrier", "cores") if name != missing}
+    with pytest.raises(TypeError, match=missing):
+        type("Half", (Communicator,), methods)()
 
 
 @pytest.mark.parametrize(("size", "backend", "over"), [(1, "cupy", "mpi"), (2, "numpy", "mpi"), (2, "cupy", "nccl")])
