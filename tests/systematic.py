@@ -61,6 +61,7 @@ ALSO = {
     "nanograd/mlp.py": (*LAYER, "layer", "model"),
     "nanograd/activations.py": (*LAYER, "decoding"),
     "nanograd/attention.py": (*LAYER, "layer", "model"),
+    "nanograd/residual.py": (*LAYER, "linear", "mlp", "model"),
 }
 CHECK = ("gradcheck",)  # after the own tests of gradcheck_*.py
 TWINS = (
@@ -70,7 +71,7 @@ TWINS = (
 )  # for kernels/*.py, and where a @fused is removed
 LAYERS = (
     *("activations", "adamw", "attention", "dropout", "elementwise", "embedding", "layernorm", "linear", "losses"),
-    *("mlp", "model", "rows", "softmax"),
+    *("mlp", "model", "residual", "rows", "softmax"),
 )
 
 

@@ -42,3 +42,8 @@ def test_dropout_drops_the_branch_with_its_bias_and_nothing_of_the_stream(float6
     np.testing.assert_allclose(end.bias.grad, 2 * (~dropped).sum((0, 1)), rtol=1e-13)
     assert (dy == 1).all()
     np.testing.assert_allclose(end.eval()(h, x), 100 + branch, rtol=1e-12)
+
+
+def test_has_a_bias_unless_told_otherwise(float64):
+    made = ResidualLinear(3, 4, dropout=Dropout(0.0, device=float64), device=float64)
+    assert sorted(name for name, _ in made.named_parameters()) == ["bias", "weight"]
