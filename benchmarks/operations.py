@@ -4,7 +4,7 @@
 
 One thread does half of the shape's batch, which is what each of two threads does. Every operation is wrapped in a
 clock of this thread's CPU time; what an inner operation takes is not counted for the outer one. Matrix products are
-a row of their own, and so is what remains: Python, calls into NumPy, buffers, residual additions.
+a row of their own, and so is what remains: Python, calls into NumPy, buffers, small sums.
 """
 
 import argparse
