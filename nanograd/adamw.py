@@ -20,6 +20,7 @@ import numpy as np
 
 from nanograd.arena import arenas_of
 from nanograd.backend import fused, xp_of
+from nanograd.blas import axpby
 from nanograd.layer import Layer, check_tensor, to_host
 from nanograd.parallel import SERIAL, WORTH_A_THREAD, Team
 
@@ -36,21 +37,14 @@ def adamw_update(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correcti
 
 
 def _update_chunk(p, g, m, v, work, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
-    work = np.multiply(g, (1 - beta1) * grad_scale, out=work[: len(p)])
-    m *= beta1
-    m += work
-    np.multiply(g, math.sqrt(1 - beta2) * grad_scale, out=work)
-    work *= work
-    v *= beta2
-    v += work
-    np.sqrt(v, out=work)
+    axpby((1 - beta1) * grad_scale, g, beta1, m)
+    square = np.multiply(g, g, out=work[: len(p)])
+    axpby((1 - beta2) * grad_scale**2, square, beta2, v)
+    work = np.sqrt(v, out=square)
     root = math.sqrt(correction2)  # m / (sqrt(v) / root + eps) = root m / (sqrt(v) + eps root), a pass less
     work += eps * root
     np.divide(m, work, out=work)
-    work *= lr * root / correction1
-    if decay:
-        p *= 1 - lr * decay
-    p -= work
+    axpby(-lr * root / correction1, work, 1 - lr * decay, p)
 
 
 @fused

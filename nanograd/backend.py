@@ -168,11 +168,11 @@ class Device:
     def matmul(self, a, b, out, add: bool = False) -> None:
         """out = a @ b, or with `add` out += a @ b, for matrices (M, K) and (K, N), in this device's precision."""
         if self.name == "numpy":
-            if add:
-                out += a @ b
-            else:
-                for start in range(0, max(len(a), len(out)), ROWS):
-                    np.matmul(a[start : start + ROWS], b, out=out[start : start + ROWS])
+            from nanograd.blas import add_product
+
+            product = add_product if add else np.matmul
+            for start in range(0, max(len(a), len(out)), ROWS):
+                product(a[start : start + ROWS], b, out[start : start + ROWS])
         else:
             from nanograd.products import gemm
 

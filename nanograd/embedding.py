@@ -115,9 +115,7 @@ class Unembedding(Layer):
         n, dim = self.weight.shape
         x, weight = self.recall()
         dlogits2 = dlogits.reshape(-1, n)
-        self.weight.add_product(
-            self.device, dlogits2.T, x.reshape(-1, dim), lambda: self.scratch("dw", (n, dim), like=dlogits)
-        )
+        self.weight.add_product(self.device, dlogits2.T, x.reshape(-1, dim))
         dx = self.scratch("dx", x.shape, like=dlogits)
         self.device.matmul(dlogits2, weight, dx.reshape(-1, dim))
         return dx

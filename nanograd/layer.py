@@ -57,23 +57,12 @@ class Parameter:
             self._grad[...] = 0
             self.blank = False
 
-    def add_product(self, device, a, b, scratch) -> None:
-        """grad += a @ b.
-
-        `scratch()` returns an array of this shape to work in; it is called only where the gradient already
-        holds something and the device cannot add to it in the product itself.
-        """
-        if self.blank:
-            if self._grad is None:
-                self._grad = xp_of(self.value).empty_like(self.value)
-            device.matmul(a, b, self._grad)
-            self.blank = False
-        elif device.name == "numpy":
-            product = scratch()
-            device.matmul(a, b, product)
-            self._grad += product
-        else:
-            device.matmul(a, b, self._grad, add=True)
+    def add_product(self, device, a, b) -> None:
+        """grad += a @ b."""
+        if self._grad is None:
+            self._grad = xp_of(self.value).empty_like(self.value)
+        device.matmul(a, b, self._grad, add=not self.blank)
+        self.blank = False
 
     def move(self, value, grad) -> None:
         """Live in other memory from now on: `value` and `grad` already hold what the old arrays held."""

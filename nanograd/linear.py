@@ -48,7 +48,7 @@ class Linear(Layer):
         n_in, n_out = self.weight.shape
         x, weight = self.recall()
         dy2, x2 = dy.reshape(-1, n_out), x.reshape(-1, n_in)
-        self.weight.add_product(self.device, x2.T, dy2, lambda: self.scratch("dw", (n_in, n_out), like=dy))
+        self.weight.add_product(self.device, x2.T, dy2)
         if self.bias is not None:
             self.bias.grad += sum_positions(dy2)
         dx = self.scratch("dx", x.shape, like=dy)
