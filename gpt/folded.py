@@ -13,8 +13,8 @@ LayerNorm is followed by a product, and its scale and shift can be moved into th
     A_ij = sqrt(C) w_i W_ij              a = b W + c
 
 So what is left of it is one number for each position. The queries' factor 1 / sqrt(D) moves into A in the same
-way. This costs a second copy of the blocks' matrices, in buffers that live with the layers: whoever samples
-again finds the memory there.
+way, and the constants of the activation into the matrices around it. This costs a second copy of the blocks'
+matrices, in buffers that live with the layers: whoever samples again finds the memory there.
 """
 
 import math
@@ -23,29 +23,34 @@ import numpy as np
 
 from gpt.model import GPT
 from nanograd.attention import masked_exp
+from nanograd.rows import mean_channels
 
 SAFE = 60.0  # exp(±60) is 1e26 and 9e-27, which leaves float32 room for values of 1e12 and 1e-11 to be multiplied
 
 
 class NormedProduct:
-    """x -> (LN(x) W + c) * columns for rows x (N, C) of mean 0, a LayerNorm, and the Linear that follows it.
+    """x -> (LN(x) W + c) * factor for rows x (N, C) of mean 0, a LayerNorm, and the Linear that follows it.
 
-    `columns` (N_out,) or a number. A is written once, in its final form: what another thread may be reading at
-    this moment, because it samples from the same model, is overwritten by the same numbers.
+    `first` says of how many columns, None for all, `factor` is that. A is written once, in its final form: what another
+    thread may be reading at this moment, because it samples from the same model, is overwritten by the same numbers.
     """
 
-    def __init__(self, norm, linear, columns=1.0):
+    def __init__(self, norm, linear, factor: float, first: int | None = None):
         weight, C = linear.weight.value, linear.weight.shape[0]
         self.eps = norm.eps * C
-        scale = (norm.weight.value * math.sqrt(C))[:, None] * columns
-        self.matrix = np.multiply(scale, weight, out=linear.buffer("folded", like=weight))  # A
+        scale = norm.weight.value[:, None] * math.sqrt(C)
+        self.matrix = linear.buffer("folded", like=weight)  # A
+        np.multiply(weight[:, :first], scale * factor, out=self.matrix[:, :first])
+        if first is not None:
+            np.multiply(weight[:, first:], scale, out=self.matrix[:, first:])
         self.shift = None  # a
         if norm.bias is not None or linear.bias is not None:
-            shift = 0 if norm.bias is None else norm.bias.value @ weight
-            self.shift = (shift + (0 if linear.bias is None else linear.bias.value)) * columns
+            self.shift = 0 if norm.bias is None else norm.bias.value @ weight
+            self.shift = self.shift + (0 if linear.bias is None else linear.bias.value)
+            self.shift[:first] *= factor
 
-    def __call__(self, x):  # (N, C) -> (N, N_out)
-        y = shortened(x, self.eps).dot(self.matrix)
+    def __call__(self, x, out=None):  # (N, C) -> (N, N_out)
+        y = shortened(x, self.eps).dot(self.matrix, out)
         if self.shift is not None:
             y += self.shift
         return y
@@ -59,12 +64,13 @@ def shortened(x, eps):  # (N, C) -> (N, C)
 
 
 class CentredProduct:
-    """x += y W + c, less its mean over the channels."""
+    """x += scale y W + c, less its mean over the channels."""
 
-    def __init__(self, linear):
+    def __init__(self, linear, scale: float = 1.0):
         weight, bias = linear.weight.value, linear.bias
-        average = np.full(weight.shape[1], 1 / weight.shape[1], dtype=weight.dtype)
-        self.matrix = np.subtract(weight, (weight @ average)[:, None], out=linear.buffer("folded", like=weight))
+        weight = weight if scale == 1 else weight * scale
+        self.matrix = linear.buffer("folded", like=weight)
+        np.subtract(weight, mean_channels(weight)[:, None], out=self.matrix)
         self.shift = None if bias is None else bias.value - bias.value.mean()
 
     def add_to(self, x, y) -> None:  # (N, C), (N, N_in)
@@ -78,25 +84,27 @@ class FoldedBlock:
 
     def __init__(self, block, batch_size: int, block_size: int):
         H, C = block.attn.heads.n_head, block.attn.c_attn.weight.shape[0]
-        columns = np.ones(3 * C, dtype=block.attn.c_attn.weight.value.dtype)
-        columns[:C] /= math.sqrt(C // H)  # the queries
-        self.to_qkv = NormedProduct(block.ln_1, block.attn.c_attn, columns)
+        self.to_qkv = NormedProduct(block.ln_1, block.attn.c_attn, 1 / math.sqrt(C // H), first=C)  # the queries
         self.attn_proj = CentredProduct(block.attn.c_proj)
-        self.to_hidden = NormedProduct(block.ln_2, block.mlp.c_fc)
-        self.bend = block.mlp.activation.bend
-        self.mlp_proj = CentredProduct(block.mlp.c_proj)
+        activation = block.mlp.activation
+        self.to_hidden = NormedProduct(block.ln_2, block.mlp.c_fc, activation.BEFORE)
+        self.bend = activation.bend
+        self.mlp_proj = CentredProduct(block.mlp.c_proj, activation.AFTER)
         self.kept = np.empty((batch_size, block_size, 3 * C), dtype=self.to_qkv.matrix.dtype)
         parts = self.kept.reshape(batch_size, block_size, 3, H, C // H)
-        self.q, self.k, self.v = parts.transpose(2, 0, 3, 1, 4)  # (B, H, T, D) each, views of `kept`
+        self.q, k, self.v = parts.transpose(2, 0, 3, 1, 4)  # (B, H, T, D) each, views of `kept`
+        self.k_turned = k.swapaxes(2, 3)  # (B, H, D, T)
         self.ones = np.ones(block_size, dtype=self.kept.dtype)
 
     def attend(self, x, B: int, start: int) -> None:  # (B n, C)
         """x += attn(ln_1(x)) for n positions from `start`; their keys and values are kept."""
         n = len(x) // B
         stop = start + n
-        qkv = self.to_qkv(x)
-        self.kept[:, start:stop] = qkv if B == 1 else qkv.reshape(B, n, -1)
-        weights = self.q[:, :, start:stop] @ self.k[:, :, :stop].swapaxes(2, 3)  # (B, H, n, stop)
+        if B == 1:
+            self.to_qkv(x, self.kept[0, start:stop])
+        else:
+            self.kept[:, start:stop] = self.to_qkv(x).reshape(B, n, -1)
+        weights = self.q[:, :, start:stop] @ self.k_turned[..., :stop]  # (B, H, n, stop)
         flat = weights.reshape(-1)
         if n == 1 and flat.dot(flat) < SAFE**2:  # then no score is beyond SAFE, and nothing is to be masked
             np.exp(weights, out=weights)
