@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 
 from nanograd.adamw import clip_scale, square_sum
-from nanograd.anomaly import Anomaly, watched
+from nanograd.anomaly import Anomaly
 
 MOST_UNCHECKED = 1000  # steps on a GPU
 
@@ -75,7 +75,7 @@ def evaluate(trainer) -> dict[str, float]:
     """`trainer.evaluate()`. Raises Anomaly, of the layer where it arose, if a loss is not finite."""
     losses = trainer.evaluate()
     if not all(math.isfinite(loss) for loss in losses.values()):
-        with watched(*trainer.parallel.replicas):
+        with trainer.parallel.watched():
             trainer.evaluate()
         raise Anomaly("", "forward", "the losses of an evaluation add up to no finite number")
     return losses
@@ -93,7 +93,7 @@ def trouble_in_step(trainer, error: ArithmeticError) -> tuple[int, str]:
 def origin(trainer, step: int) -> str:
     """Do a step's forward and backward passes again, watched; says which layer and operation went wrong."""
     try:
-        with watched(*trainer.parallel.replicas):
+        with trainer.parallel.watched():
             trainer.gradients(*trainer.batch(step), step)
     except Anomaly as anomaly:
         return f"it comes from {anomaly}"

@@ -16,11 +16,11 @@ from gpt.config import TrainConfig
 from gpt.data import EVAL_TRAIN, EVAL_VAL, TRAIN_STEP, batch_starts, get_batch, whole_split_batches
 from gpt.model import GPT
 from nanograd.adamw import AdamW, grad_norm, square_sum
-from nanograd.anomaly import watched
 from nanograd.arena import arenas_of
 from nanograd.communicator import Communicator, Single
 from nanograd.feeder import Feeder
 from nanograd.parallel import DataParallel, Team, limit_blas, plan_threads
+from nanograd.processes import CAN_FORK
 from nanograd.schedule import warmup_cosine
 
 
@@ -62,7 +62,8 @@ class Trainer:
         )
         limit_blas(self.plan.blas)
         self.team = Team(self.plan.team)
-        self.parallel = DataParallel(model, Team(self.plan.workers), self.plan.chunk)
+        processes = CAN_FORK and self.ranks.size == 1  # MPI does not allow a fork
+        self.parallel = DataParallel(model, Team(self.plan.workers), self.plan.chunk, processes)
         self.feeder = Feeder(model.device, self.batch, below=model.config.vocab_size)
         self.guard = Guard()
         self.optimizer = AdamW(
@@ -132,7 +133,7 @@ class Trainer:
         self.guard.check()
 
     def _watch(self):
-        return watched(*self.parallel.replicas) if self.config.detect_anomaly else contextlib.nullcontext()
+        return self.parallel.watched() if self.config.detect_anomaly else contextlib.nullcontext()
 
     def _sum_over_ranks(self, loss):
         """Add up the ranks' gradients, in place, and return the sum of their shares of the loss."""

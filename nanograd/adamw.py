@@ -73,6 +73,11 @@ def grad_norm(model: Layer, team: Team = SERIAL):
     return math.sqrt(math.fsum(square for squares in team.map(_squares_of_chunks, parts) for square in squares))
 
 
+def zeros(like):
+    """Zeros of the shape and dtype of `like`, whose memory is taken only when it is written to; `zeros_like` writes."""
+    return xp_of(like).zeros(like.shape, dtype=like.dtype)
+
+
 def clip_scale(norm, max_norm: float):
     """The factor, at most 1, that brings gradients of `norm` down to `max_norm`; as torch.nn.utils has it."""
     scale = max_norm / (norm + 1e-6)
@@ -107,8 +112,7 @@ class AdamW:
         self.lr, self.betas, self.eps, self.weight_decay, self.team = lr, betas, eps, weight_decay, team
         self.model = model
         self.arenas = arenas_of(model)
-        self.exp_avg = [xp_of(arena.values).zeros_like(arena.values) for arena in self.arenas]
-        self.exp_avg_sq = [xp_of(arena.values).zeros_like(arena.values) for arena in self.arenas]
+        self.exp_avg, self.exp_avg_sq = ([zeros(arena.values) for arena in self.arenas] for _ in range(2))
         self.steps = 0
 
     def step(self, grad_scale: float = 1.0) -> None:

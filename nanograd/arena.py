@@ -17,15 +17,17 @@ class Arena:
     """`values` and `grads`: flat arrays of equal length that the `parameters` (name -> Parameter) are views of.
 
     Without `values` the parameters' own are copied in; with it, as for a replica, they are replaced by its parts.
+    `empty(size, dtype)` makes the arrays, by default as NumPy or CuPy do.
     """
 
-    def __init__(self, parameters: dict[str, Parameter], decay: bool, values=None):
+    def __init__(self, parameters: dict[str, Parameter], decay: bool, values=None, empty=None):
         self.parameters = parameters
         self.decay = decay
         example = next(iter(parameters.values())).value
         size = sum(parameter.value.size for parameter in parameters.values())
-        self.values = xp_of(example).empty(size, dtype=example.dtype) if values is None else values
-        self._grads = xp_of(example).empty(size, dtype=example.dtype)
+        self.empty = empty or xp_of(example).empty
+        self.values = self.empty(size, example.dtype) if values is None else values
+        self._grads = self.empty(size, example.dtype)
         for name, part in self.slices():
             parameter = parameters[name]
             view, grad = (
@@ -41,9 +43,12 @@ class Arena:
     @property
     def grads(self):
         """The flat gradients, with zeros where nothing has arrived yet."""
+        self.fill_blanks()
+        return self._grads
+
+    def fill_blanks(self) -> None:
         for parameter in self.parameters.values():
             parameter.fill_blank()
-        return self._grads
 
     def zero(self) -> None:
         """Forget the gradients. On a GPU those of the many vectors become zeros at once, not one by one later on."""
@@ -52,6 +57,11 @@ class Arena:
             self._grads[...] = 0
         for parameter in self.parameters.values():
             parameter.blank = not at_once
+
+    def mark_filled(self) -> None:
+        """Say that somebody else, who shares this memory, has written all of the gradients."""
+        for parameter in self.parameters.values():
+            parameter.blank = False
 
     def slices(self):
         """(name, its slice of the flat arrays) of each parameter."""
@@ -69,10 +79,11 @@ def group_parameters(model: Layer):
     return [(group, decay) for group, decay in ((matrices, True), (vectors, False)) if group]
 
 
-def arenas_of(model: Layer) -> list[Arena]:
-    """The model's arenas; its parameters are moved into them the first time."""
-    if not hasattr(model, "_arenas"):
-        model._arenas = [Arena(group, decay) for group, decay in group_parameters(model)]
+def arenas_of(model: Layer, empty=None) -> list[Arena]:
+    """The model's arenas; its parameters are moved into them the first time, and again if `empty` is to make them."""
+    arenas = getattr(model, "_arenas", None)
+    if arenas is None or (empty is not None and any(arena.empty is not empty for arena in arenas)):
+        model._arenas = [Arena(group, decay, empty=empty) for group, decay in group_parameters(model)]
     return model._arenas
 
 
@@ -85,7 +96,7 @@ def replica_of(model: Layer) -> Layer:
     replica = copy.deepcopy(model, {id(thing): thing for thing in shared})
     replica.zero_grad()
     replica._arenas = [
-        Arena(group, decay, original.values)
+        Arena(group, decay, original.values, original.empty)
         for (group, decay), original in zip(group_parameters(replica), arenas, strict=True)
     ]
     return replica

@@ -6,14 +6,18 @@ the values and owns its gradients and buffers, and a part of the batch; afterwar
 fixed order, over slices of the flat arenas. Layers know nothing of it.
 """
 
+import functools
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
+from nanograd.anomaly import watched
 from nanograd.arena import arenas_of, replica_of
 from nanograd.layer import Layer
+from nanograd.processes import Helper, call_all, shared_empty
 
 CHUNK_ELEMENTS = 2048 * 128  # positions x channels of a chunk: smaller ones cost more calls, larger ones memory
 WORTH_A_THREAD = 2**16  # elements to pass over: with fewer, waking another thread takes longer than the work
@@ -113,11 +117,15 @@ class DataParallel:
     """Forward and backward over a batch that is split among `team`'s threads and into chunks.
 
     A chunk is a number of samples that go through the model at once. Fewer of them need less memory; more of them
-    need fewer calls, at each of which threads may have to wait for Python's lock.
+    need fewer calls, at each of which threads may have to wait for Python's lock. With `processes` all threads but the
+    caller's are forked processes, which need not wait; the numbers are the same to the last bit.
     """
 
-    def __init__(self, model: Layer, team: Team, chunk: int):
+    def __init__(self, model: Layer, team: Team, chunk: int, processes: bool = False):
         self.model, self.team, self.chunk = model, team, chunk
+        self.processes = processes and team.size > 1
+        if self.processes:
+            arenas_of(model, shared_empty)
         self.replicas = [model, *(replica_of(model) for _ in range(team.size - 1))]
 
     def forward_backward(self, idx, targets, count: int, step: int = 0, first: int = 0):
@@ -126,37 +134,39 @@ class DataParallel:
         idx, targets: (B, T) ids on the host. `step`, `first`: which step, and which global sample the batch begins
         with, to key the dropout masks. Gradients are complete after `reduce`.
         """
-
-        def work(replica, rows: slice):
-            replica.noise.begin(step, first + rows.start)
-            _, share = replica(idx[rows], targets[rows], count, keep_logits=False)
-            replica.backward()
-            return share
-
-        return self._sum_over_chunks(work, len(idx))
+        parts = self.team.slices(len(idx))
+        shares = self._map(add_gradients, [(idx[p], targets[p], count, step, first + p.start) for p in parts])
+        for replica in self.replicas[: len(parts)]:
+            for arena in arenas_of(replica):
+                arena.mark_filled()
+        return sum(shares)
 
     def loss(self, idx, targets) -> float:
         """The mean loss of a batch in evaluation mode, without gradients."""
+        parts = self.team.slices(len(idx))
+        return float(sum(self._map(evaluated_loss, [(idx[p], targets[p], targets.size) for p in parts])))
 
-        def work(replica, rows: slice):
-            return replica(idx[rows], targets[rows], targets.size, keep_logits=False)[1]
+    def _map(self, function, tasks: list[tuple]) -> list:
+        """[function(replica, chunk, *task) for each task], each on a replica of its own, side by side."""
+        tasks = [(self.chunk, *task) for task in tasks]
+        if self.processes and len(tasks) > 1:
+            return call_all(self.helpers, function, self.model, tasks)
+        return self.team.map(lambda pair: function(pair[0], *pair[1]), zip(self.replicas, tasks, strict=False))
 
-        for replica in self.replicas:
-            replica.eval()
-        total = float(self._sum_over_chunks(work, len(idx)))
-        for replica in self.replicas:
-            replica.train()
-        return total
+    @functools.cached_property
+    def helpers(self) -> list[Helper]:
+        """A process for each replica but the first, forked when they are needed for the first time."""
+        return [Helper(replica) for replica in self.replicas[1:]]
 
-    def _sum_over_chunks(self, work, n: int):
-        """The sum of work(replica, rows) over all chunks of range(n), each thread's part on its own replica."""
-
-        def part_of(pair):
-            replica, part = pair
-            edges = range(part.start, part.stop, self.chunk)
-            return sum(work(replica, slice(edge, min(edge + self.chunk, part.stop))) for edge in edges)
-
-        return sum(self.team.map(part_of, list(zip(self.replicas, self.team.slices(n), strict=False))))
+    @contextmanager
+    def watched(self):
+        """Inside, the first layer that meets a number that is not finite raises Anomaly; see nanograd/anomaly.py."""
+        processes, self.processes = self.processes, False  # a helper's layers are not those that are watched
+        try:
+            with watched(*self.replicas):
+                yield
+        finally:
+            self.processes = processes
 
     def reduce(self) -> None:
         """Add the replicas' gradients to the model's, in the order of the replicas, by slices of the arenas."""
@@ -173,5 +183,41 @@ class DataParallel:
 
     def zero_grad(self) -> None:
         for replica in self.replicas:
-            for arena in arenas_of(replica):
-                arena.zero()
+            forget_gradients(replica)
+        if self.processes:
+            for helper in self.helpers:
+                helper.tell(forget_gradients)
+
+
+# What is done with one replica, by a thread or a process of its own.
+
+
+def forget_gradients(replica: Layer) -> None:
+    for arena in arenas_of(replica):
+        arena.zero()
+
+
+def add_gradients(replica: Layer, chunk: int, idx, targets, count: int, step: int, first: int):
+    """Forward and backward, a chunk at a time; returns the share of the loss."""
+    loss = 0
+    for rows in pieces(len(idx), chunk):
+        replica.noise.begin(step, first + rows.start)
+        _, share = replica(idx[rows], targets[rows], count, keep_logits=False)
+        replica.backward()
+        loss += share
+    for arena in arenas_of(replica):
+        arena.fill_blanks()
+    return loss
+
+
+def evaluated_loss(replica: Layer, chunk: int, idx, targets, count: int):
+    """The share of the loss in evaluation mode."""
+    replica.eval()
+    loss = sum(replica(idx[rows], targets[rows], count, keep_logits=False)[1] for rows in pieces(len(idx), chunk))
+    replica.train()
+    return loss
+
+
+def pieces(n: int, length: int) -> list[slice]:
+    """range(n) in slices of `length`; the last one may be shorter."""
+    return [slice(start, min(start + length, n)) for start in range(0, n, length)]
