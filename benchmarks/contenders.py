@@ -171,8 +171,22 @@ def serve(kind: str, shape: str, threads: int) -> None:
             start = time.perf_counter()
             step()
             ms.append((time.perf_counter() - start) * 1e3)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"ms": ms, "peak_mb": peak}), flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if kind == "nanograd":  # torch.compile's processes only wait for more to compile
+            peak += sum(map(private_kb, children()))
+        print(json.dumps({"ms": ms, "peak_mb": peak / 1024}), flush=True)
+
+
+def children() -> list[str]:
+    """The processes that share this one's work."""
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+        return file.read().split()
+
+
+def private_kb(pid: str) -> int:
+    """What a process has in memory for itself alone."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
 
 
 if __name__ == "__main__":

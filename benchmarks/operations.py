@@ -86,6 +86,7 @@ def measure(shape_name: str, steps: int) -> tuple[Clock, float]:
         for name in names:
             clock.wrap(import_module(module), name, name)
     clock.wrap(np, "matmul", "matrix products")
+    clock.wrap(import_module("nanograd.blas"), "add_product", "matrix products")
     for (module, kind), methods in METHODS.items():
         for method in methods:
             clock.wrap(getattr(import_module(module), kind), method, f"{kind}.{method}, the rest")

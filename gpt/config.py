@@ -77,7 +77,7 @@ class MachineFlags(Checked):
     )
     threads: int | None = flag(
         None,
-        "worker threads on the CPU",
+        "CPU cores to compute on: threads, or processes where the batch is split",
         at_least=1,
         at_most=4096,
         default_text="the cores it may use",

@@ -62,7 +62,11 @@ def _numpy(report: Report) -> None:
     from threadpoolctl import threadpool_info
 
     blas = [lib for lib in threadpool_info() if lib["user_api"] == "blas"]
-    names = ", ".join(f"{lib['internal_api']} {lib['version']} with {lib['num_threads']} threads" for lib in blas)
+    names = ", ".join(
+        f"{lib['internal_api']} {lib['version']} with {lib['num_threads']} threads"
+        + (f", its kernels for {lib['architecture']}" if "architecture" in lib else "")
+        for lib in blas
+    )
     if names:
         report.found("NumPy", f"{np.__version__}, BLAS: {names}")
     else:

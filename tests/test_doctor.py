@@ -59,6 +59,8 @@ def test_the_libraries_and_cores_of_numpy(monkeypatch):
     assert told(report, "NumPy") == (f"{doctor.np.__version__}, BLAS: {one}, {one}", True)
     cores = f"{available_cores()} of {os.cpu_count()} may be used"
     assert told(report, "cores") == (f"{cores}, OMP_NUM_THREADS=3", True)
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: [blas | {"architecture": "Zen"}])
+    assert told(doctor.examine(), "NumPy") == (f"{doctor.np.__version__}, BLAS: {one}, its kernels for Zen", True)
 
 
 def test_a_numpy_without_a_blas(monkeypatch):
