@@ -1,5 +1,7 @@
 """A GPT made of nanograd layers: model, data, training, sampling."""
 
+import nanograd  # noqa: F401  first, as it has settings for NumPy's BLAS
+
 _PUBLIC = {"GPT": "gpt.model", "GPTConfig": "gpt.config", "generate": "gpt.sampling"}
 __all__ = ["GPT", "GPTConfig", "generate"]
 

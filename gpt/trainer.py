@@ -20,7 +20,7 @@ from nanograd.arena import arenas_of
 from nanograd.communicator import Communicator, Single
 from nanograd.feeder import Feeder
 from nanograd.parallel import DataParallel, Team, limit_blas, plan_threads
-from nanograd.processes import CAN_FORK
+from nanograd.processes import may_fork
 from nanograd.schedule import warmup_cosine
 
 
@@ -62,7 +62,7 @@ class Trainer:
         )
         limit_blas(self.plan.blas)
         self.team = Team(self.plan.team)
-        processes = CAN_FORK and self.ranks.size == 1  # MPI does not allow a fork
+        processes = may_fork() and not config.detect_anomaly  # which watches layers of this process
         self.parallel = DataParallel(model, Team(self.plan.workers), self.plan.chunk, processes)
         self.feeder = Feeder(model.device, self.batch, below=model.config.vocab_size)
         self.guard = Guard()

@@ -134,13 +134,14 @@ class Run:
         write_text(self.folder / "config.toml", dump_toml(config))
 
     def _introduce(self, model: GPT) -> None:
-        data, plan = self.data, self.trainer.plan
+        data, trainer = self.data, self.trainer
+        workers = f"{trainer.plan.team} {'processes' if trainer.parallel.processes else 'threads'}"
         print(
             f"{data.corpus.label}: {data.corpus.n_bytes:,} bytes, {len(data.train):,} tokens to train on, "
             f"{len(data.val):,} to validate on; {data.tokenizer.kind} vocabulary of {data.tokenizer.vocab_size}"
         )
         print(
-            f"{model.n_parameters():,} parameters, {self.crew.about}{plan.team} threads; the run is in {self.folder}",
+            f"{model.n_parameters():,} parameters, {self.crew.about}{workers}; the run is in {self.folder}",
             flush=True,
         )
 

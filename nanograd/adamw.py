@@ -38,9 +38,10 @@ def adamw_update(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correcti
 
 def _update_chunk(p, g, m, v, work, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
     axpby((1 - beta1) * grad_scale, g, beta1, m)
-    square = np.multiply(g, g, out=work[: len(p)])
-    axpby((1 - beta2) * grad_scale**2, square, beta2, v)
-    work = np.sqrt(v, out=square)
+    work = np.multiply(g, math.sqrt(1 - beta2) * grad_scale, out=work[: len(p)])  # scaled before it is squared
+    work *= work
+    axpby(1, work, beta2, v)
+    np.sqrt(v, out=work)
     root = math.sqrt(correction2)  # m / (sqrt(v) / root + eps) = root m / (sqrt(v) + eps root), a pass less
     work += eps * root
     np.divide(m, work, out=work)

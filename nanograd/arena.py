@@ -6,6 +6,7 @@ arenas: the matrices, which decay, and the vectors (biases and LayerNorm's gains
 """
 
 import copy
+import weakref
 
 import numpy as np
 
@@ -26,19 +27,41 @@ class Arena:
         example = next(iter(parameters.values())).value
         size = sum(parameter.value.size for parameter in parameters.values())
         self.empty = empty or xp_of(example).empty
-        self.values = self.empty(size, example.dtype) if values is None else values
-        self._grads = self.empty(size, example.dtype)
+        self.replicas = weakref.WeakSet()
+        self._hold(
+            self.empty(size, example.dtype) if values is None else values,
+            self.empty(size, example.dtype),
+            new_values=values is None,
+        )
+
+    def _hold(self, values, grads, new_values: bool) -> None:
+        """Live in these arrays, the second of which, and with `new_values` the first, holds nothing yet."""
+        self.values, self._grads = values, grads
         for name, part in self.slices():
-            parameter = parameters[name]
-            view, grad = (
-                self.values[part].reshape(parameter.shape),
-                self._grads[part].reshape(parameter.shape),
-            )
-            if values is None:
+            parameter = self.parameters[name]
+            view, grad = values[part].reshape(parameter.shape), grads[part].reshape(parameter.shape)
+            if new_values:
                 view[...] = parameter.value
             if not parameter.blank:
                 grad[...] = parameter.grad
             parameter.move(view, grad)
+
+    def move(self, empty) -> None:
+        """Live in arrays that `empty` makes from now on, and the arenas of replicas with it."""
+        if self.empty is empty:
+            return
+        self.empty = empty
+        size, dtype = self.values.size, self.values.dtype
+        self._hold(empty(size, dtype), empty(size, dtype), new_values=True)
+        for replica in self.replicas:
+            replica.empty = empty
+            replica._hold(self.values, empty(size, dtype), new_values=False)
+
+    def replica(self, parameters: dict[str, Parameter]) -> "Arena":
+        """An arena of `parameters` with these values and gradients of its own."""
+        twin = Arena(parameters, self.decay, self.values, self.empty)
+        self.replicas.add(twin)
+        return twin
 
     @property
     def grads(self):
@@ -57,6 +80,9 @@ class Arena:
             self._grads[...] = 0
         for parameter in self.parameters.values():
             parameter.blank = not at_once
+
+    def is_blank(self) -> bool:
+        return all(parameter.blank for parameter in self.parameters.values())
 
     def mark_filled(self) -> None:
         """Say that somebody else, who shares this memory, has written all of the gradients."""
@@ -79,11 +105,10 @@ def group_parameters(model: Layer):
     return [(group, decay) for group, decay in ((matrices, True), (vectors, False)) if group]
 
 
-def arenas_of(model: Layer, empty=None) -> list[Arena]:
-    """The model's arenas; its parameters are moved into them the first time, and again if `empty` is to make them."""
-    arenas = getattr(model, "_arenas", None)
-    if arenas is None or (empty is not None and any(arena.empty is not empty for arena in arenas)):
-        model._arenas = [Arena(group, decay, empty=empty) for group, decay in group_parameters(model)]
+def arenas_of(model: Layer) -> list[Arena]:
+    """The model's arenas; its parameters are moved into them the first time."""
+    if not hasattr(model, "_arenas"):
+        model._arenas = [Arena(group, decay) for group, decay in group_parameters(model)]
     return model._arenas
 
 
@@ -91,12 +116,11 @@ def replica_of(model: Layer) -> Layer:
     """A copy of `model` that shares its values and owns its gradients and buffers, for a worker of its own."""
     arenas = arenas_of(model)
     model.drop_buffers()
-    shared = [arena.values for arena in arenas] + [arena._grads for arena in arenas] + [arenas]
+    shared = [arena.values for arena in arenas] + [arena._grads for arena in arenas]
     shared += [array for p in model.parameters() for array in (p.value, p._grad)]
     replica = copy.deepcopy(model, {id(thing): thing for thing in shared})
     replica.zero_grad()
     replica._arenas = [
-        Arena(group, decay, original.values, original.empty)
-        for (group, decay), original in zip(group_parameters(replica), arenas, strict=True)
+        original.replica(group) for (group, _), original in zip(group_parameters(replica), arenas, strict=True)
     ]
     return replica

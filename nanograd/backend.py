@@ -168,9 +168,9 @@ class Device:
     def matmul(self, a, b, out, add: bool = False) -> None:
         """out = a @ b, or with `add` out += a @ b, for matrices (M, K) and (K, N), in this device's precision."""
         if self.name == "numpy":
-            from nanograd.blas import add_product
-
-            product = add_product if add else np.matmul
+            product = np.matmul
+            if add:
+                from nanograd.blas import add_product as product
             for start in range(0, max(len(a), len(out)), ROWS):
                 product(a[start : start + ROWS], b, out[start : start + ROWS])
         else:

@@ -21,9 +21,9 @@ WIDE = b"USE64BITINT"  # what OpenBLAS's configuration says where its integers h
 
 
 def add_product(a, b, out) -> None:  # (M, K), (K, N), (M, N)
-    """out += a @ b."""
+    """out += a @ b. `out` may not overlap the others."""
     gemm = function("gemm", out.dtype)
-    if gemm is not None and a.dtype == b.dtype == out.dtype and a.size and b.size:
+    if gemm is not None and a.dtype == b.dtype == out.dtype and a.size and b.size and out.flags.writeable:
         try:
             (a_turned, ld_a), (b_turned, ld_b), (out_turned, ld_out) = layout(a), layout(b), layout(out)
         except ValueError:
@@ -76,14 +76,13 @@ def typed(found, name: str, whole, real):
 
 
 def libraries() -> list:
-    """The OpenBLAS libraries of this process that can be opened: NumPy's, and with it perhaps another package's."""
+    """The OpenBLAS libraries of this process that can be opened: NumPy's first, then those of other packages."""
     from threadpoolctl import threadpool_info
 
-    opened = []
-    for info in threadpool_info():
-        if info["internal_api"] == "openblas":
-            try:
-                opened.append(ctypes.CDLL(info["filepath"]))
-            except OSError:
-                continue  # loaded under a name that is gone: NumPy's operators do
+    opened, found = [], [info for info in threadpool_info() if info["internal_api"] == "openblas"]
+    for info in sorted(found, key=lambda info: "numpy" not in info["filepath"]):
+        try:
+            opened.append(ctypes.CDLL(info["filepath"]))
+        except OSError:
+            continue  # loaded under a name that is gone: NumPy's operators do
     return opened

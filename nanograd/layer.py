@@ -11,6 +11,7 @@ A layer has a `forward` and, right under it, a `backward`. Three rules hold ever
   handed over; the caller may add into it.
 """
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -82,6 +83,13 @@ class Layer:
 
     def __call__(self, *inputs, **options):
         return self.forward(*inputs, **options)
+
+    def __deepcopy__(self, memo) -> "Layer":
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        for name, value in vars(self).items():
+            if name != "_arenas":  # the copies of its parameters are no parts of arenas
+                setattr(twin, name, copy.deepcopy(value, memo))
+        return twin
 
     # What backward needs of forward
 

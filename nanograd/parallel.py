@@ -1,18 +1,21 @@
-"""Threads that share one step's work.
+"""Threads and processes that share one step's work.
 
 NumPy lets go of Python's lock inside its loops and its BLAS, so threads really run side by side. A `Team` runs
-one function over several items at once. `DataParallel` gives each thread a replica of the model, which shares
-the values and owns its gradients and buffers, and a part of the batch; afterwards the gradients are summed, in a
-fixed order, over slices of the flat arenas. Layers know nothing of it.
+one function over several items at once. `DataParallel` gives each thread, or process, a replica of the model, which
+shares the values and owns its gradients and buffers, and a part of the batch; afterwards the gradients are summed, in
+a fixed order, over slices of the flat arenas. Layers know nothing of it.
 """
 
 import functools
 import math
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+
+import numpy as np
 
 from nanograd.anomaly import watched
 from nanograd.arena import arenas_of, replica_of
@@ -123,9 +126,10 @@ class DataParallel:
 
     def __init__(self, model: Layer, team: Team, chunk: int, processes: bool = False):
         self.model, self.team, self.chunk = model, team, chunk
-        self.processes = processes and team.size > 1
+        self.processes = processes and team.size > 1 and isinstance(next(model.parameters()).value, np.ndarray)
         if self.processes:
-            arenas_of(model, shared_empty)
+            for arena in arenas_of(model):
+                arena.move(shared_empty)
         self.replicas = [model, *(replica_of(model) for _ in range(team.size - 1))]
 
     def forward_backward(self, idx, targets, count: int, step: int = 0, first: int = 0):
@@ -135,28 +139,43 @@ class DataParallel:
         with, to key the dropout masks. Gradients are complete after `reduce`.
         """
         parts = self.team.slices(len(idx))
-        shares = self._map(add_gradients, [(idx[p], targets[p], count, step, first + p.start) for p in parts])
-        for replica in self.replicas[: len(parts)]:
-            for arena in arenas_of(replica):
-                arena.mark_filled()
+        tasks = [(self.chunk, idx[p], targets[p], count, step, first + p.start) for p in parts]
+        if not self._apart(tasks):
+            return sum(self._side_by_side(add_gradients, tasks))
+        replicas = self.replicas[: len(parts)]
+        told = [(is_blank(replica), *task) for replica, task in zip(replicas, tasks, strict=True)]
+        shares = call_all(self.helpers, add_all_gradients, self.model, told)
+        for replica in replicas:
+            mark_gradients(replica, blank=False)
         return sum(shares)
 
     def loss(self, idx, targets) -> float:
         """The mean loss of a batch in evaluation mode, without gradients."""
         parts = self.team.slices(len(idx))
-        return float(sum(self._map(evaluated_loss, [(idx[p], targets[p], targets.size) for p in parts])))
+        tasks = [(self.chunk, idx[p], targets[p], targets.size) for p in parts]
+        if self._apart(tasks):
+            return float(sum(call_all(self.helpers, evaluated_loss, self.model, tasks)))
+        return float(sum(self._side_by_side(evaluated_loss, tasks)))
 
-    def _map(self, function, tasks: list[tuple]) -> list:
-        """[function(replica, chunk, *task) for each task], each on a replica of its own, side by side."""
-        tasks = [(self.chunk, *task) for task in tasks]
-        if self.processes and len(tasks) > 1:
-            return call_all(self.helpers, function, self.model, tasks)
+    def _apart(self, tasks: list) -> bool:
+        """Are these tasks for processes?"""
+        return self.processes and len(tasks) > 1 and bool(self.helpers)
+
+    def _side_by_side(self, function, tasks: list[tuple]) -> list:
+        """[function(replica, *task) for each task], each on a replica of its own, by threads."""
         return self.team.map(lambda pair: function(pair[0], *pair[1]), zip(self.replicas, tasks, strict=False))
 
     @functools.cached_property
     def helpers(self) -> list[Helper]:
-        """A process for each replica but the first, forked when they are needed for the first time."""
-        return [Helper(replica) for replica in self.replicas[1:]]
+        """A process for each replica but the first, forked when they are needed for the first time.
+
+        Where the system allows no more of them there are none, which a warning tells, and threads do the same.
+        """
+        try:
+            return [Helper(replica) for replica in self.replicas[1:]]
+        except OSError as error:
+            warnings.warn(f"no process can be made ({error.strerror}): threads share the work", stacklevel=2)
+            return []
 
     @contextmanager
     def watched(self):
@@ -183,18 +202,10 @@ class DataParallel:
 
     def zero_grad(self) -> None:
         for replica in self.replicas:
-            forget_gradients(replica)
-        if self.processes:
-            for helper in self.helpers:
-                helper.tell(forget_gradients)
+            mark_gradients(replica, blank=True)
 
 
 # What is done with one replica, by a thread or a process of its own.
-
-
-def forget_gradients(replica: Layer) -> None:
-    for arena in arenas_of(replica):
-        arena.zero()
 
 
 def add_gradients(replica: Layer, chunk: int, idx, targets, count: int, step: int, first: int):
@@ -205,17 +216,48 @@ def add_gradients(replica: Layer, chunk: int, idx, targets, count: int, step: in
         _, share = replica(idx[rows], targets[rows], count, keep_logits=False)
         replica.backward()
         loss += share
+    return loss
+
+
+def add_all_gradients(replica: Layer, blank: bool, *task):
+    """The same in a process, which does not see what another one notes of the gradients: `blank` says how they are.
+
+    Afterwards none of them is blank.
+    """
+    mark_gradients(replica, blank)
+    loss = add_gradients(replica, *task)
     for arena in arenas_of(replica):
         arena.fill_blanks()
     return loss
 
 
+def is_blank(replica: Layer) -> bool:
+    """Is there nothing in the gradients (see Parameter)? If only some of them are blank, they are filled first."""
+    arenas = arenas_of(replica)
+    if all(arena.is_blank() for arena in arenas):
+        return True
+    for arena in arenas:
+        arena.fill_blanks()
+    return False
+
+
+def mark_gradients(replica: Layer, blank: bool) -> None:
+    """Note that all gradients are blank, or that all are filled, by whoever shares their memory."""
+    for arena in arenas_of(replica):
+        if blank:
+            arena.zero()
+        else:
+            arena.mark_filled()
+
+
 def evaluated_loss(replica: Layer, chunk: int, idx, targets, count: int):
     """The share of the loss in evaluation mode."""
+    training = replica.training
     replica.eval()
-    loss = sum(replica(idx[rows], targets[rows], count, keep_logits=False)[1] for rows in pieces(len(idx), chunk))
-    replica.train()
-    return loss
+    try:
+        return sum(replica(idx[rows], targets[rows], count, keep_logits=False)[1] for rows in pieces(len(idx), chunk))
+    finally:
+        replica.train(training)
 
 
 def pieces(n: int, length: int) -> list[slice]:

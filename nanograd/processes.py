@@ -8,63 +8,90 @@ A `Helper` computes what it is asked for and nothing else, and ends when the pro
 """
 
 import contextlib
+import errno
 import gc
 import mmap
 import os
+import pickle
 import signal
 import sys
+import traceback
 import warnings
 import weakref
-from multiprocessing.connection import Connection, Pipe
 
 import numpy as np
 
 CAN_FORK = sys.platform == "linux"  # elsewhere a fork breaks the system's libraries, or does not exist
+UNHEARD = {signal.SIGINT, signal.SIGTERM}  # by a helper: the other process may have to finish a step when they come
+LOOK_UP = 1.0  # seconds after which a helper that nobody asks sees whether it has been left alone
 
 
 class HelperLost(ChildProcessError):
     """A helper ended, or was ended, before it answered."""
 
 
+def may_fork() -> bool:
+    """Does everything that was loaded survive a fork? MPI does not, nor does a BLAS on OpenMP's threads."""
+    from threadpoolctl import threadpool_info
+
+    blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    return CAN_FORK and "mpi4py" not in sys.modules and all(info.get("threading_layer") != "openmp" for info in blas)
+
+
 def shared_empty(size: int, dtype) -> np.ndarray:  # -> (size,)
-    """An array whose memory the processes forked from this one share with it."""
-    return np.frombuffer(mmap.mmap(-1, max(1, size * np.dtype(dtype).itemsize)), dtype=dtype, count=size)
+    """An array whose memory the processes forked from this one share with it. Raises MemoryError."""
+    n_bytes = max(1, size * np.dtype(dtype).itemsize)
+    try:
+        memory = mmap.mmap(-1, n_bytes)
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        raise MemoryError(f"{n_bytes:,} bytes to be shared by processes") from None
+    return np.frombuffer(memory, dtype=dtype, count=size)
 
 
 class Helper:
-    """A process that holds `thing`, as it is now, and calls functions with it, in the order in which it is told to."""
+    """A process that holds `thing`, as it is now, and calls functions with it: `ask`, then `answer`.
+
+    Raises OSError where the system allows no further process.
+    """
 
     def __init__(self, thing):
-        ours, theirs = Pipe()
-        with warnings.catch_warnings():
-            # Python 3.12 warns of locks that other threads hold: those of the BLAS, which lets go of them to be forked.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if not pid:
-            _serve(theirs, thing)
-        theirs.close()
-        self._connection = ours
-        self.end = weakref.finalize(self, _end, ours, pid)
+        from multiprocessing.connection import Pipe  # late: most of this library's users never fork
 
-    def tell(self, function, *args) -> None:
-        """Have it call function(thing, *args), a function that is found by its name and cannot fail."""
-        self._send(False, function, args)
+        ours, theirs = Pipe()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)  # a signal's handler is not to run in the helper
+        try:
+            with warnings.catch_warnings():
+                # Python 3.12 warns of locks that other threads hold; those of the BLAS are let go of at a fork.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                parent, pid = os.getpid(), os.fork()
+            if not pid:
+                _serve(theirs, thing, parent)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        self._connection, self._asked = ours, 0
+        self.end = weakref.finalize(self, _end, ours, parent, pid)
 
     def ask(self, function, *args) -> None:
-        """The same for a function that may fail, and whose result is wanted: `answer` has to follow."""
-        self._send(True, function, args)
+        """Have it call function(thing, *args), a function that is found by its name."""
+        self._asked += 1
+        with self._lost():
+            self._connection.send((self._asked, function, args))
 
     def answer(self):
-        """What came of it: the result, or the exception, raised here. Raises HelperLost if there will be none."""
-        with self._lost():
-            fine, result = self._connection.recv()
+        """What came of the last question: the result, or the exception, raised here.
+
+        Raises HelperLost if there will be none.
+        """
+        number = None
+        while number != self._asked:  # an older answer that nobody waited for, because of Ctrl-C, say
+            with self._lost():
+                number, fine, result = self._connection.recv()
         if fine:
             return result
         raise result
-
-    def _send(self, *message) -> None:
-        with self._lost():
-            self._connection.send(message)
 
     @contextlib.contextmanager
     def _lost(self):
@@ -80,11 +107,15 @@ def call_all(helpers: list[Helper], function, thing, tasks: list[tuple]) -> list
 
     The first exception is raised when all are done.
     """
-    asked = helpers[: len(tasks) - 1]
-    for helper, task in zip(asked, tasks[1:], strict=True):
-        helper.ask(function, *task)
     results, errors = [], []
-    for compute in (lambda: function(thing, *tasks[0]), *(helper.answer for helper in asked)):
+    computations = [lambda: function(thing, *tasks[0])]
+    for helper, task in zip(helpers, tasks[1:], strict=False):
+        try:
+            helper.ask(function, *task)
+            computations.append(helper.answer)
+        except HelperLost as error:
+            errors.append(error)
+    for compute in computations:
         try:
             results.append(compute())
         except Exception as error:
@@ -94,36 +125,56 @@ def call_all(helpers: list[Helper], function, thing, tasks: list[tuple]) -> list
     return results
 
 
-def _end(connection: Connection, pid: int) -> None:
+def _end(connection, parent: int, pid: int) -> None:
     connection.close()
-    with contextlib.suppress(ChildProcessError):  # somebody has waited for it, or this is not the process that forked
-        os.waitpid(pid, 0)
+    if os.getpid() == parent:  # and not another fork of it, which has a copy of this
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # somebody else has waited for it
+            os.kill(pid, signal.SIGKILL)  # it has nothing to lose
+            os.waitpid(pid, 0)
 
 
-def _serve(connection: Connection, thing) -> None:
-    """The helper's life. It has none of the other's open files, whose locks it would hold, and hears no signals that
-    ask the other to stop: it has to finish what it was asked for."""
+def _serve(connection, thing, parent: int) -> None:
+    """The helper's life. It has none of the other's open files, whose locks it would hold."""
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in UNHEARD:
             signal.signal(number, signal.SIG_IGN)
-        _close_all_but(connection.fileno())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEARD)
+        _close_files_but(connection.fileno())
         gc.freeze()  # to look for garbage among the other's objects would copy them all
         while True:
-            wanted, function, args = connection.recv()
+            while not connection.poll(LOOK_UP):
+                if os.getppid() != parent:
+                    return
+            number, function, args = connection.recv()
             try:
-                answer = True, function(thing, *args)
+                answer = number, True, function(thing, *args)
             except Exception as error:
-                answer = False, error
-            if wanted:
-                connection.send(answer)
+                answer = number, False, _portable(error)
+            connection.send(answer)
     except (EOFError, OSError):
         pass  # the other is gone
     finally:
         os._exit(0)  # nothing of the other's is to be tidied up here
 
 
-def _close_all_but(kept: int) -> None:
-    for name in os.listdir("/proc/self/fd"):
-        if (number := int(name)) > 2 and number != kept:
-            with contextlib.suppress(OSError):
-                os.close(number)
+def _portable(error: Exception) -> Exception:
+    """The error with its trace as a note, or where it cannot travel to another process, one that says the same."""
+    trace = traceback.format_exc()
+    try:
+        error = pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(f"in a process that shares the work:\n{trace}")
+    return error
+
+
+def _close_files_but(kept: int) -> None:
+    """Close all files but one and the standard streams. Where those were closed, their numbers are other files'."""
+    kept = {kept}
+    for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # None, or closed
+            kept.add(stream.fileno())
+    edges = sorted(kept)
+    for before, after in zip([-1, *edges], [*edges, os.sysconf("SC_OPEN_MAX")], strict=True):
+        if before + 1 < after:  # Python 3.11 takes an empty range from 0 for everything
+            os.closerange(before + 1, after)
