@@ -38,8 +38,8 @@ def add_product(a, b, out) -> None:  # (M, K), (K, N), (M, N)
 
 def axpby(alpha: float, x, beta: float, y) -> None:  # (n,), (n,)
     """y = alpha x + beta y."""
-    call = function("axpby", y.dtype)
-    if call is None or x.dtype != y.dtype or x.shape != y.shape or x.strides != y.strides or not y.flags.c_contiguous:
+    call = function("axpby", y.dtype) if y.flags.c_contiguous and y.flags.writeable else None
+    if call is None or x.dtype != y.dtype or x.shape != y.shape or x.strides != y.strides:
         y *= beta
         y += alpha * x
     else:

@@ -28,10 +28,11 @@ def layout(matrix) -> tuple[int, int]:
     """
     rows, columns = matrix.shape
     down, across = matrix.strides
+    whole = not (down % matrix.itemsize or across % matrix.itemsize)
     down, across = down // matrix.itemsize, across // matrix.itemsize
-    if (across == 1 or columns == 1) and (down >= columns or rows == 1):
+    if whole and (across == 1 or columns == 1) and (down >= columns or rows == 1):
         return 0, max(down, columns)
-    if (down == 1 or rows == 1) and across >= rows:
+    if whole and (down == 1 or rows == 1) and across >= rows:
         return 1, across
     raise ValueError(f"a matrix product needs contiguous rows or columns, not strides {matrix.strides}")
 
