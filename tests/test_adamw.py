@@ -7,7 +7,7 @@ import pytest
 import strict_xp
 
 from nanograd import AdamW, Device, Layer, Parameter, clip_grad_norm
-from nanograd.adamw import CHUNK, clip_scale, grad_norm
+from nanograd.adamw import CHUNK, clip_scale, grad_norm, zeros
 from nanograd.linear import Linear
 from nanograd.parallel import WORTH_A_THREAD, Team
 
@@ -142,6 +142,36 @@ def test_state_goes_round_and_training_goes_on_the_same():
         np.testing.assert_array_equal(second.state_dict()[name], value)
     for p, q in zip(one.parameters(), two.parameters(), strict=True):
         np.testing.assert_array_equal(p.value, q.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(5,), (2, 3), (0,)])
+def test_zeros_are_like_something_else(dtype, shape):
+    like = np.full(shape, 7, dtype)
+    made = zeros(like)
+    assert made.shape == shape and made.dtype == dtype and not made.any() and not np.shares_memory(made, like)
+
+
+def test_zeros_are_on_the_device_of_what_they_are_like():
+    like = Device(strict_xp).full((2, 3), 7)
+    made = zeros(like)
+    assert type(made) is type(like) and made.dtype == like.dtype and not made.get().any()
+
+
+def test_moments_have_memory_of_their_own():
+    optimizer = AdamW(Bag(np.float32))
+    moments = [*optimizer.exp_avg, *optimizer.exp_avg_sq]
+    for i, moment in enumerate(moments):
+        moment += i + 1
+    assert [moment.tolist() for moment in moments] == [[i + 1] * moments[i].size for i in range(4)]
+
+
+def test_a_whole_step_of_decay_leaves_only_the_update():
+    """lr * weight_decay = 1: nothing is left of what was there."""
+    bag = Bag()
+    bag.matrix.grad += 1
+    AdamW(bag, lr=0.5, weight_decay=2.0).step()
+    np.testing.assert_allclose(bag.matrix.value, -0.5, rtol=1e-7)
 
 
 def test_state_names():

@@ -1,10 +1,12 @@
+import copy
+
 import numpy as np
 import pytest
 import strict_xp
 
 from gpt.config import GPTConfig
 from gpt.model import GPT
-from nanograd.arena import arenas_of, replica_of
+from nanograd.arena import Arena, arenas_of, replica_of
 from nanograd.backend import Device
 from nanograd.linear import Linear
 
@@ -87,3 +89,93 @@ def test_on_a_gpu_all_vectors_become_zeros_at_once():
         arena.zero()
     assert layer.weight.blank and not layer.bias.blank
     assert not layer.bias.grad.get().any() and not layer.weight.grad.get().any()
+
+
+class Maker:
+    """Makes arrays, and remembers them."""
+
+    def __init__(self):
+        self.made = []
+
+    def __call__(self, size, dtype):
+        self.made.append(np.full(size, np.nan, dtype))
+        return self.made[-1]
+
+
+def test_an_arena_lies_in_the_memory_it_is_given(float64):
+    layer, empty = Linear(2, 3, device=float64), Maker()
+    value = layer.weight.value.copy()
+    arena = Arena({"weight": layer.weight}, True, empty=empty)
+    values, grads = empty.made
+    assert arena.values is values and arena.grads is grads and values.dtype == grads.dtype == np.float64
+    np.testing.assert_array_equal(layer.weight.value, value)
+    assert np.shares_memory(layer.weight.value, values) and not grads.any()
+
+
+def test_an_arena_moves_once_and_its_replicas_with_it(model):
+    replica = replica_of(model)
+    arenas, twins = arenas_of(model), arenas_of(replica)
+    model.wte.weight.grad += 3
+    replica.wte.weight.grad += 4
+    state, empty = model.state_dict(), Maker()
+    for _ in range(2):
+        for arena in arenas:
+            arena.move(empty)
+    assert len(empty.made) == 6 and arenas_of(model) is arenas and arenas_of(replica) is twins
+    for each, expected in ((model, 3), (replica, 4)):
+        np.testing.assert_array_equal(each.wte.weight.grad, expected)
+        for name, p in each.named_parameters():
+            np.testing.assert_array_equal(p.value, state[name])
+            assert any(np.shares_memory(p.value, array) for array in empty.made)
+            assert any(np.shares_memory(p.grad, array) for array in empty.made)
+            assert name == "wte.weight" or not p.grad.any()
+    for arena, twin in zip(arenas, twins, strict=True):
+        assert twin.values is arena.values and twin.empty is arena.empty is empty
+        assert not np.shares_memory(twin.grads, arena.grads)
+    assert arenas_of(replica_of(model))[0].empty is empty and len(empty.made) == 8
+
+
+def test_an_arena_is_blank_if_all_of_it_is(float64):
+    layer = Linear(2, 3, device=float64)
+    arena = Arena({"weight": layer.weight, "bias": layer.bias}, True)
+    assert arena.is_blank()
+    layer.bias.grad += 1
+    assert not arena.is_blank()
+    arena.zero()
+    assert arena.is_blank()
+    arena.mark_filled()
+    assert not arena.is_blank()
+
+
+def test_a_copy_of_a_model_has_no_part_in_its_arenas(model):
+    arenas_of(model)
+    twin = copy.deepcopy(model)
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_array_equal(p.value, q.value)
+        assert not np.shares_memory(p.value, q.value)
+    arenas_of(twin)[0].values[...] = 7
+    assert (twin.wte.weight.value == 7).all() and not (model.wte.weight.value == 7).any()
+
+
+def test_blanks_are_filled_with_zeros_and_what_is_there_stays(float64):
+    layer = Linear(2, 3, device=float64)
+    other = Linear(2, 3, device=float64)
+    layer.weight.grad += 5
+    arena = Arena({"one": layer.weight, "two": other.weight}, True, empty=Maker())
+    assert not layer.weight.blank and other.weight.blank
+    arena.fill_blanks()
+    assert not layer.weight.blank and not other.weight.blank
+    np.testing.assert_array_equal(arena.grads, [5] * 6 + [0] * 6)
+
+
+def test_what_somebody_else_has_written_is_not_taken_for_blank(float64):
+    layer = Linear(2, 3, device=float64)
+    arena, _ = arenas_of(layer)
+    arena.zero()
+    arena._grads[...] = 5  # as another process does
+    assert layer.weight.blank
+    arena.mark_filled()
+    assert not layer.weight.blank
+    np.testing.assert_array_equal(arena.grads, 5)
+    arena.zero()
+    np.testing.assert_array_equal(arena.grads, 0)

@@ -1,10 +1,13 @@
 """One step: what it depends on, and what it does not."""
 
+import gc
 import math
+import os
+import sys
 
 import numpy as np
 import pytest
-from tiny_training import TINY
+from tiny_training import TINY, helper_pid, kill_a_helper
 
 from gpt.anomaly import NotFinite, origin
 from gpt.config import TrainConfig
@@ -12,6 +15,7 @@ from gpt.data import EVAL_VAL, batch_starts, get_batch
 from gpt.model import GPT
 from gpt.trainer import Trainer, layer_of
 from nanograd.backend import Device
+from nanograd.processes import HelperLost, may_fork
 
 TOKENS = np.random.default_rng(0).integers(0, 11, 600).astype(np.uint16)
 
@@ -54,6 +58,71 @@ def test_threads_do_not_change_the_masks_nor_the_numbers_beyond_rounding(threads
         one.train_step()
         several.train_step()
     np.testing.assert_allclose(values(one), values(several), rtol=1e-9, atol=1e-13)
+
+
+forking = pytest.mark.skipif(not may_fork(), reason="this system does not fork")
+
+
+def with_threads(monkeypatch, threads, **flags):
+    """A trainer whose work is shared by threads of this process."""
+    with monkeypatch.context() as patch:
+        patch.setattr("gpt.trainer.may_fork", lambda: False)
+        return trainer(threads, **flags)
+
+
+@forking
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_processes_share_the_work_where_there_can_be_any_and_the_bits_are_the_same(monkeypatch, dtype):
+    threads, processes = with_threads(monkeypatch, 2, dtype=dtype), trainer(2, dtype=dtype)
+    assert processes.parallel.processes and not threads.parallel.processes and not trainer(1).parallel.processes
+    for _ in range(3):
+        assert threads.train_step() == processes.train_step()
+        assert threads.evaluate() == processes.evaluate()
+        np.testing.assert_array_equal(values(threads), values(processes))
+    assert len(processes.parallel.helpers) == 1 and "helpers" not in vars(threads.parallel)
+
+
+def test_ranks_of_mpi_are_not_forked(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", object())
+    assert not trainer(2).parallel.processes
+
+
+@forking
+def test_a_watched_step_is_done_by_threads():
+    run, watched = trainer(2), trainer(2, detect_anomaly=True)
+    for each in (run, watched):
+        each.train_step()
+        each.evaluate()
+    assert run.parallel.processes and not watched.parallel.processes
+    np.testing.assert_array_equal(values(run), values(watched))
+    run.model.h[0].mlp.c_fc.weight.value[0, 0] = math.nan
+    assert origin(run, 0).startswith("it comes from h.0.mlp.c_fc, forward: the parameter weight holds 1 NaN")
+
+
+@forking
+def test_a_lost_helper_is_an_error_of_the_system_and_changes_nothing():
+    run = trainer(2)
+    run.train_step()
+    before, steps = values(run), run.step
+    kill_a_helper(run)
+    for do in (run.train_step, run.train_step, run.evaluate):
+        with pytest.raises(HelperLost, match="has ended; was it killed") as caught:
+            do()
+    assert isinstance(caught.value, OSError)
+    assert run.step == steps and run.optimizer.steps == steps
+    np.testing.assert_array_equal(values(run), before)
+
+
+@forking
+def test_helpers_end_with_their_trainer():
+    run = trainer(2)
+    run.train_step()
+    pid = helper_pid(run.parallel.helpers[0])
+    os.kill(pid, 0)
+    del run
+    gc.collect()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_the_same_step_twice_gives_the_same_bits():

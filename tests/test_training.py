@@ -9,15 +9,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny_training import at_step, send, timeless, train
+from tiny_training import arguments, at_step, helper_pid, kill_a_helper, send, timeless, train
 
 import gpt.files
+import train as train_py
 from gpt import training
 from gpt.checkpoint import list_steps, load_checkpoint
+from gpt.cli import run
 from gpt.errors import RunError, UsageError
 from gpt.lock import RunLock
 from gpt.signals import Interrupted
 from gpt.trainer import Trainer
+from nanograd.processes import may_fork
 
 # ---- checkpoints ----
 
@@ -145,6 +148,47 @@ def test_a_signal_before_the_first_step_leaves_nothing_behind(workplace, monkeyp
         train(out_dir="a/b/run")
     assert caught.value.exit_code == code
     assert not Path("a").exists()
+
+
+# ---- processes ----
+
+
+@pytest.mark.skipif(not may_fork(), reason="this system does not fork")
+@pytest.mark.parametrize("step", [1, 7])
+def test_a_run_that_loses_a_helper_saves_says_so_in_a_line_and_can_go_on(workplace, monkeypatch, capsys, step):
+    assert train(out_dir="straight", threads=2) == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        at_step(patch, step, kill_a_helper)  # this step is computed already
+        with pytest.raises(SystemExit) as stop:
+            run(train_py.main, arguments(threads=2))
+    message = "error: a process that shares the work has ended; was it killed, or short of memory?\n"
+    assert stop.value.code == 1 and capsys.readouterr().err == message
+    assert list_steps("run")[-1] == step
+    assert train(resume=True, threads=2) == 0
+    ours, theirs = load_checkpoint("run", 12), load_checkpoint("straight", 12)
+    for name, value in theirs.model_state.items():
+        assert value.tobytes() == ours.model_state[name].tobytes(), name
+    assert timeless("run") == timeless("straight")
+
+
+@pytest.mark.skipif(not may_fork(), reason="this system does not fork")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_run_lets_the_step_finish(workplace, monkeypatch, number):
+    """As Ctrl-C on a terminal sends it."""
+
+    def send_to_all(trainer):
+        for helper in trainer.parallel.helpers:
+            os.kill(helper_pid(helper), number)
+        os.kill(os.getpid(), number)
+
+    assert train(out_dir="straight", threads=3) == 0
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, send_to_all)
+        assert train(threads=3) == 128 + number
+    assert list_steps("run") == [3]
+    assert train(resume=True, threads=3) == 0
+    assert timeless() == timeless("straight")
 
 
 # ---- folders ----

@@ -8,6 +8,7 @@ from pathlib import Path
 from gpt import training
 from gpt.config import TrainConfig
 from gpt.trainer import Trainer
+from nanograd.processes import Helper
 
 TEXT = "the cat sat on the mat; the dog ate the hat.\nwho ate my hat? the dog!\n" * 20
 TINY = {
@@ -64,3 +65,18 @@ def at_step(monkeypatch, step, action) -> None:
 def send(number=signal.SIGTERM):
     """An action for `at_step`: the process gets a signal."""
     return lambda trainer: os.kill(os.getpid(), number)
+
+
+def pid_of(replica) -> int:
+    """What a helper is asked for."""
+    return os.getpid()
+
+
+def helper_pid(helper: Helper) -> int:
+    helper.ask(pid_of)
+    return helper.answer()
+
+
+def kill_a_helper(trainer: Trainer) -> None:
+    """An action for `at_step`: a process that shares the work is killed."""
+    os.kill(helper_pid(trainer.parallel.helpers[0]), signal.SIGKILL)
