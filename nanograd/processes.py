@@ -109,7 +109,7 @@ def call_all(helpers: list[Helper], function, thing, tasks: list[tuple]) -> list
     """
     results, errors = [], []
     computations = [lambda: function(thing, *tasks[0])]
-    for helper, task in zip(helpers, tasks[1:], strict=False):
+    for helper, task in zip(helpers[: len(tasks) - 1], tasks[1:], strict=True):
         try:
             helper.ask(function, *task)
             computations.append(helper.answer)

@@ -272,9 +272,13 @@ def test_a_step_is_the_first_and_its_batch_whole_unless_said_otherwise():
 def test_as_many_replicas_and_threads_as_the_team_has():
     trainer = DataParallel(gpt(), Team(3), chunk=1)
     assert len(trainer.replicas) == 3 and trainer.replicas[0] is trainer.model
-    before = threading.active_count()
-    trainer.team.map(lambda i: threading.Event().wait(0.05), range(6))
-    assert threading.active_count() - before == 2
+    meeting = threading.Barrier(3, timeout=30)
+    three = set(trainer.team.map(lambda i: meeting.wait() >= 0 and threading.current_thread(), range(3)))
+    assert len(three) == 3 and threading.current_thread() in three
+    # The others' threads are busy when the next items come: a larger team would start another one.
+    assert (
+        set(trainer.team.map(lambda i: threading.Event().wait(0.05) or threading.current_thread(), range(6))) <= three
+    )
 
 
 def test_two_work_side_by_side():
@@ -499,6 +503,15 @@ def test_the_gradient_of_a_parameter_that_nothing_uses_is_zero_whatever_lay_ther
         assert not model.unused.grad.any()
         for replica in trainer.replicas:
             replica.unused.grad[...] = 5
+
+
+@forking
+def test_no_process_is_made_for_a_sample_alone():
+    threads, processes = both()
+    assert_the_same(accumulate(threads, [slice(0, 1)]), accumulate(processes, [slice(0, 1)]))
+    idx, targets = batch(1)
+    assert threads.loss(idx, targets) == processes.loss(idx, targets)
+    assert "helpers" not in vars(processes)
 
 
 @forking

@@ -414,13 +414,16 @@ def test_it_ends_with_a_process_that_had_no_standard_input(tmp_path, ending):
         helper = Helper(None)
         helper.ask(pid_of)
         print(helper.answer(), flush=True)
+        helper.ask(open_files)
+        print(helper.answer()[0], flush=True)
         {ending}
         """,
         stdout=subprocess.PIPE,
         preexec_fn=lambda: os.close(0),
     )
-    pid = int(running.stdout.readline())
+    pid, first_file = (int(running.stdout.readline()) for _ in range(2))
     try:
+        assert first_file == 1
         running.wait(PATIENCE)
         wait_for(lambda: is_gone(pid))
     finally:
