@@ -12,7 +12,6 @@ import errno
 import gc
 import mmap
 import os
-import pickle
 import signal
 import sys
 import traceback
@@ -159,9 +158,11 @@ def _serve(connection, thing, parent: int) -> None:
 
 def _portable(error: Exception) -> Exception:
     """The error with its trace as a note, or where it cannot travel to another process, one that says the same."""
+    from multiprocessing.reduction import ForkingPickler  # as the pipe does it
+
     trace = traceback.format_exc()
     try:
-        error = pickle.loads(pickle.dumps(error))
+        error = ForkingPickler.loads(ForkingPickler.dumps(error))
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(f"in a process that shares the work:\n{trace}")

@@ -413,29 +413,21 @@ def test_threads_need_no_shared_memory():
     assert all(arena.empty is not shared_empty for arena in arenas_of(DataParallel(gpt(), Team(1), 2, True).model))
 
 
+def add_gradients_of(trainer, idx, targets):
+    trainer.forward_backward(idx, targets, idx.size)
+
+
+@pytest.mark.parametrize("fail", [add_gradients_of, DataParallel.loss])  # the latter left replicas in evaluation
 @pytest.mark.parametrize("processes", [False, pytest.param(True, marks=forking)])
 @pytest.mark.parametrize("row", [0, 3, 6])
-def test_an_error_in_any_part_is_raised_and_the_next_step_is_right(processes, row):
+def test_an_error_in_any_part_is_raised_and_the_next_step_is_right(processes, row, fail):
     trainer = DataParallel(gpt(), Team(3), 2, processes)
     idx, targets = batch()
     expected = accumulate(trainer, [slice(0, 7)])
     wrong = idx.copy()
     wrong[row, 2] = 7
     with pytest.raises(ValueError, match=r"token id 7 is outside \[0, 7\)"):
-        trainer.forward_backward(wrong, targets, idx.size)
-    assert_the_same(expected, accumulate(trainer, [slice(0, 7)]))
-
-
-@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=forking)])
-@pytest.mark.parametrize("row", [0, 3, 6])
-def test_an_evaluation_that_fails_leaves_every_replica_in_training(processes, row):
-    trainer = DataParallel(gpt(), Team(3), 2, processes)
-    idx, targets = batch()
-    expected = accumulate(trainer, [slice(0, 7)])
-    wrong = idx.copy()
-    wrong[row, 2] = 7
-    with pytest.raises(ValueError, match=r"token id 7 is outside \[0, 7\)"):
-        trainer.loss(wrong, targets)
+        fail(trainer, wrong, targets)
     assert_the_same(expected, accumulate(trainer, [slice(0, 7)]))
 
 
