@@ -24,8 +24,7 @@ Last, S = q (s k)^T:
 
     dq_i = sum_j s dS_ij k_j             dk_j = sum_i s dS_ij q_i
 
-So s is needed twice: in the keys on the way forward, and in dS on the way back, where it comes with the values,
-s dS_ij = E_ij (g_i . s v_j  -  s g_i . o_i).
+So s is needed twice, once for each product with k: in S on the way forward, in s dS on the way back.
 
 With dropout the weights are P * m, for a mask m as in dropout.py: o = (P * m) v, dv_j = sum_i E_ij m_ij g_i,
 and dS_ij = E_ij (m_ij g_i . v_j  -  g_i . o_i).
@@ -70,7 +69,7 @@ def masked_exp(scores):  # (..., R, K), the last R of K positions asking -> (...
 
 @fused
 def masked_exp_backward(dscores, e, go, mask):  # (..., R, K), (..., R, K), (..., R, 1), (..., R, K) or None
-    """Turn the products g . s v into s dS = E * (m * (g . s v) - s g . o), in place; `go` is s g . o."""
+    """Turn the products g . v into dS = E * (m * (g . v) - g . o), in place; `go` is g . o."""
     if mask is not None:
         dscores *= mask
     dscores -= go
@@ -97,14 +96,14 @@ class Attention(Layer):
         xp = xp_of(qkv)
         q, k, v = self.split(qkv)
         B, H, T, D = q.shape
-        keys = self.scaled_transpose(k)
         o = self.buffer("o", (B, T, H, D), like=qkv)
         z = self.buffer("z", (B, H, T, 1), like=qkv)
         blocks = []
         for start in range(0, T, BLOCK):
             stop = min(start + BLOCK, T)
             e = self.buffer(f"e{start}", (B, H, stop - start, stop), like=qkv)
-            xp.matmul(q[:, :, start:stop], keys[:, :, :, :stop], out=e)
+            xp.matmul(q[:, :, start:stop], k[:, :, :stop].swapaxes(2, 3), out=e)
+            e *= 1 / math.sqrt(D)
             z[:, :, start:stop] = masked_exp(e)
             mask = self.dropout.mask(f"mask{start}", e.shape, like=e)
             weights = e if mask is None else xp.multiply(e, mask, out=self.dropout.buffer(f"y{start}", like=e))
@@ -124,23 +123,16 @@ class Attention(Layer):
         g = self.scratch("g", (B, H, T, D), like=dy)
         xp.divide(dy.reshape(B, T, H, D).swapaxes(1, 2), z, out=g)
         go = dot_channels(g, o.swapaxes(1, 2))[..., None]  # (B, H, T, 1)
-        go *= 1 / math.sqrt(D)
-        values = self.scaled_transpose(v)
         for start, stop, e, mask, weights in reversed(blocks):
             g_rows = g[:, :, start:stop]
             ds = self.scratch("ds", e.shape, like=dy)
-            xp.matmul(g_rows, values[:, :, :, :stop], out=ds)
+            xp.matmul(g_rows, v[:, :, :stop].swapaxes(2, 3), out=ds)
             masked_exp_backward(ds, e, go[:, :, start:stop], mask)
+            ds *= 1 / math.sqrt(D)
             xp.matmul(ds, k[:, :, :stop], out=dq[:, :, start:stop])
             self._add_keys(dv, stop, weights.swapaxes(2, 3), g_rows)
             self._add_keys(dk, stop, ds.swapaxes(2, 3), q[:, :, start:stop])
         return dqkv
-
-    def scaled_transpose(self, x):  # (B, H, T, D) -> (B, H, D, T)
-        """s x^T, moved in memory: a BLAS multiplies small matrices by it faster than by a transposed view."""
-        B, H, T, D = x.shape
-        moved = self.scratch("transpose", (B, H, D, T), like=x)
-        return xp_of(x).multiply(x.swapaxes(2, 3), 1 / math.sqrt(D), out=moved)
 
     def _add_keys(self, total, stop, a, b) -> None:
         """total[:, :, :stop] += a @ b. The last block reaches all keys, comes first, and is written, not added."""
