@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from nanograd import pages
 from nanograd.backend import xp_of
 from nanograd.elementwise import cast
 
@@ -222,7 +223,7 @@ def _array_in(held: dict, name: str, shape, like):
         flat = None
     size = math.prod(shape)
     if flat is None or flat.size < size:
-        flat = xp_of(like).empty(size, dtype=like.dtype)
+        flat = pages.empty(size, like.dtype)
     array = flat[:size].reshape(shape)
     held[name] = array, flat
     return array

@@ -8,9 +8,7 @@ A `Helper` computes what it is asked for and nothing else, and ends when the pro
 """
 
 import contextlib
-import errno
 import gc
-import mmap
 import os
 import signal
 import sys
@@ -19,6 +17,8 @@ import warnings
 import weakref
 
 import numpy as np
+
+from nanograd.pages import anonymous_memory
 
 CAN_FORK = sys.platform == "linux"  # elsewhere a fork breaks the system's libraries, or does not exist
 UNHEARD = {signal.SIGINT, signal.SIGTERM}  # by a helper: the other process may have to finish a step when they come
@@ -39,13 +39,7 @@ def may_fork() -> bool:
 
 def shared_empty(size: int, dtype) -> np.ndarray:  # -> (size,)
     """An array whose memory the processes forked from this one share with it. Raises MemoryError."""
-    n_bytes = max(1, size * np.dtype(dtype).itemsize)
-    try:
-        memory = mmap.mmap(-1, n_bytes)
-    except OSError as error:
-        if error.errno != errno.ENOMEM:
-            raise
-        raise MemoryError(f"{n_bytes:,} bytes to be shared by processes") from None
+    memory = anonymous_memory(max(1, size * np.dtype(dtype).itemsize))
     return np.frombuffer(memory, dtype=dtype, count=size)
 
 

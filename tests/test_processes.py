@@ -1,6 +1,5 @@
 """Forked processes: what they are asked for, what they do not hear, and how they end."""
 
-import errno
 import fcntl
 import gc
 import os
@@ -527,13 +526,3 @@ def test_nothing_is_forked_beside_what_does_not_survive_it(monkeypatch, loaded, 
     assert processes.may_fork() == may
     monkeypatch.setattr(processes, "CAN_FORK", False)
     assert not processes.may_fork()
-
-
-@pytest.mark.parametrize(("number", "error"), [(errno.ENOMEM, MemoryError), (errno.EPERM, PermissionError)])
-def test_no_room_to_be_shared_is_a_lack_of_memory(monkeypatch, number, error):
-    def fail(*arguments):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(processes.mmap, "mmap", fail)
-    with pytest.raises(error, match="80,000 bytes to be shared" if error is MemoryError else None):
-        shared_empty(10_000, np.float64)

@@ -1,0 +1,187 @@
+"""Memory in large pages: arrays like any other, apart from one another, and given back."""
+
+import errno
+import gc
+import mmap
+import os
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+from nanograd import pages
+from nanograd.layer import Layer
+from nanograd.pages import BLOCK, LEAST, LINE, PAGE
+from nanograd.processes import CAN_FORK, Helper
+
+linux_only = pytest.mark.skipif(not pages.HAS_PAGES, reason="large pages are asked for on Linux")
+
+
+@pytest.fixture(autouse=True)
+def own_block():
+    pages.begin_anew()
+    yield
+    pages.begin_anew()
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """Weak references to the memory that the system is asked for."""
+    asked, ask = [], pages.anonymous_memory
+
+    def note(n_bytes, **settings):
+        memory = ask(n_bytes, **settings)
+        asked.append(weakref.ref(memory))
+        return memory
+
+    monkeypatch.setattr(pages, "anonymous_memory", note)
+    return asked
+
+
+def address(array) -> int:
+    return array.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 5001, BLOCK // 4 + 3])
+def test_an_array_like_any_other(size, dtype):
+    array = pages.empty(size, dtype)
+    assert array.shape == (size,) and array.dtype == dtype and array.flags.writeable and array.flags.c_contiguous
+    numbers = np.arange(size).astype(dtype)
+    array[...] = numbers
+    np.testing.assert_array_equal(array, numbers)
+
+
+@linux_only
+def test_arrays_lie_one_behind_the_other_from_the_beginning_of_a_page(blocks):
+    first, second, third = (pages.empty(n, np.float32) for n in (1025, 1024, 2048))
+    assert address(first) % PAGE == 0
+    assert address(second) == address(first) + 1040 * 4, "the next line after 1025 numbers"
+    assert address(third) == address(second) + 1024 * 4
+    assert len(blocks) == 1
+
+
+@linux_only
+def test_no_array_lies_in_another_s_memory(blocks):
+    sizes = np.random.default_rng(0).integers(0, BLOCK // 8, 60)
+    arrays = [pages.empty(n, np.float64) for n in sizes]
+    for i, array in enumerate(arrays):
+        array[...] = i
+    for i, array in enumerate(arrays):
+        assert (array == i).all() and (array.nbytes < LEAST or address(array) % LINE == 0)
+    assert len(blocks) > 3
+
+
+@linux_only
+@pytest.mark.parametrize(("n_bytes", "n_blocks"), [(LEAST - 1, 0), (LEAST, 1), (BLOCK // 2, 1), (BLOCK // 2 + 1, 2)])
+def test_who_takes_from_the_block_that_is_open(blocks, n_bytes, n_blocks):
+    array = pages.empty(n_bytes, np.uint8)
+    assert len(blocks) == min(n_blocks, 1)
+    other = pages.empty(BLOCK // 2 - LEAST, np.uint8)
+    assert len(blocks) == max(n_blocks, 1)
+    array[...], other[...] = 1, 2
+    assert (array == 1).all() and (other == 2).all()
+
+
+@linux_only
+def test_a_block_is_filled_to_the_end(blocks):
+    for _ in range(2):
+        pages.empty(BLOCK // 2, np.uint8)
+    assert len(blocks) == 1
+    pages.empty(LEAST, np.uint8)
+    assert len(blocks) == 2
+
+
+@linux_only
+def test_a_block_goes_when_its_last_array_does(blocks):
+    first, second = pages.empty(BLOCK // 2, np.uint8), pages.empty(BLOCK // 4, np.uint8)
+    pages.empty(BLOCK // 2, np.uint8)  # which the block has no room for
+    large = pages.empty(BLOCK, np.float32)
+    gc.collect()
+    assert [bool(block()) for block in blocks] == [True, True, True]
+    del first, large
+    gc.collect()
+    assert [bool(block()) for block in blocks] == [True, True, False]
+    view = second[10:20]
+    del second
+    gc.collect()
+    assert blocks[0]() is not None, "a view needs it"
+    del view
+    gc.collect()
+    assert blocks[0]() is None
+
+
+@linux_only
+def test_every_thread_cuts_from_a_block_of_its_own(blocks):
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(pages.empty(LEAST, np.uint8))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(blocks) == 3 and len({address(array) for array in found}) == 3
+    assert all(address(array) % PAGE == 0 for array in found)
+
+
+def where_it_cuts(ours):
+    mine = pages.empty(LEAST, np.uint8)
+    mine[...] = 7
+    return address(mine), int(ours.sum())
+
+
+@linux_only
+@pytest.mark.skipif(not CAN_FORK, reason="processes are forked on Linux")
+def test_a_forked_process_cuts_from_a_block_of_its_own():
+    ours = pages.empty(LEAST, np.uint8)
+    ours[...] = 0
+    helper = Helper(ours)
+    helper.ask(where_it_cuts)
+    theirs, total = helper.answer()
+    helper.end()
+    assert theirs % PAGE == 0 and total == 0, "else it goes on where this process is"
+
+
+@linux_only
+def test_large_pages_are_asked_for(monkeypatch):
+    asked = []
+
+    class Memory(mmap.mmap):
+        def madvise(self, *arguments):
+            asked.append(arguments)
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # built without them, and nothing is wrong
+
+    monkeypatch.setattr(pages.mmap, "mmap", Memory)
+    array = pages.empty(LEAST, np.uint8)
+    array[...] = 1
+    assert asked == [(mmap.MADV_HUGEPAGE,)] and array.all()
+
+
+def test_elsewhere_numpy_allocates(monkeypatch):
+    monkeypatch.setattr(pages, "HAS_PAGES", False)
+    monkeypatch.setattr(pages, "new_block", None)
+    array = pages.empty(LEAST, np.float64)
+    assert array.shape == (LEAST,) and array.base is None
+
+
+@linux_only
+def test_the_buffers_of_a_layer_are_in_large_pages(blocks):
+    layer, like = Layer(), np.empty((64, 32), np.float32)
+    for array in (layer.buffer("y", like=like), layer.scratch("dx", like=like)):
+        assert array.shape == like.shape and array.dtype == like.dtype
+    assert len(blocks) == 1
+    del array
+    layer.drop_buffers()
+    pages.begin_anew()
+    gc.collect()
+    assert blocks[0]() is None
+
+
+@pytest.mark.parametrize(("number", "error"), [(errno.ENOMEM, MemoryError), (errno.EPERM, PermissionError)])
+def test_what_the_system_does_not_have_is_a_lack_of_memory(monkeypatch, number, error):
+    def fail(*arguments, **settings):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pages.mmap, "mmap", fail)
+    with pytest.raises(error, match="80,000 bytes" if error is MemoryError else None):
+        pages.anonymous_memory(80_000)
