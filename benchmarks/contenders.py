@@ -83,7 +83,8 @@ def ours(shape: Shape, threads: int):
 
 def matmuls(shape: Shape, threads: int):
     """The matrix products of a step and nothing else, split among threads as the step itself is."""
-    from nanograd.parallel import Team, limit_blas, plan_threads
+    from nanograd.parallel import plan_threads
+    from nanograd.team import Team, limit_blas
 
     config = shape.model
     plan = plan_threads(

@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from nanograd.parallel import available_cores
+from nanograd.cores import available_cores
 
 
 def describe_machine() -> dict:

@@ -64,7 +64,7 @@ def measure(shape_name: str, steps: int) -> tuple[Clock, float]:
     from gpt.model import GPT
     from nanograd.adamw import AdamW, grad_norm
     from nanograd.backend import Device
-    from nanograd.parallel import limit_blas
+    from nanograd.team import limit_blas
 
     limit_blas(1)
     shape = SHAPES[shape_name]

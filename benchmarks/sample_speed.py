@@ -26,7 +26,7 @@ def ours(threads: int):
     from gpt.model import GPT
     from gpt.sampling import generate
     from nanograd.backend import Device
-    from nanograd.parallel import limit_blas
+    from nanograd.team import limit_blas
 
     limit_blas(threads)
     model = GPT(CONFIG, Device("numpy")).eval()

@@ -54,7 +54,7 @@ def seconds_to_first_step(folder: Path, environment: dict) -> float:
 
 
 def seconds_of_torch(environment: dict) -> float:
-    from nanograd.parallel import available_cores
+    from nanograd.cores import available_cores
 
     start = time.perf_counter()
     code = TORCH.replace("THREADS", str(available_cores()))

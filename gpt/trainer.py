@@ -19,9 +19,10 @@ from nanograd.adamw import AdamW, grad_norm, square_sum
 from nanograd.arena import arenas_of
 from nanograd.communicator import Communicator, Single
 from nanograd.feeder import Feeder
-from nanograd.parallel import DataParallel, Team, limit_blas, plan_threads
+from nanograd.parallel import DataParallel, plan_threads
 from nanograd.processes import may_fork
 from nanograd.schedule import warmup_cosine
+from nanograd.team import Team, limit_blas
 
 
 @dataclass

@@ -22,7 +22,7 @@ from nanograd.arena import arenas_of
 from nanograd.backend import fused, xp_of
 from nanograd.blas import axpby
 from nanograd.layer import Layer, check_tensor, to_host
-from nanograd.parallel import SERIAL, WORTH_A_THREAD, Team
+from nanograd.team import SERIAL, WORTH_A_THREAD, Team
 
 CHUNK = 2**18  # elements updated at a time: few enough for the L3 cache, enough for few waits for Python's lock
 

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from nanograd.backend import BackendUnavailable, Device
-from nanograd.parallel import available_cores
+from nanograd.cores import available_cores
 
 SIZE_VARIABLES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"  # MPICH and kin, Open MPI, MVAPICH
 RANK_VARIABLES = "PMI_RANK", "PMIX_RANK"  # a launcher that tells no size

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nanograd import cuda
-from nanograd.parallel import available_cores
+from nanograd.cores import available_cores
 
 LABELS = {True: "ok", False: "--"}
 

@@ -304,8 +304,9 @@ def _index(flat, shape) -> tuple[int, ...]:
 
 def _threaded_gradients(probe, values, threads):
     """Gradients as a training step has them: replicas, each with a part of the batch, then one sum."""
-    from nanograd.parallel import DataParallel, Team
+    from nanograd.parallel import DataParallel
     from nanograd.processes import may_fork
+    from nanograd.team import Team
 
     model, (idx, targets) = probe.layer, probe.batch
     with probe.at_home(values):

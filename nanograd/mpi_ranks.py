@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from nanograd.communicator import Communicator
-from nanograd.parallel import available_cores, cgroup_limit
+from nanograd.cores import available_cores, cgroup_limit
 
 SPIN_SECONDS = 2e-4  # of waiting before the first nap
 NAP_SECONDS = 1e-4

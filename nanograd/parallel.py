@@ -1,19 +1,14 @@
 """Threads and processes that share one step's work.
 
-NumPy lets go of Python's lock inside its loops and its BLAS, so threads really run side by side. A `Team` runs
-one function over several items at once. `DataParallel` gives each thread, or process, a replica of the model, which
-shares the values and owns its gradients and buffers, and a part of the batch; afterwards the gradients are summed, in
-a fixed order, over slices of the flat arenas. Layers know nothing of it.
+`DataParallel` gives each thread, or process, a replica of the model, which shares the values and owns its gradients and
+buffers, and a part of the batch; afterwards the gradients are summed, in a fixed order, over slices of the flat arenas.
+Layers know nothing of it.
 """
 
 import functools
-import math
-import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -21,67 +16,10 @@ from nanograd.anomaly import watched
 from nanograd.arena import arenas_of, replica_of
 from nanograd.layer import Layer
 from nanograd.processes import Helper, call_all, shared_empty
+from nanograd.team import WORTH_A_THREAD, Team
 
 CHUNK_ELEMENTS = 2048 * 128  # positions x channels of a chunk: smaller ones cost more calls, larger ones memory
-WORTH_A_THREAD = 2**16  # elements to pass over: with fewer, waking another thread takes longer than the work
 PARAMETERS_PER_ACTIVATION = 100  # where a model has more, passes over its gradients outweigh the split of a batch
-
-
-def available_cores() -> int:
-    """The cores that this process may use: its affinity, and its cgroup's limit where there is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min([cores, *_cgroup_limits()])
-
-
-def cgroup_limit() -> float:
-    """The whole cores that this process's cgroup allows all of its processes together; infinity without a limit."""
-    return min(_cgroup_limits(), default=math.inf)
-
-
-def _cgroup_limits():
-    """Whole cores allowed by cgroup v2 and v1, for as many as can be read."""
-    for path in ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"):
-        try:
-            with open(path, encoding="ascii") as file:
-                quota, *period = file.read().split()
-            if not period:
-                with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us", encoding="ascii") as file:
-                    period = file.read().split()
-            if quota not in ("max", "-1"):
-                yield max(1, int(quota) // int(period[0]))
-        except (OSError, ValueError):
-            continue  # no such cgroup here, which is no limit
-
-
-class Team:
-    """`size` threads, the caller's among them."""
-
-    def __init__(self, size: int):
-        self.size = size
-        self._pool = ThreadPoolExecutor(size - 1, thread_name_prefix="nanograd") if size > 1 else None
-
-    def map(self, function, items) -> list:
-        """[function(item) for item in items], side by side. The first exception is raised when all are done."""
-        items = list(items)
-        if self._pool is None or len(items) < 2:
-            return [function(item) for item in items]
-        futures = [self._pool.submit(function, item) for item in items[1:]]
-        try:
-            first = function(items[0])
-        finally:
-            errors = [future.exception() for future in futures]
-        for error in filter(None, errors):
-            raise error
-        return [first, *(future.result() for future in futures)]
-
-    def slices(self, n: int, least: int = 1) -> list[slice]:
-        """range(n) in contiguous parts of nearly equal length: `size` of them, or fewer of at least `least` each."""
-        parts = max(1, min(self.size, n // least))
-        edges = [n * i // parts for i in range(parts + 1)]
-        return [slice(a, b) for a, b in pairwise(edges) if b > a]
-
-
-SERIAL = Team(1)
 
 
 @dataclass(frozen=True)
@@ -107,13 +45,6 @@ def plan_threads(threads: int, *, batch_size: int, positions: int, channels: int
         return Plan(threads, 1, threads, batch_size)
     chunk = max(1, CHUNK_ELEMENTS // (positions * channels))
     return Plan(threads, workers, 1, chunk)
-
-
-def limit_blas(threads: int) -> None:
-    """Let the BLAS use that many threads, in this process, from now on."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(threads, user_api="blas")
 
 
 class DataParallel:

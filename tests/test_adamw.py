@@ -9,7 +9,7 @@ import strict_xp
 from nanograd import AdamW, Device, Layer, Parameter, clip_grad_norm
 from nanograd.adamw import CHUNK, clip_scale, grad_norm, zeros
 from nanograd.linear import Linear
-from nanograd.parallel import WORTH_A_THREAD, Team
+from nanograd.team import WORTH_A_THREAD, Team
 
 
 class Bag(Layer):

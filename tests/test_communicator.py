@@ -22,8 +22,8 @@ from gpt.trainer import Trainer
 from nanograd import BackendUnavailable, Device, communicator, mpi_ranks
 from nanograd.arena import arenas_of
 from nanograd.communicator import Communicator, Single, started_by_mpi
+from nanograd.cores import available_cores
 from nanograd.nccl_ranks import NCCLRanks, find_nccl, take_gpu
-from nanograd.parallel import available_cores
 
 LAUNCHERS = (*communicator.SIZE_VARIABLES, *communicator.RANK_VARIABLES)
 

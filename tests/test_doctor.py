@@ -9,7 +9,7 @@ import strict_xp
 import threadpoolctl
 
 from nanograd import cuda, doctor
-from nanograd.parallel import available_cores
+from nanograd.cores import available_cores
 
 
 def labels(report):

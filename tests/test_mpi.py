@@ -239,7 +239,7 @@ def test_a_signal_to_any_rank_stops_all_after_the_same_step(folder, target, numb
 
 
 def test_the_ranks_of_a_machine_share_its_cores(folder):
-    from nanograd.parallel import available_cores
+    from nanograd.cores import available_cores
 
     (folder / "cores.py").write_text(
         "from pathlib import Path\nfrom nanograd.communicator import world\n"

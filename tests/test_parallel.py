@@ -1,10 +1,8 @@
 """Threads and processes; test_gradcheck.py and `python -m nanograd.gradcheck` check gradients with them on."""
 
 import dataclasses
-import io
 import math
 import threading
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,18 +13,9 @@ from gpt.model import GPT
 from nanograd import AdamW, Device, Parameter, adamw, clip_grad_norm, parallel
 from nanograd.anomaly import Anomaly
 from nanograd.arena import arenas_of
-from nanograd.parallel import (
-    CHUNK_ELEMENTS,
-    PARAMETERS_PER_ACTIVATION,
-    SERIAL,
-    DataParallel,
-    Plan,
-    Team,
-    available_cores,
-    cgroup_limit,
-    plan_threads,
-)
+from nanograd.parallel import CHUNK_ELEMENTS, PARAMETERS_PER_ACTIVATION, DataParallel, Plan, plan_threads
 from nanograd.processes import CAN_FORK, shared_empty
+from nanograd.team import Team
 
 forking = pytest.mark.skipif(not CAN_FORK, reason="this system does not fork")
 
@@ -112,47 +101,6 @@ def test_two_halves_are_the_whole():
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=0, atol=1e-14)
 
 
-def test_team_maps_in_order_and_side_by_side():
-    team = Team(3)
-    meeting = threading.Barrier(3, timeout=30)
-
-    def work(i):
-        meeting.wait()
-        return i * i
-
-    assert team.map(work, range(3)) == [0, 1, 4]
-    assert Team(1).map(lambda i: i + 1, range(4)) == [1, 2, 3, 4]
-    assert team.map(lambda i: -i, []) == []
-
-
-@pytest.mark.parametrize("bad", [0, 1, 2])
-def test_an_error_in_any_thread_is_raised(bad):
-    def work(i):
-        if i == bad:
-            raise ArithmeticError(f"item {i}")
-        return i
-
-    with pytest.raises(ArithmeticError, match=f"item {bad}"):
-        Team(3).map(work, range(3))
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-@pytest.mark.parametrize("n", [0, 1, 2, 6, 7, 100])
-def test_slices_cover_everything_once_and_nearly_equally(size, n):
-    slices = Team(size).slices(n)
-    assert [i for part in slices for i in range(part.start, part.stop)] == list(range(n))
-    lengths = [part.stop - part.start for part in slices]
-    assert len(slices) == min(size, n) and (not n or (max(lengths) - min(lengths) <= 1 and min(lengths) > 0))
-
-
-def test_slices_are_not_too_short():
-    for least, count in ((1, 3), (10, 3), (33, 3), (34, 2), (50, 2), (51, 1), (1000, 1)):
-        slices = Team(3).slices(100, least)
-        assert len(slices) == count and slices[0].start == 0 and slices[-1].stop == 100
-        assert all(a.stop == b.start for a, b in pairwise(slices))
-    assert Team(3).slices(0, 5) == []
-
-
 def test_plans():
     small = {"positions": 64, "channels": 128, "parameters": 500_000}
     plan = plan_threads(2, batch_size=32, **small)
@@ -181,72 +129,6 @@ def test_chunks_hold_as_much_as_is_allowed_and_a_sample_at_least():
         assert isinstance(chunk, int)
         assert chunk * positions * 128 <= CHUNK_ELEMENTS < (chunk + 1) * positions * 128
     assert plan_threads(positions=CHUNK_ELEMENTS, channels=2, **sizes) == Plan(2, 2, 1, 1)
-
-
-def test_cores_are_at_least_one():
-    assert available_cores() >= 1
-
-
-def pretend(monkeypatch, files, cores=8):
-    """As if this process might run on `cores` cores, and the control group's files held `files`."""
-
-    def affinity(process):
-        assert process == 0, "this process, not another"
-        return set(range(cores))
-
-    def fake_open(path, encoding):
-        if path not in files:
-            raise FileNotFoundError(path)
-        return io.StringIO(files[path])
-
-    monkeypatch.setattr(parallel.os, "sched_getaffinity", affinity, raising=False)
-    monkeypatch.setattr(parallel, "open", fake_open, raising=False)
-
-
-V2, V1 = "/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"
-PERIOD = "/sys/fs/cgroup/cpu/cpu.cfs_period_us"
-
-
-@pytest.mark.parametrize(
-    "files, cores",
-    [
-        ({}, 8),
-        ({V2: "300000 100000\n"}, 3),
-        ({V2: "350000 100000\n"}, 3),
-        ({V2: "50000 100000\n"}, 1),
-        ({V2: "1600000 100000\n"}, 8),
-        ({V2: "max 100000\n"}, 8),
-        ({V1: "500000\n", PERIOD: "100000\n"}, 5),
-        ({V1: "-1\n", PERIOD: "100000\n"}, 8),
-        ({V1: "500000\n"}, 8),
-        ({V2: "nonsense\n"}, 8),
-        ({V2: "nonsense\n", V1: "200000\n", PERIOD: "100000\n"}, 2),
-    ],
-)
-def test_cores_are_no_more_than_the_control_group_allows(monkeypatch, files, cores):
-    pretend(monkeypatch, files)
-    assert available_cores() == cores
-
-
-@pytest.mark.parametrize(
-    ("files", "limit"), [({}, math.inf), ({V2: "50000 100000\n"}, 1), ({V2: "1600000 100000\n"}, 16)]
-)
-def test_the_limit_of_a_control_group_is_at_least_a_core(monkeypatch, files, limit):
-    pretend(monkeypatch, files)
-    assert cgroup_limit() == limit
-
-
-def test_one_core_is_one_core(monkeypatch):
-    pretend(monkeypatch, {}, cores=1)
-    assert available_cores() == 1
-
-
-@pytest.mark.parametrize("counted, cores", [(3, 3), (None, 1)])
-def test_where_there_is_no_affinity_the_machines_cores_count(monkeypatch, counted, cores):
-    pretend(monkeypatch, {})
-    monkeypatch.delattr(parallel.os, "sched_getaffinity")
-    monkeypatch.setattr(parallel.os, "cpu_count", lambda: counted)
-    assert available_cores() == cores
 
 
 def test_loss_is_that_of_evaluation_and_training_goes_on():
@@ -279,16 +161,6 @@ def test_as_many_replicas_and_threads_as_the_team_has():
     assert (
         set(trainer.team.map(lambda i: threading.Event().wait(0.05) or threading.current_thread(), range(6))) <= three
     )
-
-
-def test_two_work_side_by_side():
-    meeting = threading.Barrier(2, timeout=30)
-    assert Team(2).map(lambda i: meeting.wait() >= 0, range(2)) == [True, True]
-
-
-def test_the_serial_team_is_the_caller_alone():
-    assert SERIAL.size == 1
-    assert SERIAL.map(lambda _: threading.current_thread(), range(2)) == [threading.current_thread()] * 2
 
 
 # Processes. Each test does the same with threads, which are checked above.
