@@ -111,21 +111,28 @@ class Trainer:
         self.optimizer.lr = self.lr_at(self.step)
         self.optimizer.step(scale)
         self.step += 1
-        if self.step < config.max_steps:
-            self.feeder.prepare(self.step)
         return StepResult(loss, norm, self.optimizer.lr)
 
     def gradients(self, x, y, step: int):
-        """Compute this rank's part of the gradients of `step`, on its `batch`; returns its part of the loss."""
+        """Compute this rank's part of the gradients of `step`, on its `batch`; returns its part of the loss.
+
+        When the last part of it is under way, the next batch is fetched: others may still be at work.
+        """
         config = self.config
         if not self.model.training:
             self.model.train()
         self.parallel.zero_grad()
         loss, count = 0.0, y.size * self.ranks.size
+
+        def fetch_next():
+            if step + 1 < config.max_steps:
+                self.feeder.prepare(step + 1)
+
         for number in range(config.grad_accum):
             rows = slice(number * self.rank_batch, (number + 1) * self.rank_batch)
             first = self.ranks.part(number * config.batch_size, config.batch_size).start
-            loss = loss + self.parallel.forward_backward(x[rows], y[rows], count, step, first)
+            then = fetch_next if number == config.grad_accum - 1 else None
+            loss = loss + self.parallel.forward_backward(x[rows], y[rows], count, step, first, then)
         self.parallel.reduce()
         return loss
 

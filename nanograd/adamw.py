@@ -24,6 +24,7 @@ from nanograd.blas import axpby
 from nanograd.layer import Layer, check_tensor, to_host
 from nanograd.team import SERIAL, WORTH_A_THREAD, Team
 
+PASSES = 8  # of an update over its arrays
 CHUNK = 2**18  # elements updated at a time: few enough for the L3 cache, enough for few waits for Python's lock
 
 
@@ -68,8 +69,11 @@ def grad_norm(model: Layer, team: Team = SERIAL):
     if not isinstance(flat[0], np.ndarray):
         total = sum(square_sum(grads) for grads in flat)
         return xp_of(total).sqrt(total)
+    worth = -(-WORTH_A_THREAD // CHUNK)
     parts = [
-        grads[part.start * CHUNK : part.stop * CHUNK] for grads in flat for part in team.slices(-(-grads.size // CHUNK))
+        grads[part.start * CHUNK : part.stop * CHUNK]
+        for grads in flat
+        for part in team.slices(-(-grads.size // CHUNK), worth)
     ]
     return math.sqrt(math.fsum(square for squares in team.map(_squares_of_chunks, parts) for square in squares))
 
@@ -130,7 +134,7 @@ class AdamW:
                 lambda part, p=p, g=g, m=m, v=v, settings=settings: adamw_update(
                     p[part], g[part], m[part], v[part], *settings
                 ),
-                self.team.slices(p.size, WORTH_A_THREAD),
+                self.team.slices(p.size, -(-WORTH_A_THREAD // PASSES)),
             )
 
     def zero_grad(self) -> None:

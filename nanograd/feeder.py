@@ -4,7 +4,8 @@ On a GPU a step is only queued when the host is done with it. So the host has ti
 and start its copy: from pinned memory, which the GPU reads by itself, on a stream of its own, beside the step. Two
 places take turns. When a batch is taken, all work on the one before it has been queued: an event marks that point,
 and the copy into that one's place waits for the event, not for the step that has just been queued. The host waits
-only until its pinned memory has been read, two batches ago. On the CPU there is nothing to copy.
+only until its pinned memory has been read, two batches ago. On the CPU there is nothing to copy, only the
+fetching to be done when others are still at work.
 """
 
 import numpy as np
@@ -22,13 +23,17 @@ class Feeder:
     def __init__(self, device: Device, fetch, below: int):
         self.device, self.fetch, self.below = device, fetch, below
         self._places = []
+        self._ahead = None, ()  # on the CPU: a step, and its batch
         if device.name != "numpy":
             self._stream = device.xp.cuda.Stream(non_blocking=True)
             self._places = [Place(device.xp), Place(device.xp)]
 
     def prepare(self, step: int) -> None:
         """Start copying the batch of `step`, which `take` will ask for; best called when a step has been queued."""
-        if not self._places or any(place.step == step for place in self._places):
+        if not self._places:
+            self._ahead = step, self.fetch(step)
+            return
+        if any(place.step == step for place in self._places):
             return
         batch = self.fetch(step)
         for ids in batch:
@@ -40,7 +45,8 @@ class Feeder:
     def take(self, step: int) -> tuple:
         """The arrays of `step`. On a GPU they are lent until two batches later."""
         if not self._places:
-            return self.fetch(step)
+            (ahead, batch), self._ahead = self._ahead, (None, ())
+            return batch if ahead == step else self.fetch(step)
         self.prepare(step)
         current = self.device.xp.cuda.get_current_stream()
         for place in self._places:

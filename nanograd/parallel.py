@@ -63,19 +63,23 @@ class DataParallel:
                 arena.move(shared_empty)
         self.replicas = [model, *(replica_of(model) for _ in range(team.size - 1))]
 
-    def forward_backward(self, idx, targets, count: int, step: int = 0, first: int = 0):
+    def forward_backward(self, idx, targets, count: int, step: int = 0, first: int = 0, meanwhile=None):
         """Add the gradients of this batch's share in a mean over `count` positions; returns its share of the loss.
 
         idx, targets: (B, T) ids on the host. `step`, `first`: which step, and which global sample the batch begins
-        with, to key the dropout masks. Gradients are complete after `reduce`.
+        with, to key the dropout masks. Gradients are complete after `reduce`. `meanwhile` is called when the caller's
+        part is done, while others may still be at work.
         """
         parts = self.team.slices(len(idx))
         tasks = [(self.chunk, idx[p], targets[p], count, step, first + p.start) for p in parts]
         if not self._apart(tasks):
-            return sum(self._side_by_side(add_gradients, tasks))
+            loss = sum(self._side_by_side(add_gradients, tasks))
+            if meanwhile:
+                meanwhile()
+            return loss
         replicas = self.replicas[: len(parts)]
         told = [(is_blank(replica), *task) for replica, task in zip(replicas, tasks, strict=True)]
-        shares = call_all(self.helpers, add_all_gradients, self.model, told)
+        shares = call_all(self.helpers, add_all_gradients, self.model, told, meanwhile)
         for replica in replicas:
             mark_gradients(replica, blank=False)
         return sum(shares)

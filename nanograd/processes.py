@@ -95,13 +95,20 @@ class Helper:
             raise HelperLost("a process that shares the work has ended; was it killed, or short of memory?") from None
 
 
-def call_all(helpers: list[Helper], function, thing, tasks: list[tuple]) -> list:
+def call_all(helpers: list[Helper], function, thing, tasks: list[tuple], meanwhile=None) -> list:
     """[function(x, *task) for each task], side by side: x is `thing` here for the first, the helpers' for the others.
 
-    The first exception is raised when all are done.
+    `meanwhile()` is called after this process's task, when others may still be at work. The first exception is raised
+    when all are done.
     """
-    results, errors = [], []
-    computations = [lambda: function(thing, *tasks[0])]
+
+    def own():
+        result = function(thing, *tasks[0])
+        if meanwhile:
+            meanwhile()
+        return result
+
+    results, errors, computations = [], [], [own]
     for helper, task in zip(helpers[: len(tasks) - 1], tasks[1:], strict=True):
         try:
             helper.ask(function, *task)

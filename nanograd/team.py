@@ -7,7 +7,7 @@ function over several items at once. A BLAS has threads of its own, which split 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
-WORTH_A_THREAD = 2**16  # elements to pass over: with fewer, waking another thread takes longer than the work
+WORTH_A_THREAD = 2**19  # elements to pass over: with fewer, waking another thread takes longer than the work
 
 
 class Team:

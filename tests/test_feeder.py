@@ -97,6 +97,16 @@ def test_checks_ids_on_the_host(gpu_xp, bad, error):
 
 
 def test_on_the_cpu_it_only_fetches():
+    fetched = []
+    feeder = Feeder(Device("numpy"), lambda step: fetched.append(step) or fetch(step), below=51)
+    for step in (3, 4, 7, 4):
+        np.testing.assert_array_equal(feeder.take(step)[1], fetch(step)[1])
+        feeder.prepare(step + 1)
+    assert fetched == [3, 4, 5, 7, 8, 4, 5], "ahead of time where the steps follow one another"
+
+
+def test_a_batch_that_was_taken_is_fetched_again():
     feeder = Feeder(Device("numpy"), fetch, below=51)
-    feeder.prepare(3)
-    np.testing.assert_array_equal(feeder.take(3)[1], fetch(3)[1])
+    feeder.prepare(2)
+    feeder.take(2)[0][...] = 0
+    np.testing.assert_array_equal(feeder.take(2)[0], fetch(2)[0])

@@ -1,6 +1,7 @@
 """Threads and processes; test_gradcheck.py and `python -m nanograd.gradcheck` check gradients with them on."""
 
 import dataclasses
+import functools
 import math
 import threading
 
@@ -187,6 +188,19 @@ def assert_the_same(one, other):
     assert losses == other_losses
     for name, gradient in gradients.items():
         assert gradient.any() and gradient.tobytes() == others[name].tobytes(), name
+
+
+@forking
+@pytest.mark.parametrize("size", [1, 2])
+def test_something_else_is_done_meanwhile(size):
+    for trainer in both(size=size):
+        idx, targets = batch()
+        trainer.zero_grad()
+        own = trainer.model.wpe.weight
+        seen = []
+        note = functools.partial(lambda own, seen: seen.append(own.grad.any()), own, seen)
+        trainer.forward_backward(idx, targets, idx.size, meanwhile=note)
+        assert seen == [True], "once, when the caller's own part is done"
 
 
 @forking

@@ -467,6 +467,23 @@ def test_the_first_task_is_done_with_our_thing_and_the_others_with_theirs():
     assert call_all(helpers, add, 1, [(100,), (200, 5), (300,)]) == [101, 215, 320]
 
 
+def test_meanwhile_comes_after_our_task_and_before_their_answers(team, log):
+    seen = []
+
+    def note():
+        seen.append((log[0], team[0]._connection.poll(PATIENCE)))
+
+    results = call_all(team, note_and_fail, log, [(0,), (1,)], note)
+    assert results == [0, 1] and seen == [(1, True)], "the answer is still to be read"
+
+
+def test_what_fails_meanwhile_is_raised_when_all_are_done(team, log):
+    with pytest.raises(ZeroDivisionError):
+        call_all(team, note_and_fail, log, [(0,), (1,), (2,)], lambda: 1 // 0)
+    assert log.all()
+    assert call_all(team, note_and_fail, log, [(2,), (1,), (0,)]) == [2, 1, 0], "nobody's answer is left over"
+
+
 @pytest.mark.parametrize("failing", [[0], [1], [2], [0, 1], [1, 2], [0, 1, 2]])
 def test_the_first_exception_is_raised_when_all_are_done(team, log, failing):
     tasks = [(i, ValueError(f"task {i}") if i in failing else None) for i in range(3)]

@@ -40,6 +40,17 @@ def test_a_batch_is_a_function_of_seed_and_step():
     assert not np.array_equal(x, trainer().batch(4)[0]) and not np.array_equal(x, trainer(seed=1).batch(3)[0])
 
 
+@pytest.mark.parametrize("flags", [{}, {"grad_accum": 2}, {"threads": 2}])
+def test_the_next_batch_is_fetched_while_a_step_is_computed_but_none_after_the_last(flags):
+    run = trainer(flags.pop("threads", 1), max_steps=4, **flags)
+    fetched, fetch, step = [], run.feeder.fetch, run.optimizer.step
+    run.feeder.fetch = lambda number: fetched.append(number) or fetch(number)
+    run.optimizer.step = lambda scale: fetched.append("update") or step(scale)
+    for _ in range(4):
+        run.train_step()
+    assert fetched == [0, 1, "update", 2, "update", 3, "update", "update"]
+
+
 def test_accumulated_batches_are_one_larger_batch():
     one, many = (
         trainer(batch_size=8, grad_accum=1, dtype="float64"),
