@@ -69,11 +69,11 @@ def grad_norm(model: Layer, team: Team = SERIAL):
     if not isinstance(flat[0], np.ndarray):
         total = sum(square_sum(grads) for grads in flat)
         return xp_of(total).sqrt(total)
-    worth = -(-WORTH_A_THREAD // CHUNK)
+    least = WORTH_A_THREAD // CHUNK
     parts = [
         grads[part.start * CHUNK : part.stop * CHUNK]
         for grads in flat
-        for part in team.slices(-(-grads.size // CHUNK), worth)
+        for part in team.slices(-(-grads.size // CHUNK), least)
     ]
     return math.sqrt(math.fsum(square for squares in team.map(_squares_of_chunks, parts) for square in squares))
 
@@ -134,7 +134,7 @@ class AdamW:
                 lambda part, p=p, g=g, m=m, v=v, settings=settings: adamw_update(
                     p[part], g[part], m[part], v[part], *settings
                 ),
-                self.team.slices(p.size, -(-WORTH_A_THREAD // PASSES)),
+                self.team.slices(p.size, WORTH_A_THREAD // PASSES),
             )
 
     def zero_grad(self) -> None:

@@ -21,7 +21,7 @@ WIDE = b"USE64BITINT"  # what OpenBLAS's configuration says where its integers h
 
 
 def add_product(a, b, out) -> None:  # (M, K), (K, N), (M, N)
-    """out += a @ b. `out` may not overlap the others."""
+    """out += a @ b. `out` may not overlap the others. Raises ValueError for shapes that do not fit."""
     gemm = function("gemm", out.dtype)
     if gemm is not None and a.dtype == b.dtype == out.dtype and a.size and b.size and out.flags.writeable:
         try:
@@ -33,7 +33,10 @@ def add_product(a, b, out) -> None:  # (M, K), (K, N), (M, N)
             places = 1, a.ctypes.data, ld_a, b.ctypes.data, ld_b, 1, out.ctypes.data, ld_out
             gemm(ROW_MAJOR, *ways, *out.shape, a.shape[1], *places)
             return
-    out += a @ b
+    product = a @ b
+    if product.shape != out.shape:  # a single row would be added to every one
+        raise ValueError(f"a product of shape {product.shape} cannot be added to an array of shape {out.shape}")
+    out += product
 
 
 def axpby(alpha: float, x, beta: float, y) -> None:  # (n,), (n,)

@@ -33,7 +33,7 @@ class Team:
 
     def slices(self, n: int, least: int = 1) -> list[slice]:
         """range(n) in contiguous parts of nearly equal length: `size` of them, or fewer of at least `least` each."""
-        parts = max(1, min(self.size, n // least))
+        parts = max(1, min(self.size, n // max(1, least)))
         edges = [n * i // parts for i in range(parts + 1)]
         return [slice(a, b) for a, b in pairwise(edges) if b > a]
 

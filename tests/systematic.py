@@ -49,6 +49,7 @@ ALSO = {
     "nanograd/backend.py": ("embedding", "linear", "model", "products", "strict_xp"),
     "nanograd/layer.py": ("linear", "embedding", "parallel", "strict_xp"),
     "nanograd/arena.py": ("adamw", "parallel"),
+    "nanograd/team.py": ("parallel",),
     "nanograd/noise.py": ("dropout", "attention"),
     "nanograd/communicator.py": ("mpi",),
     "nanograd/mpi_ranks.py": ("communicator", "mpi"),

@@ -82,7 +82,7 @@ def alone(tmp_path_factory):
     ("n", "dtype", "tolerance"),
     [
         (2, "float64", 1e-12),
-        (3, "float32", 1e-5),
+        pytest.param(3, "float32", 1e-5, marks=pytest.mark.slow),
         pytest.param(1, "float64", 1e-12, marks=pytest.mark.slow),
         pytest.param(3, "float64", 1e-12, marks=pytest.mark.slow),
         pytest.param(6, "float64", 1e-12, marks=pytest.mark.slow),
@@ -103,6 +103,7 @@ def test_accumulated_batches_on_ranks_equal_a_large_batch(folder, alone):
     assert_same(losses_of(folder, ("loss", "grad_norm")), expected, 1e-12)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_ranks(folder, alone):
     train(2, folder, max_steps=15)
     train(3, folder, max_steps=30, resume=True)

@@ -6,6 +6,7 @@ import mmap
 import os
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,8 +64,25 @@ def test_arrays_lie_one_behind_the_other_from_the_beginning_of_a_page(blocks):
 
 
 @linux_only
+def test_a_page_is_as_large_as_the_system_s():
+    size = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+    if not size.exists():
+        pytest.skip("a system without large pages")
+    assert int(size.read_text(encoding="ascii")) == PAGE
+
+
+@linux_only
+@pytest.mark.parametrize("shift", [0, LEAST, PAGE - LEAST])
+def test_a_block_begins_at_a_page_wherever_its_memory_begins(monkeypatch, shift):
+    whole = np.frombuffer
+    monkeypatch.setattr(pages.np, "frombuffer", lambda memory, dtype: whole(memory, dtype=dtype)[shift:])
+    block = pages.new_block(3 * PAGE)
+    assert address(block) % PAGE == 0 and block.shape == (3 * PAGE,)
+
+
+@linux_only
 def test_no_array_lies_in_another_s_memory(blocks):
-    sizes = np.random.default_rng(0).integers(0, BLOCK // 8, 60)
+    sizes = np.random.default_rng(0).integers(0, BLOCK // 16, 40)
     arrays = [pages.empty(n, np.float64) for n in sizes]
     for i, array in enumerate(arrays):
         array[...] = i

@@ -467,6 +467,11 @@ def test_the_first_task_is_done_with_our_thing_and_the_others_with_theirs():
     assert call_all(helpers, add, 1, [(100,), (200, 5), (300,)]) == [101, 215, 320]
 
 
+def test_a_task_that_nobody_is_there_for_is_refused(team, log):
+    with pytest.raises(ValueError, match="longer"):
+        call_all(team[:1], note_and_fail, log, [(0,), (1,), (2,)])
+
+
 def test_meanwhile_comes_after_our_task_and_before_their_answers(team, log):
     seen = []
 

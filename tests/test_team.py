@@ -42,7 +42,7 @@ def test_slices_cover_everything_once_and_nearly_equally(size, n):
 
 
 def test_slices_are_not_too_short():
-    for least, count in ((1, 3), (10, 3), (33, 3), (34, 2), (50, 2), (51, 1), (1000, 1)):
+    for least, count in ((0, 3), (1, 3), (10, 3), (33, 3), (34, 2), (50, 2), (51, 1), (1000, 1)):
         slices = Team(3).slices(100, least)
         assert len(slices) == count and slices[0].start == 0 and slices[-1].stop == 100
         assert all(a.stop == b.start for a, b in pairwise(slices))
