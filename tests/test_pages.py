@@ -74,8 +74,15 @@ def test_a_page_is_as_large_as_the_system_s():
 @linux_only
 @pytest.mark.parametrize("shift", [0, LEAST, PAGE - LEAST])
 def test_a_block_begins_at_a_page_wherever_its_memory_begins(monkeypatch, shift):
-    whole = np.frombuffer
-    monkeypatch.setattr(pages.np, "frombuffer", lambda memory, dtype: whole(memory, dtype=dtype)[shift:])
+    ask, whole = pages.anonymous_memory, np.frombuffer
+
+    def part(memory, dtype):
+        array = whole(memory, dtype=dtype)
+        start = (shift - address(array)) % PAGE
+        return array[start : start + 4 * PAGE]
+
+    monkeypatch.setattr(pages, "anonymous_memory", lambda n_bytes, **settings: ask(n_bytes + PAGE, **settings))
+    monkeypatch.setattr(pages.np, "frombuffer", part)
     block = pages.new_block(3 * PAGE)
     assert address(block) % PAGE == 0 and block.shape == (3 * PAGE,)
 
@@ -142,10 +149,9 @@ def test_every_thread_cuts_from_a_block_of_its_own(blocks):
     assert all(address(array) % PAGE == 0 for array in found)
 
 
-def where_it_cuts(ours):
-    mine = pages.empty(LEAST, np.uint8)
-    mine[...] = 7
-    return address(mine), int(ours.sum())
+def cut_and_write(ours):
+    ours[...] = 7
+    return address(pages.empty(LEAST, np.uint8)), int(ours.sum())
 
 
 @linux_only
@@ -154,10 +160,11 @@ def test_a_forked_process_cuts_from_a_block_of_its_own():
     ours = pages.empty(LEAST, np.uint8)
     ours[...] = 0
     helper = Helper(ours)
-    helper.ask(where_it_cuts)
+    helper.ask(cut_and_write)
     theirs, total = helper.answer()
     helper.end()
-    assert theirs % PAGE == 0 and total == 0, "else it goes on where this process is"
+    assert theirs % PAGE == 0, "else it goes on where this process is"
+    assert total == 7 * LEAST and not ours.any(), "what it writes to is a copy"
 
 
 @linux_only
