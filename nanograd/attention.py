@@ -24,7 +24,7 @@ Last, S = q (s k)^T:
 
     dq_i = sum_j s dS_ij k_j             dk_j = sum_i s dS_ij q_i
 
-So s is needed twice, once for each product with k: in S on the way forward, in s dS on the way back.
+So s is applied twice: to the scores on the way forward, and to dS on the way back, before both of its products.
 
 With dropout the weights are P * m, for a mask m as in dropout.py: o = (P * m) v, dv_j = sum_i E_ij m_ij g_i,
 and dS_ij = E_ij (m_ij g_i . v_j  -  g_i . o_i).

@@ -29,7 +29,7 @@ class Feeder:
             self._places = [Place(device.xp), Place(device.xp)]
 
     def prepare(self, step: int) -> None:
-        """Start copying the batch of `step`, which `take` will ask for; best called when a step has been queued."""
+        """Fetch the batch of `step`, which `take` will ask for, and start copying it; best while a step is computed."""
         if not self._places:
             self._ahead = step, self.fetch(step)
             return
