@@ -1,11 +1,11 @@
 """Sample a trained GPT: `python sample.py`; what it can be told: `python sample.py --help`."""
 
-from gpt.cli import parse_sample, run
+from gpt.cli.command_line import parse_sample, run
 
 
 def main(arguments: list[str]) -> int | None:
     config = parse_sample(arguments)
-    from gpt import sampling  # imported late: --help and a mistyped flag answer at once
+    from gpt.sampling import generate as sampling  # imported late: --help and a mistyped flag answer at once
 
     return sampling.main(config)
 

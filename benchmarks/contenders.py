@@ -70,10 +70,10 @@ def batch_of(shape: Shape):
 
 
 def ours(shape: Shape, threads: int):
-    from gpt.config import TrainConfig
+    from gpt.config.options import TrainConfig
     from gpt.model import GPT
-    from gpt.trainer import Trainer
-    from nanograd.backend import Device
+    from gpt.training.step import Trainer
+    from nanograd.device.device import Device
 
     config = TrainConfig(batch_size=shape.batch_size, block_size=shape.model.block_size, max_steps=10**6)
     tokens = np.random.default_rng(0).integers(0, shape.model.vocab_size, 100_000).astype(np.uint16)
@@ -83,8 +83,8 @@ def ours(shape: Shape, threads: int):
 
 def matmuls(shape: Shape, threads: int):
     """The matrix products of a step and nothing else, split among threads as the step itself is."""
-    from nanograd.parallel import plan_threads
-    from nanograd.team import Team, limit_blas
+    from nanograd.device.threads import Team, limit_blas
+    from nanograd.parallel.data_parallel import plan_threads
 
     config = shape.model
     plan = plan_threads(

@@ -27,7 +27,7 @@ import time
 import numpy as np
 
 from benchmarks.shapes import SHAPES, Shape
-from gpt.config import GPTConfig
+from gpt.config.options import GPTConfig
 
 GPT2 = GPTConfig(
     50304, block_size=1024, n_layer=12, n_head=12, n_embd=768, activation="gelu", tie_weights=True, qkv_bias=True
@@ -79,9 +79,9 @@ def tokens_of(shape: Shape) -> np.ndarray:
 
 
 def ours(shape: Shape, precision: str):
-    from gpt.config import TrainConfig
+    from gpt.config.options import TrainConfig
     from gpt.model import GPT
-    from gpt.trainer import Trainer
+    from gpt.training.step import Trainer
     from nanograd import Device
 
     device = Device("cupy", precision)
@@ -98,8 +98,8 @@ def matmuls(shape: Shape, precision: str):
     Factors are random: a GPU multiplies zeros faster, as they take less power.
     """
     from nanograd import Device
-    from nanograd.dropout import draw_mask
-    from nanograd.noise import Noise
+    from nanograd.device.rng import Noise
+    from nanograd.layers.dropout import draw_mask
 
     device = Device("cupy", precision)
     config, N = shape.model, shape.tokens()
@@ -191,7 +191,8 @@ def kernel_times(xp, trainer) -> dict[str, float]:
 
     The GPU is kept busy until all of the step is queued, or an event would count the time that a launch takes.
     """
-    from nanograd import kernels, products
+    from nanograd import kernels
+    from nanograd.device import gemm as products
     from nanograd.kernels import attention, launching
 
     marks = []
@@ -251,9 +252,9 @@ def measure(shape: Shape, contender: str, precision: str, seconds: float = SECON
 
 def check(small: GPTConfig | None = None, steps: int = 30) -> dict[str, float]:
     """Largest relative differences of losses and gradient norms over a short training; raises where they are large."""
-    from gpt.config import TrainConfig
+    from gpt.config.options import TrainConfig
     from gpt.model import GPT
-    from gpt.trainer import Trainer
+    from gpt.training.step import Trainer
     from nanograd import Device
 
     small = small or GPTConfig(97, block_size=80, n_layer=2, n_head=2, n_embd=96, activation="gelu", dropout=0.1)
@@ -336,7 +337,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs=3, metavar=("SHAPE", "CONTENDER", "PRECISION"), help="one, printed as JSON")
     parser.add_argument("--check", action="store_true", help="only see whether losses are right")
     options = parser.parse_args(arguments)
-    from nanograd.cuda import find_cupy
+    from nanograd.device.cuda import find_cupy
 
     missing, cupy = find_cupy()
     if missing:

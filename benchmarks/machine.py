@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from nanograd.cores import available_cores
+from nanograd.device.cores import available_cores
 
 
 def describe_machine() -> dict:

@@ -18,18 +18,18 @@ from benchmarks.machine import describe_machine
 from benchmarks.shapes import SHAPES
 
 OPERATIONS = {
-    "nanograd.attention": ["masked_exp", "masked_exp_backward", "dot_channels"],
-    "nanograd.layernorm": ["normalize", "normalize_backward"],
-    "nanograd.linear": ["add_rows", "sum_positions"],
-    "nanograd.activations": ["relu", "relu_backward", "gelu"],
-    "nanograd.embedding": ["gather_rows", "scatter_add_rows"],
-    "nanograd.losses": ["cross_entropy", "cross_entropy_backward"],
-    "nanograd.residual": ["finish_branch"],
-    "nanograd.adamw": ["adamw_update", "square_sum"],
+    "nanograd.layers.attention": ["masked_exp", "masked_exp_backward", "dot_channels"],
+    "nanograd.layers.layernorm": ["normalize", "normalize_backward"],
+    "nanograd.layers.linear": ["add_rows", "sum_positions"],
+    "nanograd.layers.activations": ["relu", "relu_backward", "gelu"],
+    "nanograd.layers.embedding": ["gather_rows", "scatter_add_rows"],
+    "nanograd.layers.cross_entropy": ["cross_entropy", "cross_entropy_backward"],
+    "nanograd.layers.residual": ["finish_branch"],
+    "nanograd.optim.adamw": ["adamw_update", "square_sum"],
 }
 METHODS = {
-    ("nanograd.attention", "Attention"): ("forward", "backward"),
-    ("nanograd.activations", "GELU"): ("backward",),
+    ("nanograd.layers.attention", "Attention"): ("forward", "backward"),
+    ("nanograd.layers.activations", "GELU"): ("backward",),
 }
 
 
@@ -62,9 +62,9 @@ def measure(shape_name: str, steps: int) -> tuple[Clock, float]:
     from importlib import import_module
 
     from gpt.model import GPT
-    from nanograd.adamw import AdamW, grad_norm
-    from nanograd.backend import Device
-    from nanograd.team import limit_blas
+    from nanograd.device.device import Device
+    from nanograd.device.threads import limit_blas
+    from nanograd.optim.adamw import AdamW, grad_norm
 
     limit_blas(1)
     shape = SHAPES[shape_name]
@@ -86,7 +86,7 @@ def measure(shape_name: str, steps: int) -> tuple[Clock, float]:
         for name in names:
             clock.wrap(import_module(module), name, name)
     clock.wrap(np, "matmul", "matrix products")
-    clock.wrap(import_module("nanograd.blas"), "add_product", "matrix products")
+    clock.wrap(import_module("nanograd.device.blas"), "add_product", "matrix products")
     for (module, kind), methods in METHODS.items():
         for method in methods:
             clock.wrap(getattr(import_module(module), kind), method, f"{kind}.{method}, the rest")

@@ -11,11 +11,11 @@ import time
 import numpy as np
 
 from benchmarks.contenders import WARMUP, shape_of
-from gpt.config import TrainConfig
+from gpt.config.options import TrainConfig
 from gpt.model import GPT
-from gpt.trainer import Trainer
-from nanograd.backend import Device
-from nanograd.communicator import Communicator, world
+from gpt.training.step import Trainer
+from nanograd.device.device import Device
+from nanograd.parallel.communicator import Communicator, world
 
 
 class TimedRanks(Communicator):

@@ -25,8 +25,8 @@ WITHIN, BEYOND = CONFIG.block_size - 1, 64
 def ours(threads: int):
     from gpt.model import GPT
     from gpt.sampling import generate
-    from nanograd.backend import Device
-    from nanograd.team import limit_blas
+    from nanograd.device.device import Device
+    from nanograd.device.threads import limit_blas
 
     limit_blas(threads)
     model = GPT(CONFIG, Device("numpy")).eval()

@@ -23,7 +23,7 @@ from benchmarks.contenders import Contender, shape_of
 from benchmarks.cost_model import NETWORKS, all_reduce_seconds, fit, predict
 from benchmarks.machine import describe_machine, installed
 from benchmarks.shapes import SHAPES
-from nanograd.cores import available_cores
+from nanograd.device.cores import available_cores
 
 SECONDS_A_ROUND = 1.5
 ALL_REDUCES = (1, 64, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304)  # float32 numbers

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gpt.config import GPTConfig
+from gpt.config.options import GPTConfig
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 TORCH = """
 import torch
 from benchmarks.torch_gpt import TorchGPT
-from gpt.config import GPTConfig
+from gpt.config.options import GPTConfig
 torch.set_num_threads(THREADS)
 model = TorchGPT(GPTConfig(512))
 optimizer = model.adamw()
@@ -54,7 +54,7 @@ def seconds_to_first_step(folder: Path, environment: dict) -> float:
 
 
 def seconds_of_torch(environment: dict) -> float:
-    from nanograd.cores import available_cores
+    from nanograd.device.cores import available_cores
 
     start = time.perf_counter()
     code = TORCH.replace("THREADS", str(available_cores()))

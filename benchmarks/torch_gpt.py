@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gpt.config import GPTConfig
+from gpt.config.options import GPTConfig
 
 
 class Attention(nn.Module):

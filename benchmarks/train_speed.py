@@ -16,7 +16,7 @@ import sys
 from benchmarks.contenders import KINDS, Contender, shape_of
 from benchmarks.machine import describe_machine, installed
 from benchmarks.shapes import SHAPES
-from nanograd.cores import available_cores
+from nanograd.device.cores import available_cores
 
 SECONDS_A_ROUND = 1.5  # of each contender
 CONTEXTS = (256, 512, 1024, 2048)

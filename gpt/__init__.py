@@ -2,7 +2,7 @@
 
 import nanograd  # noqa: F401  first, as it has settings for NumPy's BLAS
 
-_PUBLIC = {"GPT": "gpt.model", "GPTConfig": "gpt.config", "generate": "gpt.sampling"}
+_PUBLIC = {"GPT": "gpt.model", "GPTConfig": "gpt.config.options", "generate": "gpt.sampling.generate"}
 __all__ = ["GPT", "GPTConfig", "generate"]
 
 

@@ -1,6 +1,6 @@
 """What can go wrong for a user, and the exit code that says so.
 
-A message is one line: what is wrong, and what is allowed or what to do. `gpt.cli.run` prints it.
+A message is one line: what is wrong, and what is allowed or what to do. `gpt.cli.command_line.run` prints it.
 """
 
 

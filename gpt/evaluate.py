@@ -25,18 +25,19 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt import cli, run_folder
-from gpt.cache import cache_folder
-from gpt.config import MachineFlags, RunDirFlags, WhichFlags
-from gpt.corpus import open_corpus
-from gpt.data import encode_corpus, get_batch
+from gpt.cli import command_line as cli
+from gpt.cli.output import say
+from gpt.config.flags import Checked, flag
+from gpt.config.options import MachineFlags, RunDirFlags, WhichFlags
+from gpt.data.batches import encode_corpus, get_batch
+from gpt.data.cache import cache_folder
+from gpt.data.corpus import open_corpus
+from gpt.data.units import bits_per_byte, count_bytes, perplexity
 from gpt.errors import RunError, UsageError
-from gpt.flags import Checked, flag
-from gpt.output import say
-from gpt.runs import load_model, own_data
-from gpt.sampling_cli import blas_threads
-from gpt.units import bits_per_byte, count_bytes, perplexity
-from nanograd.backend import xp_of
+from gpt.runs import folder as run_folder
+from gpt.runs.load import load_model, own_data
+from gpt.sampling.command import blas_threads
+from nanograd.device.device import xp_of
 
 LOGITS_AT_ONCE = 1 << 24  # numbers: 64 MB of float32
 

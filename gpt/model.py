@@ -9,16 +9,16 @@ Backward through a residual x + f(x): the gradient reaches x by both ways and ad
 
 import math
 
-from gpt.config import GPTConfig
-from nanograd.attention import CausalSelfAttention
-from nanograd.backend import Device
-from nanograd.dropout import Dropout
-from nanograd.embedding import Embedding, PositionEmbedding, Unembedding
-from nanograd.layer import Layer, share_scratch
-from nanograd.layernorm import LayerNorm
-from nanograd.losses import CrossEntropy
-from nanograd.mlp import MLP
-from nanograd.noise import Noise
+from gpt.config.options import GPTConfig
+from nanograd.device.device import Device
+from nanograd.device.rng import Noise
+from nanograd.layers.attention import CausalSelfAttention
+from nanograd.layers.cross_entropy import CrossEntropy
+from nanograd.layers.dropout import Dropout
+from nanograd.layers.embedding import Embedding, PositionEmbedding, Unembedding
+from nanograd.layers.layer import Layer, share_scratch
+from nanograd.layers.layernorm import LayerNorm
+from nanograd.layers.mlp import MLP
 
 STD = 0.02  # of the weights at the start, as in GPT-2
 

@@ -1,16 +1,16 @@
 """Arrays, layers and their gradients; knows nothing of text."""
 
-from nanograd.blas_settings import set_up_blas
+from nanograd.device.blas_settings import set_up_blas
 
 set_up_blas()  # before anything imports NumPy
 
 _PUBLIC = {
-    "AdamW": "nanograd.adamw",
-    "BackendUnavailable": "nanograd.backend",
-    "Device": "nanograd.backend",
-    "Layer": "nanograd.layer",
-    "Parameter": "nanograd.layer",
-    "clip_grad_norm": "nanograd.adamw",
+    "AdamW": "nanograd.optim.adamw",
+    "BackendUnavailable": "nanograd.device.device",
+    "Device": "nanograd.device.device",
+    "Layer": "nanograd.layers.layer",
+    "Parameter": "nanograd.layers.layer",
+    "clip_grad_norm": "nanograd.optim.adamw",
 }
 __all__ = ["AdamW", "BackendUnavailable", "Device", "Layer", "Parameter", "clip_grad_norm"]
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from nanograd.layer import Layer, Parameter, to_host
+from nanograd.layers.layer import Layer, Parameter, to_host
 
 
 class Anomaly(ArithmeticError):

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nanograd import cuda
-from nanograd.cores import available_cores
+from nanograd.device import cuda
+from nanograd.device.cores import available_cores
 
 LABELS = {True: "ok", False: "--"}
 

@@ -46,7 +46,7 @@ def own_cache(tmp_path_factory):
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """The current folder: a short text.txt, a cache of its own, and nobody who would look at loss.png."""
-    from tiny_training import TEXT
+    from tests.support.tiny_training import TEXT
 
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -64,13 +64,12 @@ def float64():
 def gpu_xp(request):
     """What plays the GPU: the strict stand-in with its kernels on this CPU, or CuPy itself where it can run."""
     if request.param == "stand-in":
-        import cuda_on_cpu
-        import strict_xp
+        from tests.support import cuda_on_cpu, strict_xp
 
         if cuda_on_cpu.COMPILER is None:
             pytest.skip("g++ is not installed, which builds the kernels for the CPU")
         return strict_xp
-    from nanograd.cuda import find_cupy
+    from nanograd.device.cuda import find_cupy
 
     missing, cupy = find_cupy()
     if missing:

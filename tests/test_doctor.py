@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import pytest
-import strict_xp
 import threadpoolctl
 
-from nanograd import cuda, doctor
-from nanograd.cores import available_cores
+from nanograd import doctor
+from nanograd.device import cuda
+from nanograd.device.cores import available_cores
+from tests.support import strict_xp
 
 
 def labels(report):

@@ -21,23 +21,24 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt import cli, run_folder
-from gpt.cache import cache_folder
-from gpt.completion import start_ids
-from gpt.config import MachineFlags, WhichFlags
+from gpt.cli import command_line as cli
+from gpt.config.flags import Checked, flag
+from gpt.config.options import MachineFlags, WhichFlags
+from gpt.data.cache import cache_folder
+from gpt.data.prepare import load_or_train_tokenizer
 from gpt.errors import UsageError
 from gpt.files import make_folder
-from gpt.flags import Checked, flag
-from gpt.history import History
 from gpt.pictures.attention import MOST_TOKENS, draw_attention
 from gpt.pictures.gradients import draw_gradients
 from gpt.pictures.loss import draw_loss, draw_one, draw_several, labels
 from gpt.pictures.next_token import draw_next_token, undecided
 from gpt.pictures.schedule import draw_schedule
 from gpt.pictures.segmentation import draw_segmentation
-from gpt.prepare import load_or_train_tokenizer
-from gpt.runs import load_model, own_data
-from gpt.sampling_cli import blas_threads
+from gpt.runs import folder as run_folder
+from gpt.runs.history import History
+from gpt.runs.load import load_model, own_data
+from gpt.sampling.command import blas_threads
+from gpt.sampling.streaming import start_ids
 
 __all__ = ["PicturesConfig", "draw_loss", "draw_run", "main"]
 

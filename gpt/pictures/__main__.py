@@ -2,7 +2,7 @@
 
 import sys
 
-from gpt import cli
+from gpt.cli import command_line as cli
 from gpt.pictures import main
 
 if __name__ == "__main__":

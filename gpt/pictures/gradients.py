@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from gpt.errors import RunError
-from gpt.history import History
 from gpt.pictures.figure import BLUE, VERMILION, picture
+from gpt.runs.history import History
 
 ROW = 0.27  # inches for each part of the model
 MOST_LABELS = 44

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.history import History
 from gpt.pictures.figure import BLUE, COLOURS, DASHES, GREEN, GREY, PALE, VERMILION, picture
+from gpt.runs.history import History
 
 ONE = (
     "What to look for: both curves falling together is learning. Where validation turns up while training goes on "

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt import filters
-from gpt.decoding import Decoder
 from gpt.pictures.figure import BLUE, GREY, ORANGE, PALE, VERMILION, picture
 from gpt.pictures.fonts import Letters
 from gpt.pictures.token_label import LONGEST, token_label
+from gpt.sampling import filters
+from gpt.sampling.kv_cache import Decoder
 
 BARS = 14
 WAVERING = 0.35

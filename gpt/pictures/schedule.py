@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.history import History
 from gpt.pictures.figure import BLUE, SKY, VERMILION, picture
-from nanograd.schedule import warmup_cosine
+from gpt.runs.history import History
+from nanograd.optim.schedule import warmup_cosine
 
 POINTS = 2000
 

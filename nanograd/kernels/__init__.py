@@ -8,11 +8,11 @@ GELU keeps its input, not its slope, and the softmaxes always subtract the row's
 the definition's by a common factor.
 """
 
-from nanograd.backend import contiguous as packed
-from nanograd.backend import name_of, xp_of
+from nanograd.device.device import contiguous as packed
+from nanograd.device.device import name_of, xp_of
+from nanograd.device.rng import keep_rule
 from nanograd.kernels.attention import attention_backward, attention_forward, cached_attention
 from nanograd.kernels.launching import c_type, elementwise, launch, vector_width
-from nanograd.noise import keep_rule
 
 __all__ = ["attention_backward", "attention_forward", "cached_attention"]
 COLUMN_BLOCKS = 1024  # of threads that a sum over positions is split among, about: a few for each multiprocessor

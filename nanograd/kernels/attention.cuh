@@ -1,4 +1,4 @@
-// What both attention programs share. Derivation and symbols: nanograd/attention.py.
+// What both attention programs share. Derivation and symbols: nanograd/layers/attention.py.
 //
 // The (T, T) scores are never stored. A block of threads takes a tile of queries (or keys) of one head and walks over
 // the tiles of keys (or queries) that the causal mask leaves, with a softmax that is corrected as it goes (Dao et al.
@@ -11,7 +11,7 @@ struct Steps {
   long long batch, head, row;
 };
 
-// Dropout of attention weights: the masks that nanograd/noise.py draws for blocks of `block_rows` query rows.
+// Dropout of attention weights: the masks that nanograd/device/rng.py draws for blocks of `block_rows` query rows.
 struct Dropping {
   unsigned long long seed, step;
   long long first, position, keep_below, block_rows;

@@ -7,9 +7,9 @@ attention.cu. Neither stores scores: memory grows with T, not with its square.
 import functools
 import math
 
-from nanograd.backend import contiguous, name_of, xp_of
+from nanograd.device.device import contiguous, name_of, xp_of
+from nanograd.device.rng import keep_rule
 from nanograd.kernels.launching import c_type, launch
-from nanograd.noise import keep_rule
 
 MOST_IN_GRID = 65535  # blocks of threads along the second and third axis of a grid
 TENSOR_CORE_ROWS, TENSOR_CORE_GAP = 64, 16  # ROWS in tensor_cores.cuh, and the bytes that its GAPs come to
@@ -18,7 +18,7 @@ TENSOR_CORE_CHANNELS = 128  # at most
 
 
 def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
-    from nanograd.attention import BLOCK
+    from nanograd.layers.attention import BLOCK
 
     qkv = contiguous(qkv)
     B, T, C3 = qkv.shape

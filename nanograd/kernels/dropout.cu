@@ -1,4 +1,4 @@
-// Dropout: the masks of nanograd/noise.py, bit for bit. One thread computes one block of four words, 16 elements.
+// Dropout: the masks of nanograd/device/rng.py, bit for bit. One thread computes one block of four words, 16 elements.
 
 template <typename T>
 __device__ __forceinline__ T kept_or_not(const Words& words, long long word, int element, long long keep_below,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nanograd.backend import name_of, xp_of
+from nanograd.device.device import name_of, xp_of
 
 FOLDER = Path(__file__).parent
 HEADERS = {"dropout": ("philox.cuh",), "attention": ("philox.cuh", "attention.cuh")}

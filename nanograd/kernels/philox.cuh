@@ -1,4 +1,4 @@
-// Philox4x64-10 (Salmon et al. 2011), the generator behind nanograd/noise.py: each sample of the batch reads a stream
+// Philox4x64-10 (Salmon et al. 2011), the generator behind nanograd/device/rng.py: each sample of the batch reads a stream
 // of 64-bit words, keyed by (seed, step), that starts at its own counter. Word w of a stream stands in block 1 + w / 4.
 
 struct Words {

@@ -1,0 +1,1 @@
+"""Every flag, its default and its range."""

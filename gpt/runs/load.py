@@ -1,0 +1,85 @@
+"""A run's folder -> the trained model in it, ready to be used, with the tokenizer it was trained with."""
+
+import os
+from pathlib import Path
+
+from gpt.config.options import GPTConfig, TrainConfig
+from gpt.config.toml import read_run_config
+from gpt.data.prepare import Data, prepare
+from gpt.errors import RunError, UsageError
+from gpt.model import GPT
+from gpt.runs.checkpoint import Checkpoint, load_checkpoint
+from gpt.runs.folder import demand_run
+from nanograd.device.device import Device
+from tokenizers import Tokenizer, load_tokenizer
+
+
+def load_model(
+    run_dir: str | os.PathLike, which: str | int = "best", device: Device | str = "auto"
+) -> tuple[GPT, Tokenizer, Checkpoint]:
+    """The model of one checkpoint of a run ("best", "latest" or a step), its tokenizer, and the checkpoint.
+
+    `device` is a Device, or the name of a backend; then the model computes in the precision its weights were
+    saved in. The model is in evaluation mode: dropout is off.
+
+    Raises UsageError if there is no run in `run_dir`, RunError or TokenizerFileError if what is there is damaged
+    or does not fit together, BackendUnavailable.
+    """
+    run_dir = Path(run_dir)
+    demand_run(run_dir)
+    checkpoint = load_checkpoint(run_dir, which, optimizer=False)
+    tokenizer = load_tokenizer(run_dir)
+    config = model_config(checkpoint)
+    if config.vocab_size != tokenizer.vocab_size:
+        raise RunError(
+            f"{run_dir} does not fit together: its tokenizer has {tokenizer.vocab_size} tokens,"
+            f" the model of {checkpoint.path.name} {config.vocab_size}"
+        )
+    if isinstance(device, str):
+        double = checkpoint.model_state["wte.weight"].dtype == "float64"
+        device = Device(device, dtype="float64" if double else "float32")
+    model = GPT(config, device)
+    try:
+        model.load_state_dict(checkpoint.model_state)
+    except ValueError as error:
+        raise RunError(f"{checkpoint.path} does not fit: {error}") from None
+    model.eval()
+    return model, tokenizer, checkpoint
+
+
+def own_data(run_dir: str | os.PathLike, tokenizer: Tokenizer, checkpoint: Checkpoint | None = None) -> Data:
+    """The text that a run was trained and validated on, as its own tokens.
+
+    Raises UsageError if the text is not where it was or, where there is a checkpoint to compare with, is another
+    one by now; RunError as `prepare` does.
+    """
+    run_dir = Path(run_dir)
+    config = read_run_config(TrainConfig, run_dir / "config.toml")
+    sha256 = checkpoint.state.get("corpus_sha256") if checkpoint else None
+    return prepare(config.data, config.block_size, tokenizer=tokenizer, sha256=sha256, beside=run_dir)
+
+
+def model_config(checkpoint: Checkpoint) -> GPTConfig:
+    """The shape of a checkpoint's model, checked against its tensors before anything of that size is allocated.
+
+    Raises RunError if it is missing, not possible, or not that of the tensors.
+    """
+    where = checkpoint.path / "state.json"
+    if "model" not in checkpoint.state:
+        raise RunError(f"{where} does not say what shape the model has")
+    try:
+        config = GPTConfig.from_dict(checkpoint.state["model"])
+    except UsageError as error:
+        raise RunError(f"{where} describes no model: {error}") from None
+    shapes = {name: tensor.shape for name, tensor in checkpoint.model_state.items()}
+    expected = {
+        "wte.weight": (config.vocab_size, config.n_embd),
+        "wpe.weight": (config.block_size, config.n_embd),
+    }
+    for layer in range(config.n_layer):
+        expected[f"h.{layer}.mlp.c_fc.weight"] = (config.n_embd, 4 * config.n_embd)
+    for name, shape in expected.items():
+        if shapes.get(name) != shape:
+            found = f"shape {shapes[name]}" if name in shapes else "no such tensor"
+            raise RunError(f"{checkpoint.path} does not fit: {name} should have shape {shape}, and it has {found}")
+    return config

@@ -1,0 +1,151 @@
+"""What sample.py does: load a run, let it go on with a prompt, print what it says.
+
+stdout gets text alone: the prompt, then its continuation, letter by letter as it is made. Everything else (which
+run, which seed, how fast) goes to stderr. Several samples are generated as one batch and printed one after
+another, the first one live, with an empty line between them; `--json` prints one object a sample instead.
+"""
+
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpt.cli.output import say, write
+from gpt.config.options import ChoiceFlags, SampleConfig
+from gpt.errors import UsageError
+from gpt.runs import folder as run_folder
+from gpt.runs.load import load_model
+from gpt.sampling.generate import Generation, fresh_seed
+from gpt.sampling.interactive import converse
+from gpt.sampling.streaming import Completion, complete, start_ids
+from gpt.utf8 import read_text, shown
+
+
+def main(config: SampleConfig) -> int:
+    """Carry out one call of sample.py; its exit code. Raises what `gpt.cli.command_line.run` turns into one line."""
+    run_dir = Path(config.out_dir) if config.out_dir is not None else run_folder.newest()
+    prompt = read_prompt(config)
+    model, tokenizer, checkpoint = load_model(run_dir, config.which, config.backend)
+    seed = fresh_seed() if config.seed is None else config.seed
+    say(f"{run_dir}, step {checkpoint.step}; {model.device.describe()}; seed {seed}")
+    with blas_threads(config.threads):
+        if config.interactive:
+            return converse(model, tokenizer, prompt, config.max_new_tokens, config.stop, choices(config, seed))
+        return sample(model, tokenizer, prompt, config, choices(config, seed))
+
+
+def sample(model, tokenizer, prompt: str, config: SampleConfig, controls: dict) -> int:
+    """Generate and print `num_samples` continuations of the prompt."""
+    generation = Generation(
+        model,
+        start_ids(tokenizer, prompt),
+        config.max_new_tokens,
+        num_samples=config.num_samples,
+        logprobs=config.logprobs or None,
+        **controls,
+    )
+    completions = [Completion(tokenizer, config.stop) for _ in range(config.num_samples)]
+    printer = None if config.json else Printer(prompt, completions)
+    start = time.perf_counter()
+    complete(generation, completions, printer and printer.show)
+    seconds = time.perf_counter() - start
+    if config.json:
+        for i, completion in enumerate(completions):
+            print(as_json(record(tokenizer, prompt, generation.seed, i, completion)), flush=True)
+    n_tokens = sum(len(completion.tokens) for completion in completions)
+    interrupted = any(completion.finish_reason == "interrupted" for completion in completions)
+    say(f"{'interrupted after ' * interrupted}{n_tokens} tokens, {n_tokens / seconds:.0f} tokens/s")
+    return 130 if interrupted else 0
+
+
+class Printer:
+    """Prints samples in order, the first that is not finished as it grows; the others wait for their turn."""
+
+    def __init__(self, prompt: str, completions: Sequence[Completion]):
+        self.prompt, self.completions = prompt, completions
+        self.turn = 0
+        self._begin()
+
+    def show(self, i: int, text: str) -> None:
+        """Sample i has grown by `text`, or finished."""
+        if i == self.turn:
+            write(text)
+            while self.turn < len(self.completions) and self.completions[self.turn].finish_reason:
+                self._end()
+                self.turn += 1
+                if self.turn < len(self.completions):
+                    write("\n")
+                    self._begin()
+                    write(self.completions[self.turn].text)
+
+    def _begin(self) -> None:
+        if len(self.completions) > 1:
+            say(f"--- sample {self.turn + 1} of {len(self.completions)} ---")
+        write(self.prompt)
+
+    def _end(self) -> None:
+        if not (self.prompt + self.completions[self.turn].text).endswith("\n"):
+            write("\n")
+
+
+def record(tokenizer, prompt: str, seed: int, index: int, completion: Completion) -> dict:
+    """One sample as `--json` prints it.
+
+    `text` is the continuation, without the prompt and cut before a stop string; `tokens` are all the ids that
+    were made. With log-probabilities, `logprobs` has for each of these its text, id, log-probability (natural,
+    in the model's own distribution) and the most likely tokens in its place. The bytes of a token that is no
+    whole character are written as \\xe4 in its text.
+    """
+
+    def described(token: int, logprob: float) -> dict:
+        text = tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
+        return {"token": text, "id": token, "logprob": logprob}
+
+    fields = {
+        "prompt": prompt,
+        "text": completion.text,
+        "tokens": [token.id for token in completion.tokens],
+        "seed": seed,
+        "sample": index,
+        "finish_reason": completion.finish_reason,
+    }
+    if any(token.logprob is not None for token in completion.tokens):
+        fields["logprobs"] = [
+            described(token.id, token.logprob) | {"top_logprobs": [described(*rival) for rival in token.best]}
+            for token in completion.tokens
+        ]
+    return fields
+
+
+def as_json(fields: dict) -> str:
+    """On one line; with letters as they are where stdout is UTF-8, else as JSON's own escapes."""
+    utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    return json.dumps(fields, ensure_ascii=not utf8)
+
+
+def read_prompt(config: SampleConfig) -> str:
+    """`--prompt`, or the text of `--prompt_file` (read as training texts are). Raises UsageError, RunError."""
+    if config.prompt_file is None:
+        return config.prompt
+    path = Path(config.prompt_file)
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        raise UsageError(f"--prompt_file {shown(path)} {problem}")
+    return "".join(read_text(path))
+
+
+def choices(config: ChoiceFlags, seed: int) -> dict:
+    """The controls of a configuration, as `generate` takes them, with the seed settled."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(ChoiceFlags)} | {"seed": seed}
+
+
+def blas_threads(threads: int | None):
+    """A context in which matrix products use `threads` threads; None leaves the choice to the BLAS library."""
+    if threads is None:
+        return contextlib.nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(threads)

@@ -1,0 +1,238 @@
+"""From logits to tokens: `generate`, and the loop behind it.
+
+At every step the model scores each token of the vocabulary; the controls (filters.py says which and in what
+order) reshape the scores, and one token is chosen and fed back. The choice is made on the host, in float64, one
+row of logits at a time, so that it is the same on every backend.
+
+**Every choice comes from the seed.** Sample number i draws one uniform number a token from a stream of its own,
+keyed by (seed, i). So a sample does not depend on how many others are made beside it, or on when they end. (The
+model's arithmetic may round differently in another batch size: that moves a choice only where a uniform number
+falls within float32 rounding of the border between two tokens.) At temperature 0 the most likely token is
+taken, the lowest id of several, and no number is drawn.
+"""
+
+import math
+import operator
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gpt.config.options import ChoiceFlags, SampleConfig
+from gpt.errors import RunError, UsageError
+from gpt.sampling import filters
+from gpt.sampling.kv_cache import Decoder
+from gpt.sampling.streaming import Completion
+
+SAMPLING = 0x53414D50  # what these draws are for, among all that start from one seed
+
+
+class Token(NamedTuple):
+    """One token of a sample. `logprob` and `best` are filled in when log-probabilities are asked for."""
+
+    id: int
+    logprob: float | None = None  # natural logarithm of its probability
+    best: tuple[tuple[int, float], ...] = ()  # (id, logprob) of the k most likely tokens, the best first
+
+
+def generate(
+    model, ids: Sequence[int], max_new_tokens: int = 100, *, stop: Sequence[str] = (), tokenizer=None, **controls
+) -> Iterator[int]:
+    """Yield up to `max_new_tokens` token ids, as ints, that continue the prompt `ids` (at least one id).
+
+        for token in generate(model, ids, max_new_tokens=100, temperature=0.8, top_k=40, top_p=0.95, seed=0): ...
+
+    `controls` are those of sample.py, with its defaults: repetition_penalty, frequency_penalty,
+    presence_penalty, temperature, top_k, top_p, min_p and seed, as `gpt.config.ChoiceFlags` lists them. `ids`
+    may be longer than the model's context: the window slides. With `stop` strings (and the `tokenizer` to read
+    the tokens with) it ends after the token that completes one of them.
+
+    Raises UsageError for a value out of range, TypeError for an unknown control, RunError if the model's logits
+    are not finite.
+    """
+    if stop and tokenizer is None:
+        raise UsageError("stop strings need the tokenizer: generate(..., stop=[...], tokenizer=tokenizer)")
+    batch = Generation(model, ids, max_new_tokens, **controls)
+    text = Completion(tokenizer, stop) if stop else None
+
+    def tokens():
+        for (token,) in batch:
+            yield token.id
+            if text is not None:
+                text.add(token)
+                if text.finish_reason:
+                    return
+
+    return tokens()
+
+
+def generate_batch(model, ids: Sequence[int], max_new_tokens: int = 100, **options) -> "Generation":
+    """Several samples of one prompt at once: the `Generation` that yields them step by step."""
+    return Generation(model, ids, max_new_tokens, **options)
+
+
+class Generation:
+    """Samples of one prompt, generated as one batch. Iterating yields, for each step, a list of `num_samples`.
+
+    An item of the list is the `Token` that its sample chose, or None for a sample that has finished. The caller
+    says when one has: `finish(i)`; when all have, or after `max_new_tokens` steps, the iteration ends.
+
+        batch = Generation(model, ids, 100, num_samples=4, seed=0, logprobs=5)
+        for step in batch:
+            for i, token in enumerate(step): ...
+
+    `logprobs=k` gives each token its log-probability and the k best tokens with theirs (k may be 0). They are
+    those of **the model's own distribution**, before penalties, temperature and filters, as in vLLM and in
+    OpenAI's API. `first_sample` numbers the samples from there on: sample 3 of a batch of four is the one of a
+    batch of one with `first_sample=3`. Other arguments, and what is raised, as in `generate`.
+    """
+
+    def __init__(
+        self,
+        model,
+        ids: Sequence[int],
+        max_new_tokens: int = 100,
+        *,
+        num_samples: int = 1,
+        first_sample: int = 0,
+        logprobs: int | None = None,
+        seed: int | None = None,
+        **controls,
+    ):
+        self.model = model
+        self.vocab_size = model.config.vocab_size
+        self.prompt = check_prompt(ids, self.vocab_size)
+        self.max_new_tokens = check_count("max_new_tokens", max_new_tokens, at_least=0)
+        self.num_samples = check_count("num_samples", num_samples, at_least=1)
+        self.logprobs = None if logprobs is None else check_count("logprobs", logprobs, at_least=0)
+        self.seed = fresh_seed() if seed is None else seed
+        self.controls = ChoiceFlags(seed=self.seed, **controls)
+        self.finished = [False] * num_samples
+        self._choosers = [
+            Chooser(self.controls, self.prompt, self.vocab_size, first_sample + i) for i in range(num_samples)
+        ]
+
+    def finish(self, sample: int) -> None:
+        """Ask for no more tokens of this sample."""
+        self.finished[sample] = True
+
+    def __iter__(self) -> Iterator[list[Token | None]]:
+        model, training = self.model, self.model.training
+        decoder = Decoder(model, self.num_samples)
+        tokens = np.tile(self.prompt, (self.num_samples, 1))  # (B, T)
+        if training:
+            model.eval()
+        try:
+            for _ in range(self.max_new_tokens):
+                logits = model.device.to_host(decoder.feed(tokens))  # (B, V)
+                step = [None if done else self._choose(i, logits[i]) for i, done in enumerate(self.finished)]
+                yield step
+                if all(self.finished):
+                    return
+                tokens = np.array([[token.id if token else 0] for token in step])  # (B, 1); 0: nobody looks
+        finally:
+            if training:
+                model.train()
+
+    def _choose(self, sample: int, logits) -> Token:
+        token = self._choosers[sample](logits)
+        if self.logprobs is None:
+            return Token(token)
+        logprobs = filters.log_softmax(logits.astype(np.float64))
+        best = most_likely(logprobs, self.logprobs)
+        return Token(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))
+
+
+class Chooser:
+    """Chooses the tokens of one sample: its controls, its random numbers, and what it has said so far."""
+
+    def __init__(self, controls: ChoiceFlags, prompt, vocab_size: int, sample: int):
+        self.controls = controls
+        self.uniform = np.random.default_rng([controls.seed, SAMPLING, sample]).random
+        self.counts = self.seen = None
+        if (controls.repetition_penalty, controls.frequency_penalty, controls.presence_penalty) != (1, 0, 0):
+            self.counts = np.zeros(vocab_size)
+            self.seen = np.zeros(vocab_size, dtype=bool)
+            self.seen[prompt] = True
+
+    def __call__(self, logits) -> int:
+        """The next token, for the model's scores (V,) after the last one. Raises RunError if they are not finite."""
+        best = int(logits.argmax())  # of NaN argmax makes the largest of all
+        if not math.isfinite(logits[best]):
+            raise RunError("the model's scores are not finite: its weights are damaged, or its training went astray")
+        if self.counts is None and self.controls.temperature == 0:
+            return best
+        reshaped = apply_controls(self.controls, logits.astype(np.float64), self.seen, self.counts)
+        token = int(reshaped.argmax()) if self.controls.temperature == 0 else filters.draw(reshaped, self.uniform())
+        if self.counts is not None:
+            self.counts[token] += 1
+            self.seen[token] = True
+        return token
+
+
+def apply_controls(controls: ChoiceFlags, logits, seen=None, counts=None):
+    """The logits (V,) that a token is drawn from, all controls applied in their order: float64, (V,).
+
+    `seen` (V,) bool and `counts` (V,) are what the penalties look at (filters.py); None when there are none.
+    At temperature 0 only the penalties apply: the largest logit is the choice.
+    """
+    if controls.repetition_penalty != 1:
+        logits = filters.repetition_penalty(logits, seen, controls.repetition_penalty)
+    if controls.frequency_penalty:
+        logits = filters.frequency_penalty(logits, counts, controls.frequency_penalty)
+    if controls.presence_penalty:
+        logits = filters.presence_penalty(logits, counts, controls.presence_penalty)
+    if controls.temperature == 0:
+        return logits
+    if controls.temperature != 1:
+        logits = filters.temperature(logits, controls.temperature)
+    if controls.top_k:
+        logits = filters.top_k(logits, controls.top_k)
+    if controls.top_p < 1:
+        logits = filters.top_p(logits, controls.top_p)
+    if controls.min_p:
+        logits = filters.min_p(logits, controls.min_p)
+    return logits
+
+
+def most_likely(logits, k: int):
+    """The ids of the k largest of (V,) values, the largest first, equal ones by rising id."""
+    ids = np.flatnonzero(filters.top_k(logits, k) > -np.inf) if k else np.array([], dtype=int)
+    return ids[np.argsort(-logits[ids], kind="stable")]
+
+
+def fresh_seed() -> int:
+    """A seed nobody has chosen, for when none is given."""
+    return secrets.randbelow(2**32)
+
+
+def check_count(name: str, value: int, at_least: int) -> int:
+    """`value` as an int; raises UsageError unless it is a whole number of at least `at_least`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = at_least - 1
+    if isinstance(value, bool) or count < at_least:
+        raise UsageError(f"{name} must be a whole number of at least {at_least}, not {value!r}")
+    return count
+
+
+def check_prompt(ids: Sequence[int], vocab_size: int):
+    """The prompt as an integer array (T,), T >= 1; raises UsageError if it is empty or not made of ids."""
+    prompt = np.asarray(ids)
+    if prompt.size == 0:
+        raise UsageError("the prompt is empty: generation needs at least one token to start from")
+    if prompt.ndim != 1 or prompt.dtype.kind not in "iu":
+        raise UsageError("the prompt must be a flat sequence of token ids, whole numbers")
+    if prompt.min() < 0 or prompt.max() >= vocab_size:
+        wrong = prompt[(prompt < 0) | (prompt >= vocab_size)][0]
+        raise UsageError(f"token id {wrong} of the prompt is outside the vocabulary, 0 to {vocab_size - 1}")
+    return prompt.astype(np.int64)
+
+
+def main(config: SampleConfig) -> int:
+    """What sample.py does (gpt/sampling/command.py); its exit code."""
+    from gpt.sampling import command as sampling_cli  # which stands on this module
+
+    return sampling_cli.main(config)

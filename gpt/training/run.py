@@ -1,0 +1,263 @@
+"""A training run: its folder, its log, its checkpoints, around the steps of gpt/training/step.py.
+
+    text, tokenizer, tokens -> model -> { step, log, evaluate, save } -> picture, sample, diagnosis
+
+A run writes config.toml, tokenizer.*, metrics.jsonl, checkpoints/ and loss.png into its folder. What it tells a
+person goes to stdout, warnings and the progress bar to stderr.
+"""
+
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from gpt.config.options import TrainConfig
+from gpt.config.toml import dump_toml
+from gpt.data.corpus import absolute_specs
+from gpt.data.prepare import Data, prepare
+from gpt.data.units import bits_per_byte, count_bytes
+from gpt.errors import RunError
+from gpt.files import check_free_space, write_text
+from gpt.model import GPT
+from gpt.runs import folder as run_folder
+from gpt.runs.checkpoint import checkpoint_bytes, load_latest_good, remove_dead, save_checkpoint
+from gpt.runs.metrics import Metrics
+from gpt.training.anomaly import TROUBLE, evaluate, likely_causes, trouble_in_step, without_warnings
+from gpt.training.distributed import Crew, demand_share, follow
+from gpt.training.loss_spikes import Spikes
+from gpt.training.run_state import check_flags, check_tokenizer, run_state
+from gpt.training.signals import StopRequest, interruptible
+from gpt.training.step import StepResult
+from gpt.training.summary import finish
+from nanograd.anomaly import Anomaly
+from nanograd.device.device import Device
+from nanograd.parallel.communicator import connect
+
+
+def main(config: TrainConfig) -> int:
+    """Train as `config` says. Returns the exit code: 0, or 128 + the signal that stopped the run."""
+    with interruptible(), without_warnings():
+        device = Device(config.backend, config.dtype, config.seed, config.atomics)
+        ranks = connect(device)  # more than one where mpiexec started them
+        demand_share(config.batch_size, ranks.size)
+        ranks.barrier()  # every rank has read the flags before the first of them writes
+        if ranks.rank > 0:
+            return follow(config, device, ranks)
+        crew = Crew(ranks)
+        print(device.describe())
+        with run_folder.taken(config) as folder:
+            run = start(config, folder, device, crew)
+            with StopRequest() as stop:
+                crew.listen(stop)
+                run.train(stop)
+            code = finish(run, stop)
+            crew.dismiss(code)
+            return code
+
+
+def start(config: TrainConfig, folder: Path, device: Device, crew: Crew) -> "Run":
+    """A run that is ready to train: a new one, or with `resume` the one in the folder, if there is one."""
+    remove_dead(folder)
+    checkpoint = load_latest_good(folder, warn) if config.resume else None
+    if checkpoint is not None:
+        check_flags(config, checkpoint)
+    return Run(config, folder, device, load_data(config, folder, checkpoint), checkpoint, crew)
+
+
+def warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+def load_data(config: TrainConfig, folder: Path, checkpoint) -> Data:
+    """The text and its tokens. A run that goes on uses its own tokenizer, and must find the same text."""
+    tokenizer = None
+    if checkpoint is not None:
+        from tokenizers import load_tokenizer
+
+        tokenizer = load_tokenizer(folder)
+        check_tokenizer(tokenizer, checkpoint)
+    return prepare(
+        config.data,
+        config.block_size,
+        kind=config.tokenizer,
+        vocab_size=config.vocab_size,
+        tokenizer=tokenizer,
+        sha256=checkpoint.state["corpus_sha256"] if checkpoint else None,
+        beside=folder,
+    )
+
+
+class Run:
+    """One training run in `folder`, fresh or going on from `checkpoint`."""
+
+    def __init__(self, config: TrainConfig, folder: Path, device: Device, data: Data, checkpoint, crew: Crew):
+        self.config, self.folder, self.data, self.crew = config, folder, data, crew
+        model = GPT(config.model_config(data.tokenizer.vocab_size), device)
+        self.trainer = crew.trainer(model, config, data)
+        self.saved_step = None
+        self.spikes = Spikes()
+        self.evaluations = {}  # step -> {"train_loss", "val_loss", "val_bits_per_byte"}
+        self.bytes_per_token = count_bytes(data.val, data.tokenizer) / len(data.val)
+        space = (config.keep + 2) * checkpoint_bytes(*self.trainer.state_dict())
+        check_free_space(folder, space - run_folder.checkpoints_size(folder))
+        if checkpoint is None:
+            self._begin()
+        else:
+            self._go_on(checkpoint)
+        crew.brief(self.trainer, folder, data)
+        self._introduce(model)
+
+    def _begin(self) -> None:
+        if self.config.overwrite:
+            run_folder.clear(self.folder)
+        self._write_config()  # first: what a killed process leaves behind is then known for a run
+        self.data.tokenizer.save(self.folder)
+        self.metrics = Metrics(self.folder)
+
+    def _go_on(self, checkpoint) -> None:
+        try:
+            self.trainer.load_state_dict(checkpoint.model_state, checkpoint.optimizer_state, checkpoint.step)
+            self.spikes.load_state_dict(checkpoint.state["spikes"])
+        except ValueError as error:
+            raise RunError(f"{checkpoint.path}: {error}") from error
+        self.metrics = Metrics(self.folder, resume_step=checkpoint.step)
+        self.saved_step = checkpoint.step
+        self._write_config()
+        if checkpoint.step >= self.config.max_steps:
+            print(f"the run has done its {checkpoint.step} steps; --max_steps with a larger number goes on")
+        else:
+            print(f"going on from step {checkpoint.step}")
+
+    def _write_config(self) -> None:
+        config = replace(self.config, data=absolute_specs(self.config.data))
+        write_text(self.folder / "config.toml", dump_toml(config))
+
+    def _introduce(self, model: GPT) -> None:
+        data, trainer = self.data, self.trainer
+        workers = f"{trainer.plan.team} {'processes' if trainer.parallel.processes else 'threads'}"
+        print(
+            f"{data.corpus.label}: {data.corpus.n_bytes:,} bytes, {len(data.train):,} tokens to train on, "
+            f"{len(data.val):,} to validate on; {data.tokenizer.kind} vocabulary of {data.tokenizer.vocab_size}"
+        )
+        print(
+            f"{model.n_parameters():,} parameters, {self.crew.about}{workers}; the run is in {self.folder}",
+            flush=True,
+        )
+
+    # The loop
+
+    def train(self, stop: StopRequest) -> None:
+        """Step until max_steps or until `stop` asks to end; evaluate, log and save on the way."""
+        trainer = self.trainer
+        with progress_bar(trainer.step, self.config.max_steps) as self.bar:
+            self.since, self.steps_since = time.perf_counter(), trainer.step
+            try:
+                while trainer.step < self.config.max_steps and stop.signal is None:
+                    self._step()
+                self._save()
+            except TROUBLE as error:
+                raise self._trouble(error) from error
+            except OSError:  # nobody takes our words any more; the steps are done nevertheless
+                self._save()
+                raise
+
+    def _step(self) -> None:
+        """One step, and what is due after it."""
+        config, trainer = self.config, self.trainer
+        result = trainer.train_step()
+        step = trainer.step
+        last = step == config.max_steps
+        evaluating = last or step % config.eval_interval == 0
+        logging = evaluating or step == 1 or step % config.log_interval == 0
+        usual_loss = None
+        if logging or not hasattr(result.loss, "get"):  # else it is on a GPU, which we do not wait for
+            usual_loss = self.spikes.update(float(result.loss))
+        values = self._measure(result) if logging or usual_loss is not None else {}
+        if usual_loss is not None:
+            values["spike"] = usual_loss
+            say(f"step {step}: the loss jumps to {values['loss']:.4f}, where {usual_loss:.4f} was usual")
+        self.bar.update(step - self.bar.n)
+        if evaluating:
+            self._evaluate(values)
+        elif values:
+            self.metrics.log(step, **values)
+        if values:
+            self.since, self.steps_since = time.perf_counter(), step
+        interval = config.checkpoint_interval
+        if last or (evaluating if interval is None else step % interval == 0):
+            self._save()
+            self.since = time.perf_counter()
+
+    def _measure(self, result: StepResult) -> dict:
+        """The line that metrics.jsonl gets of a step."""
+        config, trainer = self.config, self.trainer
+        trainer.check()
+        loss = float(result.loss)
+        tokens = config.batch_size * config.grad_accum * config.block_size * (trainer.step - self.steps_since)
+        speed = tokens / (time.perf_counter() - self.since)
+        self.bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+        return {
+            "loss": loss,
+            "lr": result.lr,
+            "grad_norm": float(result.grad_norm),
+            "tokens_per_s": round(speed, 1),
+            "grad_norms": trainer.grad_norms(),
+        }
+
+    def _evaluate(self, values: dict) -> None:
+        try:
+            losses = evaluate(self.trainer)
+        except Anomaly as error:
+            causes = likely_causes(self.trainer, self.trainer.step)
+            problem = f"the evaluation after step {self.trainer.step}: {error}; {causes}"
+            raise RunError(f"{problem}; {self._what_is_safe()}") from error
+        bits = losses["val_bits_per_byte"] = bits_per_byte(losses["val_loss"], self.bytes_per_token)
+        step = self.trainer.step
+        self.evaluations[step] = losses
+        self.metrics.log(step, **values, **losses)
+        say(
+            f"step {step:>{len(str(self.config.max_steps))}}: "
+            f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f} ({bits:.3f} bits a byte), "
+            f"{values['tokens_per_s']:,.0f} tokens/s"
+        )
+
+    def _save(self) -> None:
+        """Save the step that was done last, unless it is saved."""
+        step = self.trainer.step
+        if self.saved_step == step:
+            return
+        state = run_state(self.config, self.trainer.model.config, self.data, self.spikes)
+        val_loss = self.evaluations.get(step, {}).get("val_loss")
+        try:
+            self.metrics.sync()
+            save_checkpoint(self.folder, step, *self.trainer.state_dict(), state, val_loss, self.config.keep)
+        except RunError as error:
+            raise RunError(f"{error}; {self._what_is_safe()}") from error
+        self.saved_step = step
+
+    def _trouble(self, error: ArithmeticError) -> RunError:
+        """The error that tells the user of numbers that are not finite in a step."""
+        step, problem = trouble_in_step(self.trainer, error)
+        self.metrics.log(step + 1, loss=math.nan, lr=self.trainer.lr_at(step))
+        return RunError(f"step {step + 1}: {problem}; {self._what_is_safe()}")
+
+    def _what_is_safe(self) -> str:
+        if self.saved_step is None:
+            return "there is no checkpoint yet"
+        return f"the checkpoint of step {self.saved_step} is as it was (--resume goes on from there)"
+
+
+def progress_bar(step: int, max_steps: int):
+    """A tqdm bar on a terminal; elsewhere it stays silent."""
+    from tqdm import tqdm
+
+    return tqdm(total=max_steps, initial=step, unit=" steps", dynamic_ncols=True, leave=False, disable=None)
+
+
+def say(line: str) -> None:
+    """Print a line without tearing the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(line)
+    sys.stdout.flush()

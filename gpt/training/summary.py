@@ -1,0 +1,49 @@
+"""The end of a run: where it is and how to go on; at its last step also a picture, a sample and a diagnosis."""
+
+import shlex
+
+from gpt.data.units import perplexity
+from gpt.training.signals import StopRequest
+
+
+def finish(run, stop: StopRequest) -> int:
+    """Say where the run is; draw, sample and judge it if it came to its end unasked. Returns the exit code."""
+    run.metrics.close()
+    where = shlex.quote(str(run.folder))
+    if stop.signal is not None:
+        if run.trainer.step < run.config.max_steps:
+            print(f"\nstopped after step {run.trainer.step}, which is saved; to go on:")
+            print(f"    python train.py --resume --out_dir {where}")
+        else:
+            print(f"\nstopped after the last step, which is saved; the run is in {run.folder}")
+        return stop.exit_code
+    from gpt.diagnose.diagnosis import diagnose
+    from gpt.pictures import draw_loss
+    from gpt.runs.history import History
+
+    draw_loss([run.folder], run.folder / "loss.png")
+    final = run.evaluations.get(run.trainer.step)
+    if final:
+        val_loss = final["val_loss"]
+        print(
+            f"\ntrain loss {final['train_loss']:.4f}, val loss {val_loss:.4f}: "
+            f"perplexity {perplexity(val_loss):.1f}, {final['val_bits_per_byte']:.3f} bits a byte"
+        )
+    samples = make_samples(run)
+    if samples:
+        print(f"a sample:\n\n{run.data.tokenizer.decode(samples[0]).strip()}\n")
+    model, vocab_size = run.trainer.model, run.data.tokenizer.vocab_size
+    found = diagnose(History(run.folder), model.n_parameters(), vocab_size, run.data.train, run.data.val, samples)
+    print(f"{found.report()}\n")
+    print(f"the run is in {run.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
+    print(f"    python sample.py --out_dir {where}")
+    return 0
+
+
+def make_samples(run) -> list[list[int]]:
+    """The ids of a few samples, made as one batch: the first to show, all of them to judge."""
+    from gpt.diagnose.diagnosis import sample_ids
+
+    if not run.config.sample_tokens:
+        return []
+    return sample_ids(run.trainer.model, run.data.tokenizer, run.config.sample_tokens, seed=run.config.seed)

@@ -1,0 +1,132 @@
+"""ReLU and GELU: what makes an MLP more than one matrix.
+
+ReLU
+
+    y  = max(x, 0)
+    dx = dy where x > 0, else 0          at x = 0 the slope is taken as 0
+
+GELU, in the tanh form that GPT-2 uses (Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415):
+
+    u = sqrt(2/pi) (x + a x^3)           a = 0.044715
+    t = tanh(u)
+    y = x (1 + t) / 2
+
+Backward, by the product rule, with dt/du = 1 - t^2 and du/dx = sqrt(2/pi) (1 + 3 a x^2):
+
+    dy/dx = (1 + t) / 2  +  x (1 - t^2) / 2 * du/dx  =  (1 + t) / 2 * (1 + (1 - t) x du/dx)
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from nanograd.device.device import fused, fused_layer
+from nanograd.device.reductions import constant_row
+from nanograd.layers.layer import Layer
+
+SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+CUBIC = 0.044715
+
+
+@fused
+def relu(x, y):
+    """y = max(x, 0)."""
+    np.maximum(x, constant_row(x.shape[-1], 0.0, x.dtype), out=y)  # a row: NumPy is slow with a scalar
+
+
+@fused
+def relu_backward(dy, y, dx):
+    """dx = dy where y > 0, else 0."""
+    np.multiply(dy, y > 0, out=dx)
+
+
+class ReLU(Layer):
+    """max(x, 0), element by element. With `spare`, the caller needs its array no more, and it is overwritten."""
+
+    def forward(self, x, spare: bool = False):  # (...) -> (...)
+        y = x if spare else self.buffer("y", like=x)
+        relu(x, y)
+        self.remember(y)
+        return y
+
+    def backward(self, dy, spare: bool = False):  # (...) -> (...)
+        y = self.recall()
+        dx = dy if spare else self.scratch("dx", like=dy)
+        relu_backward(dy, y, dx)
+        return dx
+
+    BEFORE = AFTER = 1.0
+
+    def bend(self, x):  # (...) -> (...)
+        """For a model that is only read: y / AFTER, of BEFORE times the input; over x itself, with nothing kept."""
+        relu(x, x)
+        return x
+
+
+@functools.lru_cache(maxsize=16)
+def numbers(dtype, *values: float):
+    """`values` as arrays without axes, which NumPy takes in quicker than Python's numbers. Not to be written to."""
+    return [np.array(value, dtype=dtype) for value in values]
+
+
+def tanh_of_u(x, square, t):
+    """t as above; `square` is x^2 and may be `t`."""
+    cubic, linear = numbers(x.dtype, CUBIC * SQRT_2_OVER_PI, SQRT_2_OVER_PI)
+    np.multiply(square, cubic, out=t)
+    t += linear
+    t *= x
+    np.tanh(t, out=t)
+
+
+def gelu(x, y, slope, k):
+    """y = x (1 + t) / 2, and slope = dy/dx as above. `y` may be `x`; `k` is an array to work in."""
+    np.multiply(x, x, out=slope)
+    tanh_of_u(x, slope, k)
+    np.subtract(1, k, out=k)  # 1 - t
+    slope *= 3 * CUBIC * SQRT_2_OVER_PI
+    slope += SQRT_2_OVER_PI
+    slope *= x  # x du/dx
+    slope *= k
+    slope += 1
+    k *= -0.5
+    k += 1  # (1 + t) / 2
+    slope *= k
+    np.multiply(x, k, out=y)
+
+
+class GELU(Layer):
+    """GPT-2's GELU (tanh form), element by element. With `spare`, as for ReLU.
+
+    The slope is computed on the way forward, where t is at hand, and is all that is kept.
+    """
+
+    @fused_layer("gelu_forward")
+    def forward(self, x, spare: bool = False):  # (...) -> (...)
+        y, slope = x if spare else self.buffer("y", like=x), self.buffer("slope", like=x)
+        gelu(x, y, slope, self.scratch("k", like=x))
+        self.remember(slope)
+        return y
+
+    @fused_layer("gelu_backward")
+    def backward(self, dy, spare: bool = False):  # (...) -> (...)
+        slope = self.recall()
+        return np.multiply(dy, slope, out=dy if spare else self.scratch("dx", like=dy))
+
+    # u = s x (sqrt(2/pi) / s + (s x)^2) for s^3 = a sqrt(2/pi), and y = s x (1 + t) / (2 s)
+    BEFORE = (CUBIC * SQRT_2_OVER_PI) ** (1 / 3)  # s
+    AFTER = 0.5 / BEFORE
+
+    def bend(self, x):  # (...) -> (...)
+        """For a model that is only read: y / AFTER, of BEFORE times the input; over x itself, with nothing kept."""
+        linear, one = numbers(x.dtype, SQRT_2_OVER_PI / self.BEFORE, 1)
+        t = x * x
+        t += linear
+        t *= x
+        np.tanh(t, t)
+        t += one
+        x *= t
+        return x
+
+
+ACTIVATIONS = {"relu": ReLU, "gelu": GELU}

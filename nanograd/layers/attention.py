@@ -1,0 +1,179 @@
+"""Causal multi-head self-attention: each position gathers values from itself and the positions before it.
+
+One head, T positions, D channels, with s = 1 / sqrt(D) (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762):
+
+    S_ij = s q_i . k_j for j <= i, minus infinity for j > i
+    P_ij = E_ij / z_i        E_ij = exp(S_ij)        z_i = sum_j E_ij
+    o_i  = sum_j P_ij v_j  = (sum_j E_ij v_j) / z_i
+
+Only E and z are kept: dividing the (T, D) output by z is cheaper than dividing the (T, T) weights.
+
+Backward. From o = P v:
+
+    dv_j = sum_i P_ij do_i               dP_ij = do_i . v_j
+
+Softmax: moving S_ij by one moves P_ij up by P_ij, and its whole row down in proportion, so
+
+    dS_ij = P_ij (dP_ij - sum_k P_ik dP_ik)
+
+and the sum needs no (T, T) array, because sum_k P_ik (do_i . v_k) = do_i . o_i. Write g_i = do_i / z_i; then
+
+    dv_j = sum_i E_ij g_i                dS_ij = E_ij (g_i . v_j  -  g_i . o_i)
+
+Last, S = q (s k)^T:
+
+    dq_i = sum_j s dS_ij k_j             dk_j = sum_i s dS_ij q_i
+
+So s is applied twice: to the scores on the way forward, and to dS on the way back, before both of its products.
+
+With dropout the weights are P * m, for a mask m as in dropout.py: o = (P * m) v, dv_j = sum_i E_ij m_ij g_i,
+and dS_ij = E_ij (m_ij g_i . v_j  -  g_i . o_i).
+
+Rows are taken in blocks, and a block looks only at keys up to its own last row: what the causal mask would
+throw away above the diagonal is, for long sequences, mostly never computed.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from nanograd.device.device import Device, fused, fused_layer, xp_of
+from nanograd.device.reductions import dot_channels, sum_channels
+from nanograd.device.rng import Noise
+from nanograd.layers.dropout import Dropout
+from nanograd.layers.layer import Layer
+from nanograd.layers.linear import Linear
+from nanograd.layers.residual import ResidualLinear
+from nanograd.layers.softmax import all_small, exp_rows
+
+BLOCK = 64  # rows of attention computed at a time
+
+
+@functools.lru_cache(maxsize=16)
+def causal_mask(n: int, dtype):  # -> (n, n)
+    """0 on and below the diagonal, minus infinity above it."""
+    return np.triu(np.full((n, n), -np.inf, dtype=np.float64), 1).astype(dtype)
+
+
+@fused
+def masked_exp(scores):  # (..., R, K), the last R of K positions asking -> (..., R, 1)
+    """Turn scores into E, in place; returns z."""
+    rows, keys = scores.shape[-2:]
+    small = all_small(scores)
+    if rows > 1:
+        scores[..., keys - rows :] += causal_mask(rows, scores.dtype)
+    exp_rows(scores, scores, small)
+    return sum_channels(scores)[..., None]
+
+
+@fused
+def masked_exp_backward(dscores, e, go, mask):  # (..., R, K), (..., R, K), (..., R, 1), (..., R, K) or None
+    """Turn the products g . v into dS = E * (m * (g . v) - g . o), in place; `go` is g . o."""
+    if mask is not None:
+        dscores *= mask
+    dscores -= go
+    dscores *= e
+
+
+class Attention(Layer):
+    """The part of self-attention without parameters: qkv (B, T, 3C) -> (B, T, C), in `n_head` heads.
+
+    On a GPU `tf32` lets the products of float32 be rounded to TF32.
+    """
+
+    def __init__(self, n_head: int, dropout: Dropout, tf32: bool = False):
+        self.n_head, self.tf32 = n_head, tf32
+        self.dropout = dropout
+
+    def split(self, qkv):  # (B, T, 3C) -> three views (B, H, T, D)
+        B, T, C3 = qkv.shape
+        parts = qkv.reshape(B, T, 3, self.n_head, C3 // 3 // self.n_head)
+        return (parts[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
+
+    @fused_layer("attention_forward")
+    def forward(self, qkv):  # (B, T, 3C) -> (B, T, C)
+        xp = xp_of(qkv)
+        q, k, v = self.split(qkv)
+        B, H, T, D = q.shape
+        o = self.buffer("o", (B, T, H, D), like=qkv)
+        z = self.buffer("z", (B, H, T, 1), like=qkv)
+        blocks = []
+        for start in range(0, T, BLOCK):
+            stop = min(start + BLOCK, T)
+            e = self.buffer(f"e{start}", (B, H, stop - start, stop), like=qkv)
+            xp.matmul(q[:, :, start:stop], k[:, :, :stop].swapaxes(2, 3), out=e)
+            e *= 1 / math.sqrt(D)
+            z[:, :, start:stop] = masked_exp(e)
+            mask = self.dropout.mask(f"mask{start}", e.shape, like=e)
+            weights = e if mask is None else xp.multiply(e, mask, out=self.dropout.buffer(f"y{start}", like=e))
+            xp.matmul(weights, v[:, :, :stop], out=o[:, start:stop].swapaxes(1, 2))
+            blocks.append((start, stop, e, mask, weights))
+        o /= z.swapaxes(1, 2)
+        self.remember(q, k, v, o, z, blocks)
+        return o.reshape(B, T, H * D)
+
+    @fused_layer("attention_backward")
+    def backward(self, dy):  # (B, T, C) -> (B, T, 3C)
+        xp = xp_of(dy)
+        q, k, v, o, z, blocks = self.recall()
+        B, H, T, D = q.shape
+        dqkv = self.scratch("dqkv", (B, T, 3 * H * D), like=dy)
+        dq, dk, dv = self.split(dqkv)
+        g = self.scratch("g", (B, H, T, D), like=dy)
+        xp.divide(dy.reshape(B, T, H, D).swapaxes(1, 2), z, out=g)
+        go = dot_channels(g, o.swapaxes(1, 2))[..., None]  # (B, H, T, 1)
+        for start, stop, e, mask, weights in reversed(blocks):
+            g_rows = g[:, :, start:stop]
+            ds = self.scratch("ds", e.shape, like=dy)
+            xp.matmul(g_rows, v[:, :, :stop].swapaxes(2, 3), out=ds)
+            masked_exp_backward(ds, e, go[:, :, start:stop], mask)
+            ds *= 1 / math.sqrt(D)
+            xp.matmul(ds, k[:, :, :stop], out=dq[:, :, start:stop])
+            self._add_keys(dv, stop, weights.swapaxes(2, 3), g_rows)
+            self._add_keys(dk, stop, ds.swapaxes(2, 3), q[:, :, start:stop])
+        return dqkv
+
+    def _add_keys(self, total, stop, a, b) -> None:
+        """total[:, :, :stop] += a @ b. The last block reaches all keys, comes first, and is written, not added."""
+        part = total[:, :, :stop]
+        if stop == total.shape[2]:
+            xp_of(total).matmul(a, b, out=part)
+        else:
+            part += xp_of(total).matmul(a, b, out=self.scratch("part", part.shape, like=total))
+
+
+class CausalSelfAttention(Layer):
+    """GPT-2's attention: c_attn makes queries, keys and values; the heads' outputs go through c_proj.
+
+    `n_embd` must be a multiple of `n_head`. `dropout` applies to the attention weights and to the output.
+    """
+
+    def __init__(
+        self,
+        n_embd: int,
+        n_head: int,
+        *,
+        device: Device,
+        dropout: float = 0.0,
+        noise: Noise | None = None,
+        bias: bool = True,
+        qkv_bias: bool = False,
+        proj_std: float = 0.02,
+        stream: int = 0,
+    ):
+        if n_embd % n_head:
+            raise ValueError(f"n_embd {n_embd} is not a multiple of n_head {n_head}")
+        noise = noise or Noise(device.seed)
+        self.c_attn = Linear(n_embd, 3 * n_embd, qkv_bias, device=device, stream=stream)
+        self.heads = Attention(n_head, Dropout(dropout, device=device, noise=noise), device.precision == "tf32")
+        end = Dropout(dropout, device=device, noise=noise)
+        settings = {"device": device, "std": proj_std, "stream": stream + 1}
+        self.c_proj = ResidualLinear(n_embd, n_embd, bias, dropout=end, passing=True, **settings)
+
+    def forward(self, x, residual=None):  # (B, T, C) -> (B, T, C)
+        """With `residual`, an array like x: residual + what it is without."""
+        return self.c_proj(self.heads(self.c_attn(x)), residual)
+
+    def backward(self, dy):  # (B, T, C) -> (B, T, C)
+        return self.c_attn.backward(self.heads.backward(self.c_proj.backward(dy)))

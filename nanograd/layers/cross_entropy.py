@@ -1,0 +1,69 @@
+"""Cross-entropy of a softmax, averaged over all positions.
+
+Forward, for the logits s (V,) of one position and the id y of the token that really came next:
+
+    p_j  = exp(s_j) / sum_k exp(s_k)
+    loss = -log p_y = log(sum_k exp(s_k)) - s_y
+
+Backward. The first term's derivative by s_j is p_j, the second's is 1 where j = y:
+
+    ds_j = p_j - [j = y]
+
+and, the loss being a mean, all of it divided by the number of positions. The softmax and the logarithm never
+meet: taken one after the other they would overflow or take log(0) for logits of 1e4; together they cannot.
+"""
+
+import numpy as np
+
+from nanograd.device.device import fused
+from nanograd.device.reductions import sum_channels
+from nanograd.layers.layer import Layer
+from nanograd.layers.softmax import exp_rows
+
+
+@fused
+def cross_entropy(logits, targets, e):  # (N, V), (N,), (N, V) -> (N,), (N, 1)
+    """-log softmax(logits)[target] of each row; also e, which may be `logits`, and z with softmax(logits) = e / z."""
+    chosen = logits[np.arange(len(targets)), targets]
+    shift = exp_rows(logits, e)
+    z = sum_channels(e)[:, None]
+    losses = np.log(z[:, 0])
+    losses -= chosen
+    if shift is not None:
+        losses += shift[:, 0]
+    return losses, z
+
+
+@fused
+def cross_entropy_backward(e, z, targets, scale):  # (N, V), (N, 1), (N,), number
+    """Turn e into dlogits = (e / z - onehot(targets)) * scale, in place."""
+    e *= scale / z
+    e[np.arange(len(targets)), targets] -= scale
+
+
+class CrossEntropy(Layer):
+    """Mean cross-entropy in nats of `logits` (..., V) against the ids `targets` (...).
+
+    With `count`, the sum over the positions is divided by that instead of their number: a part of a batch then
+    contributes its share of the whole batch's mean. With `spare`, the caller needs `logits` no more, and they are
+    overwritten: this is the largest array of a step.
+    """
+
+    def forward(self, logits, targets, count: int | None = None, spare: bool = False):  # (..., V), (...) -> ()
+        V = logits.shape[-1]
+        targets = targets.reshape(-1)
+        if logits.size != targets.size * V:
+            raise ValueError(f"logits of shape {logits.shape} need one target for each position, got {targets.size}")
+        if targets.size == 0:
+            raise ValueError("the loss of no positions is not defined")
+        rows = logits.reshape(-1, V)
+        e = rows if spare and rows.flags.c_contiguous else self.buffer("e", like=rows)
+        losses, z = cross_entropy(rows, targets, e)
+        scale = 1 / (count or targets.size)
+        self.remember(e, z, targets, scale, logits.shape)
+        return losses.sum() * scale
+
+    def backward(self, dloss=1.0):  # () -> (..., V)
+        e, z, targets, scale, shape = self.recall()
+        cross_entropy_backward(e, z, targets, scale * dloss)
+        return e.reshape(shape)

@@ -1,0 +1,87 @@
+"""LayerNorm: give each position zero mean and unit variance, then scale and shift (https://arxiv.org/abs/1607.06450).
+
+Forward, every mean taken over the C channels of one position:
+
+    xhat = (x - mean(x)) * rstd          rstd = 1 / sqrt(var(x) + eps)
+    y    = xhat * weight + bias
+
+Backward. Nudging x_j moves every xhat_i, because x_j also moves the mean and rstd:
+
+    d xhat_i / d x_j  =  rstd * ([i = j]  -  1/C  -  xhat_i xhat_j / C)
+
+Weight that by g = dy * weight, the gradient that reaches xhat, and sum over i:
+
+    dx = rstd * (g  -  mean(g)  -  xhat * mean(g * xhat))
+
+Normalising erased a common shift and a common stretch of x, so g loses its components along those two.
+The parameters see every position n:
+
+    dweight = sum_n dy * xhat            dbias = sum_n dy
+"""
+
+import numpy as np
+
+from nanograd.device.device import Device, fused
+from nanograd.device.reductions import add_rows, dot_channels, mean_channels, scale_rows, sum_positions
+from nanograd.layers.layer import Layer, Parameter
+
+
+@fused
+def normalize(x, weight, bias, eps, xhat, y):  # (N, C), (C,), (C,) or None -> rstd (N, 1), xhat and y (N, C)
+    """xhat, and y = xhat * weight + bias; returns rstd."""
+    np.subtract(x, mean_channels(x)[:, None], out=xhat)
+    rstd = dot_channels(xhat, xhat)[:, None]
+    rstd /= x.shape[-1]
+    rstd += eps
+    np.sqrt(rstd, out=rstd)
+    np.divide(1, rstd, out=rstd)
+    xhat *= rstd
+    scale_rows(xhat, weight, y)
+    if bias is not None:
+        add_rows(y, bias)
+    return rstd
+
+
+@fused
+def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):  # all (N, C), weight (C,), rstd (N, 1)
+    """dx, plus `residual` unless that is None; returns dweight (C,)."""
+    weight_mean = weight / weight.size
+    product = np.multiply(dy, xhat, out=scratch)
+    dweight = sum_positions(product)
+    along_shift = (dy @ weight_mean)[:, None]  # mean(g)
+    along_stretch = (product @ weight_mean)[:, None]  # mean(g * xhat)
+    scale_rows(dy, weight, dx)
+    dx -= along_shift
+    dx -= np.multiply(xhat, along_stretch, out=scratch)
+    dx *= rstd
+    if residual is not None:
+        dx += residual
+    return dweight
+
+
+class LayerNorm(Layer):
+    """LayerNorm over the last axis, of `dim` channels; `weight` (dim,) starts at 1 and `bias` (dim,) at 0."""
+
+    def __init__(self, dim: int, bias: bool = True, *, device: Device, eps: float = 1e-5):
+        self.weight = Parameter(device.full((dim,), 1))
+        self.bias = Parameter(device.zeros((dim,))) if bias else None
+        self.eps = eps
+
+    def forward(self, x):  # (..., C) -> (..., C)
+        rows = x.reshape(-1, x.shape[-1])  # (N, C)
+        xhat, y = self.buffer("xhat", like=rows), self.buffer("y", like=x)
+        bias = None if self.bias is None else self.bias.value
+        rstd = normalize(rows, self.weight.value, bias, self.eps, xhat, y.reshape(rows.shape))
+        self.remember(xhat, rstd)
+        return y
+
+    def backward(self, dy, residual=None):  # (..., C) -> (..., C)
+        """With `residual`, an array like dy: residual + dx, as the stream passes on beside a branch."""
+        xhat, rstd = self.recall()
+        rows, rest = (a if a is None else a.reshape(xhat.shape) for a in (dy, residual))  # (N, C)
+        dx, scratch = self.scratch("dx", like=dy), self.scratch("product", like=rows)
+        arrays = xhat, rstd, dx.reshape(rows.shape), scratch, rest
+        self.weight.grad += normalize_backward(rows, self.weight.value, *arrays)
+        if self.bias is not None:
+            self.bias.grad += sum_positions(rows)
+        return dx

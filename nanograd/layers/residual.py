@@ -1,0 +1,64 @@
+"""ResidualLinear: the end of a block's branch, where it flows back into the stream x that it left.
+
+    y = x + m (h W + b)
+
+with a dropout mask m as in dropout.py, all 1 where nothing is dropped.
+
+Backward. x receives dy as it is: that is its owner's to add, who has dy. The branch receives
+
+    d(h W + b) = m dy
+
+and goes on from there as in linear.py.
+
+After the product nothing is left but sums, element by element: together they are one pass over y.
+"""
+
+from nanograd.device.device import Device, fused
+from nanograd.layers.dropout import Dropout
+from nanograd.layers.linear import Linear
+
+
+@fused
+def finish_branch(y, bias, mask, x):  # (N, C), (C,), (N, C), (N, C)
+    """y = x + mask * (y + bias), in place. Each of the three may be None, and is left out then."""
+    if bias is not None:
+        y += bias
+    if mask is not None:
+        y *= mask
+    if x is not None:
+        y += x
+
+
+class ResidualLinear(Linear):
+    """x + dropout(h W + b), with the weights of a Linear.
+
+    `passing` says that only the block it is part of sees the output, and no backward pass needs it: it lives in scratch
+    then, and the next block of a stack overwrites it.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        bias: bool = True,
+        *,
+        dropout: Dropout,
+        device: Device,
+        passing: bool = False,
+        **settings,
+    ):
+        super().__init__(n_in, n_out, bias, device=device, **settings)
+        self.dropout, self.passing = dropout, passing
+
+    def forward(self, h, x=None):  # (..., n_in), (..., n_out) -> (..., n_out)
+        """Without `x` the branch alone. The first axis counts samples, for dropout."""
+        y = self.product(h, self.scratch if self.passing else self.buffer)
+        mask = self.dropout.mask("mask", y.shape, like=y)
+        self.dropout.remember(mask)
+        bias = None if self.bias is None else self.bias.value
+        rows, mask, x = (a if a is None else a.reshape(-1, y.shape[-1]) for a in (y, mask, x))
+        finish_branch(rows, bias, mask, x)
+        return y
+
+    def backward(self, dy):  # (..., n_out) -> (..., n_in)
+        return super().backward(self.dropout.backward(dy))

@@ -1,0 +1,1 @@
+"""Optimisers over flat arenas, schedules, clipping."""

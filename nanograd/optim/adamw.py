@@ -1,0 +1,167 @@
+"""AdamW, and clipping by the global norm.
+
+AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101), at step t = 1, 2, … for gradient g:
+
+    m = beta1 m + (1 - beta1) g              the mean of recent gradients
+    v = beta2 v + (1 - beta2) g^2            the mean of their squares
+    p = p - lr weight_decay p                decay, apart from the gradient ("decoupled"); matrices only
+    p = p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+m and v start at 0 and so are too small at first; dividing by 1 - beta^t, the weight they have seen so far,
+corrects that.
+
+Clipping treats the gradients of all parameters as one vector. Where its norm exceeds the limit it is scaled
+down to it, so that its direction is kept.
+"""
+
+import math
+
+import numpy as np
+
+from nanograd.device.blas import axpby
+from nanograd.device.device import fused, xp_of
+from nanograd.device.threads import SERIAL, WORTH_A_THREAD, Team
+from nanograd.layers.layer import Layer, check_tensor, to_host
+from nanograd.optim.arena import arenas_of
+
+PASSES = 8  # of an update over its arrays
+CHUNK = 2**18  # elements updated at a time: few enough for the L3 cache, enough for few waits for Python's lock
+
+
+@fused
+def adamw_update(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
+    """One step on flat arrays (n,), in place; g * grad_scale is the gradient. corrections: 1 - beta^t."""
+    work = np.empty_like(p[:CHUNK])
+    for start in range(0, len(p), CHUNK):
+        parts = (array[start : start + CHUNK] for array in (p, g, m, v))
+        _update_chunk(*parts, work, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale)
+
+
+def _update_chunk(p, g, m, v, work, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
+    axpby((1 - beta1) * grad_scale, g, beta1, m)
+    work = np.multiply(g, math.sqrt(1 - beta2) * grad_scale, out=work[: len(p)])  # scaled before it is squared
+    work *= work
+    axpby(1, work, beta2, v)
+    np.sqrt(v, out=work)
+    root = math.sqrt(correction2)  # m / (sqrt(v) / root + eps) = root m / (sqrt(v) + eps root), a pass less
+    work += eps * root
+    np.divide(m, work, out=work)
+    axpby(-lr * root / correction1, work, 1 - lr * decay, p)
+
+
+@fused
+def square_sum(g):  # (n,) -> float, or () on a GPU
+    """The sum of squares, added up in float64 over pieces."""
+    return math.fsum(_squares_of_chunks(g))
+
+
+def _squares_of_chunks(g):
+    chunks = (g[start : start + CHUNK] for start in range(0, len(g), CHUNK))
+    return [float(np.vdot(chunk, chunk)) for chunk in chunks]
+
+
+def grad_norm(model: Layer, team: Team = SERIAL):
+    """The Euclidean norm of all gradients of `model` together: a float, or a device scalar that nobody waits for.
+
+    On the CPU it is the same to the last bit for every size of `team`: the chunks are, and so is their exact sum.
+    """
+    flat = [arena.grads for arena in arenas_of(model)]
+    if not isinstance(flat[0], np.ndarray):
+        total = sum(square_sum(grads) for grads in flat)
+        return xp_of(total).sqrt(total)
+    least = WORTH_A_THREAD // CHUNK
+    parts = [
+        grads[part.start * CHUNK : part.stop * CHUNK]
+        for grads in flat
+        for part in team.slices(-(-grads.size // CHUNK), least)
+    ]
+    return math.sqrt(math.fsum(square for squares in team.map(_squares_of_chunks, parts) for square in squares))
+
+
+def zeros(like):
+    """Zeros of the shape and dtype of `like`, whose memory is taken only when it is written to; `zeros_like` writes."""
+    return xp_of(like).zeros(like.shape, dtype=like.dtype)
+
+
+def clip_scale(norm, max_norm: float):
+    """The factor, at most 1, that brings gradients of `norm` down to `max_norm`; as torch.nn.utils has it."""
+    scale = max_norm / (norm + 1e-6)
+    return min(1.0, scale) if isinstance(norm, float) else xp_of(norm).minimum(1.0, scale)
+
+
+def clip_grad_norm(model: Layer, max_norm: float, team: Team = SERIAL):
+    """Scale all gradients of `model` so that their global norm is at most `max_norm`; returns the norm before."""
+    norm = grad_norm(model, team)
+    scale = clip_scale(norm, max_norm)
+    if not isinstance(scale, float) or scale < 1:
+        for arena in arenas_of(model):
+            arena.grads[...] *= scale
+    return norm
+
+
+class AdamW:
+    """AdamW over the flat arenas of `model`. Matrices decay by `weight_decay`, vectors do not.
+
+    `lr` may be changed between steps. A `team` of threads shares the work by slices of the arenas.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 3e-4,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        team: Team = SERIAL,
+    ):
+        self.lr, self.betas, self.eps, self.weight_decay, self.team = lr, betas, eps, weight_decay, team
+        self.model = model
+        self.arenas = arenas_of(model)
+        self.exp_avg, self.exp_avg_sq = ([zeros(arena.values) for arena in self.arenas] for _ in range(2))
+        self.steps = 0
+
+    def step(self, grad_scale: float = 1.0) -> None:
+        """Update every parameter from its gradient times `grad_scale` (where clipping can be folded in)."""
+        self.steps += 1
+        beta1, beta2 = self.betas
+        for arena, m, v in zip(self.arenas, self.exp_avg, self.exp_avg_sq, strict=True):
+            p, g = arena.values, arena.grads
+            settings = (
+                *(self.lr, beta1, beta2, self.eps, self.weight_decay if arena.decay else 0.0),
+                *(1 - beta1**self.steps, 1 - beta2**self.steps, grad_scale),
+            )
+            self.team.map(
+                lambda part, p=p, g=g, m=m, v=v, settings=settings: adamw_update(
+                    p[part], g[part], m[part], v[part], *settings
+                ),
+                self.team.slices(p.size, WORTH_A_THREAD // PASSES),
+            )
+
+    def zero_grad(self) -> None:
+        self.model.zero_grad()
+
+    def _named_moments(self):
+        for arena, m, v in zip(self.arenas, self.exp_avg, self.exp_avg_sq, strict=True):
+            for name, part in arena.slices():
+                shape = arena.parameters[name].shape
+                yield f"exp_avg.{name}", m[part].reshape(shape)
+                yield f"exp_avg_sq.{name}", v[part].reshape(shape)
+
+    def state_dict(self, copy: bool = True) -> dict:
+        """{"step": int, "exp_avg.NAME": array, "exp_avg_sq.NAME": array} on the host; `copy` as for a layer's."""
+        return {"step": self.steps} | {name: to_host(moment, copy) for name, moment in self._named_moments()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """The reverse. Raises ValueError naming the first tensor that does not fit; nothing is changed then."""
+        own = dict(self._named_moments())
+        expected = own.keys() | {"step"}
+        for name in sorted(expected ^ state.keys()):
+            raise ValueError(f"optimizer tensor {name} is {'missing' if name in expected else 'unknown'}")
+        for name, moment in own.items():
+            check_tensor(name, state[name], moment.shape)
+        steps = np.asarray(state["step"])
+        if steps.ndim or steps.dtype.kind not in "iu" or steps < 0:
+            raise ValueError("the step of the optimizer is no number of steps")
+        for name, moment in own.items():
+            moment[...] = xp_of(moment).asarray(state[name], dtype=moment.dtype)
+        self.steps = int(steps)

@@ -1,0 +1,1 @@
+"""Processes, threads over the batch, MPI and NCCL ranks, prefetching."""

@@ -1,0 +1,113 @@
+"""Ranks: the processes that train one model together, and what they say to one another.
+
+Each rank computes gradients of its part of the batch. `all_reduce` adds them up, so that every rank holds the
+gradient of the whole batch and makes the same step. A `Communicator` is `Single` for a process on its own,
+`MPIRanks` under mpiexec, or `NCCLRanks` where each of those has a GPU.
+"""
+
+import functools
+import os
+import sys
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from nanograd.device.cores import available_cores
+from nanograd.device.device import BackendUnavailable, Device
+
+SIZE_VARIABLES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"  # MPICH and kin, Open MPI, MVAPICH
+RANK_VARIABLES = "PMI_RANK", "PMIX_RANK"  # a launcher that tells no size
+
+
+class Communicator(ABC):
+    """`rank` of `size`, and operations that all ranks must enter in the same order."""
+
+    rank = 0
+    size = 1
+
+    @abstractmethod
+    def all_reduce(self, array):
+        """Add up `array`, contiguous and of one shape everywhere, over all ranks, in place; returns it.
+
+        The order of additions is fixed by `size`, and all ranks get the same bits.
+        """
+
+    @abstractmethod
+    def broadcast(self, array):
+        """Overwrite `array` with that of rank 0; returns it."""
+
+    @abstractmethod
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+
+    @abstractmethod
+    def cores(self) -> int:
+        """The cores for this rank to use: its share of those of its machine."""
+
+    def part(self, first: int, n: int) -> slice:
+        """This rank's slice of the `n` items that begin with `first`: contiguous, in the order of the ranks."""
+        return slice(first + n * self.rank // self.size, first + n * (self.rank + 1) // self.size)
+
+    def sum(self, value):
+        """The sum of one number a rank: a float, or on a GPU a scalar there that nobody waits for."""
+        if isinstance(value, int | float | np.ndarray | np.generic):
+            return float(self.all_reduce(np.array([value], dtype=np.float64))[0])
+        return self.all_reduce(value)
+
+
+class Single(Communicator):
+    """One process on its own: there is nothing to exchange."""
+
+    def all_reduce(self, array):
+        return array
+
+    def broadcast(self, array):
+        return array
+
+    def barrier(self) -> None:
+        pass
+
+    def cores(self) -> int:
+        return available_cores()
+
+    def sum(self, value):
+        return value
+
+
+def started_by_mpi() -> bool:
+    """Was this process started by mpiexec, srun and the like, or through `python -m mpi4py`?"""
+    for name in SIZE_VARIABLES:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name]) > 1
+    return "mpi4py" in sys.modules or any(name in os.environ for name in RANK_VARIABLES)
+
+
+@functools.cache
+def world() -> Communicator:
+    """All ranks of this job. Raises BackendUnavailable where mpiexec started it and mpi4py is missing."""
+    if not started_by_mpi():
+        return Single()
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise BackendUnavailable(
+            f"mpiexec started this, and the ranks cannot talk: {error}; the packages mpi4py and mpich are needed "
+            '(pip install -e ".[mpi]")'
+        ) from None
+    from nanograd.parallel.mpi_ranks import MPIRanks
+
+    return MPIRanks(MPI) if MPI.COMM_WORLD.size > 1 else Single()
+
+
+def connect(device: Device) -> Communicator:
+    """All ranks of this job, able to exchange arrays of `device`; each takes a GPU of its own, if that is a GPU.
+
+    Raises BackendUnavailable where that cannot be.
+    """
+    ranks = world()
+    if ranks.size == 1 or device.name == "numpy":
+        return ranks
+    from nanograd.parallel.nccl_ranks import NCCLRanks, take_gpu
+
+    take_gpu(device.xp, ranks)
+    return NCCLRanks(ranks, device.xp)

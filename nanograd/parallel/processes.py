@@ -1,0 +1,182 @@
+"""Processes that share one step's work.
+
+Threads of one Python take turns at its lock: with small arrays they wait for it as often as they compute. A forked
+process has a lock of its own. It shares the memory that was made for sharing, here the parameters and gradients, and
+keeps a copy of everything else from the moment it was forked; a page of that takes memory when somebody writes to it.
+
+A `Helper` computes what it is asked for and nothing else, and ends when the process that forked it does, in any way.
+"""
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import traceback
+import warnings
+import weakref
+
+import numpy as np
+
+from nanograd.device.huge_pages import anonymous_memory
+
+CAN_FORK = sys.platform == "linux"  # elsewhere a fork breaks the system's libraries, or does not exist
+UNHEARD = {signal.SIGINT, signal.SIGTERM}  # by a helper: the other process may have to finish a step when they come
+LOOK_UP = 1.0  # seconds after which a helper that nobody asks sees whether it has been left alone
+
+
+class HelperLost(ChildProcessError):
+    """A helper ended, or was ended, before it answered."""
+
+
+def may_fork() -> bool:
+    """Does everything that was loaded survive a fork? MPI does not, nor does a BLAS on OpenMP's threads."""
+    from threadpoolctl import threadpool_info
+
+    blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    return CAN_FORK and "mpi4py" not in sys.modules and all(info.get("threading_layer") != "openmp" for info in blas)
+
+
+def shared_empty(size: int, dtype) -> np.ndarray:  # -> (size,)
+    """An array whose memory the processes forked from this one share with it. Raises MemoryError."""
+    memory = anonymous_memory(max(1, size * np.dtype(dtype).itemsize))
+    return np.frombuffer(memory, dtype=dtype, count=size)
+
+
+class Helper:
+    """A process that holds `thing`, as it is now, and calls functions with it: `ask`, then `answer`.
+
+    Raises OSError where the system allows no further process.
+    """
+
+    def __init__(self, thing):
+        from multiprocessing.connection import Pipe  # late: most of this library's users never fork
+
+        ours, theirs = Pipe()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)  # a signal's handler is not to run in the helper
+        try:
+            with warnings.catch_warnings():
+                # Python 3.12 warns of locks that other threads hold; those of the BLAS are let go of at a fork.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                parent, pid = os.getpid(), os.fork()
+            if not pid:
+                _serve(theirs, thing, parent)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        self._connection, self._asked = ours, 0
+        self.end = weakref.finalize(self, _end, ours, parent, pid)
+
+    def ask(self, function, *args) -> None:
+        """Have it call function(thing, *args), a function that is found by its name."""
+        self._asked += 1
+        with self._lost():
+            self._connection.send((self._asked, function, args))
+
+    def answer(self):
+        """What came of the last question: the result, or the exception, raised here.
+
+        Raises HelperLost if there will be none.
+        """
+        number = None
+        while number != self._asked:  # an older answer that nobody waited for, because of Ctrl-C, say
+            with self._lost():
+                number, fine, result = self._connection.recv()
+        if fine:
+            return result
+        raise result
+
+    @contextlib.contextmanager
+    def _lost(self):
+        try:
+            yield
+        except (EOFError, OSError):
+            self.end()
+            raise HelperLost("a process that shares the work has ended; was it killed, or short of memory?") from None
+
+
+def call_all(helpers: list[Helper], function, thing, tasks: list[tuple], meanwhile=None) -> list:
+    """[function(x, *task) for each task], side by side: x is `thing` here for the first, the helpers' for the others.
+
+    `meanwhile()` is called after this process's task, when others may still be at work. The first exception is raised
+    when all are done.
+    """
+
+    def own():
+        result = function(thing, *tasks[0])
+        if meanwhile:
+            meanwhile()
+        return result
+
+    results, errors, computations = [], [], [own]
+    for helper, task in zip(helpers[: len(tasks) - 1], tasks[1:], strict=True):
+        try:
+            helper.ask(function, *task)
+            computations.append(helper.answer)
+        except HelperLost as error:
+            errors.append(error)
+    for compute in computations:
+        try:
+            results.append(compute())
+        except Exception as error:
+            errors.append(error)
+    for error in errors:
+        raise error
+    return results
+
+
+def _end(connection, parent: int, pid: int) -> None:
+    connection.close()
+    if os.getpid() == parent:  # and not another fork of it, which has a copy of this
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # somebody else has waited for it
+            os.kill(pid, signal.SIGKILL)  # it has nothing to lose
+            os.waitpid(pid, 0)
+
+
+def _serve(connection, thing, parent: int) -> None:
+    """The helper's life. It has none of the other's open files, whose locks it would hold."""
+    try:
+        for number in UNHEARD:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEARD)
+        _close_files_but(connection.fileno())
+        gc.freeze()  # to look for garbage among the other's objects would copy them all
+        while True:
+            while not connection.poll(LOOK_UP):
+                if os.getppid() != parent:
+                    return
+            number, function, args = connection.recv()
+            try:
+                answer = number, True, function(thing, *args)
+            except Exception as error:
+                answer = number, False, _portable(error)
+            connection.send(answer)
+    except (EOFError, OSError):
+        pass  # the other is gone
+    finally:
+        os._exit(0)  # nothing of the other's is to be tidied up here
+
+
+def _portable(error: Exception) -> Exception:
+    """The error with its trace as a note, or where it cannot travel to another process, one that says the same."""
+    from multiprocessing.reduction import ForkingPickler  # as the pipe does it
+
+    trace = traceback.format_exc()
+    try:
+        error = ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(f"in a process that shares the work:\n{trace}")
+    return error
+
+
+def _close_files_but(kept: int) -> None:
+    """Close all files but one and the standard streams. Where those were closed, their numbers are other files'."""
+    kept = {kept}
+    for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # None, or closed
+            kept.add(stream.fileno())
+    edges = sorted(kept)
+    for before, after in zip([-1, *edges], [*edges, os.sysconf("SC_OPEN_MAX")], strict=True):
+        if before + 1 < after:  # Python 3.11 takes an empty range from 0 for everything
+            os.closerange(before + 1, after)

@@ -1,0 +1,408 @@
+"""Every CUDA twin against its definition; on the CPU through cuda_on_cpu.py, and on a GPU where there is one."""
+
+import functools
+import importlib
+import os
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gpt
+import nanograd
+from gpt.sampling.kv_cache import cached_attention
+from nanograd import Device, kernels
+from nanograd.device.cuda import library_problem
+from nanograd.device.rng import Noise
+from nanograd.kernels import launching
+from nanograd.layers.activations import GELU
+from nanograd.layers.attention import Attention
+from nanograd.layers.dropout import Dropout
+from tests.support import cuda_on_cpu
+
+PRECISIONS = "float64", "float32", "bfloat16"
+BOUNDS = {
+    "float64": 1e-12,
+    "float32": 2e-5,
+    "tf32": 3e-3,
+    "bfloat16": 2e-2,
+}  # largest difference, relative to the largest number
+
+
+class Maker:
+    """Arguments for both sides: float64 on the host, holding numbers that the device's dtype can hold too."""
+
+    def __init__(self, device: Device, size: int):
+        self.device, self.size = device, size
+        self.rng = np.random.default_rng(size)
+        self.pairs = []
+
+    def pair(self, host, dtype):
+        rounded = host.astype(dtype)
+        self.pairs.append(
+            (rounded.astype(np.float64) if rounded.dtype.kind != "i" else rounded, self.device.asarray(rounded))
+        )
+        return self.pairs[-1]
+
+    def act(self, *shape):
+        """Activations."""
+        return self.pair(self.rng.standard_normal(shape) * 2, self.device.dtype)
+
+    def par(self, *shape):
+        """Parameters, statistics and gradients of parameters."""
+        return self.pair(self.rng.standard_normal(shape), self.device.parameter_dtype)
+
+    def positive(self, *shape):
+        return self.pair(self.rng.random(shape) + 0.5, self.device.parameter_dtype)
+
+    def ids(self, below, *shape):
+        return self.pair(self.rng.integers(0, below, shape), np.int32)
+
+
+def noise(words=3):
+    made = Noise(seed=2**62 + 5)
+    made.begin(3, first=7)
+    made.take(4 * words)  # 3: a place in the middle of a block of random words
+    return made
+
+
+# What each twin is called with: a list of pairs (host, device), or of plain values for both. N rows, C channels.
+CASES = {
+    "add": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
+    "add a row": lambda m, N, C: [m.act(2, N, C), m.par(N, C), m.act(2, N, C)],
+    "add_rows": lambda m, N, C: [m.act(N, C), m.par(C)],
+    "scale_rows": lambda m, N, C: [m.act(N, C), m.par(C), m.act(N, C)],
+    "finish_branch": lambda m, N, C: [m.act(N, C), m.par(C), m.act(N, C), m.act(N, C)],
+    "finish_branch bias alone": lambda m, N, C: [m.act(N, C), m.par(C), None, None],
+    "finish_branch no bias": lambda m, N, C: [m.act(N, C), None, None, m.act(N, C)],
+    "finish_branch mask alone": lambda m, N, C: [m.act(N, C), None, m.act(N, C), None],
+    "multiply": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
+    "cast": lambda m, N, C: [m.par(N, C), m.act(N, C)],
+    "relu": lambda m, N, C: [m.act(N, C), m.act(N, C)],
+    "relu_backward": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
+    "normalize": lambda m, N, C: [m.act(N, C), m.par(C), m.par(C), 1e-5, m.act(N, C), m.act(N, C)],
+    "normalize no bias": lambda m, N, C: [m.act(N, C), m.par(C), None, 1e-5, m.act(N, C), m.act(N, C)],
+    "sum_positions": lambda m, N, C: [m.act(N, C)],
+    "sum_positions many": lambda m, N, C: [m.act(40 * N, C)],
+    "dot_channels": lambda m, N, C: [m.act(2, N, C), m.act(2, N, C)],
+    "square_sum": lambda m, N, C: [m.par(N * C)],
+    "masked_exp_backward": lambda m, N, C: [m.act(2, N, C), m.act(2, N, C), m.act(2, N, 1), m.act(2, N, C)],
+    "masked_exp_backward no mask": lambda m, N, C: [m.act(2, N, C), m.act(2, N, C), m.act(2, N, 1), None],
+    "cross_entropy_backward": lambda m, N, C: [m.act(N, C), m.positive(N, 1), m.ids(C, N), 0.25],
+    "gather_rows": lambda m, N, C: [m.par(5, C), m.ids(5, N), m.act(N, C)],
+    "scatter_add_rows": lambda m, N, C: [m.par(4, C), m.ids(3, 6 * N), m.act(6 * N, C)],
+    "draw_mask": lambda m, N, C: [m.act(3, N, C), noise, 0.3],
+    "draw_mask aligned": lambda m, N, C: [m.act(3, N, C), lambda: noise(8), 0.3],
+    "drop aligned": lambda m, N, C: [m.act(3, N, C), lambda: noise(8), 0.3, m.act(3, N, C), m.act(3, N, C)],
+    "drop": lambda m, N, C: [m.act(3, N, C), noise, 0.3, m.act(3, N, C), m.act(3, N, C)],
+    "adamw_update": lambda m, N, C: [
+        *(m.par(N * C), m.par(N * C), m.par(N * C), m.positive(N * C)),
+        *(1e-2, 0.9, 0.95, 1e-8, 0.1, 0.3, 0.2, 0.5),
+    ],
+}
+BY_HAND = {
+    *("gelu_forward", "gelu_backward", "normalize_backward", "masked_exp", "cross_entropy", "cached_attention"),
+    *("attention_forward", "attention_backward"),
+}  # tests of their own below, as twin and definition may differ in something that does not matter
+
+
+def on_both(device, definition, twin, make, N, C):
+    """The results of a definition and of its twin: two lists of float64 arrays on the host."""
+    m = Maker(device, N)
+    arguments = make(m, N, C)
+    is_pair = [isinstance(a, tuple) for a in arguments]
+    sides = []
+    for side, function in enumerate((definition, twin)):
+        values = [a[side] if pair else a() if callable(a) else a for a, pair in zip(arguments, is_pair, strict=True)]
+        returned = function(*values)
+        returned = returned if isinstance(returned, tuple) else (returned,)
+        arrays = [v for v, pair in zip(values, is_pair, strict=True) if pair] + [r for r in returned if r is not None]
+        sides.append([np.asarray(a.get() if hasattr(a, "get") else a, dtype=np.float64) for a in arrays])
+    return sides
+
+
+def assert_close(expected, actual, precision, what):
+    assert len(expected) == len(actual)
+    for e, a in zip(expected, actual, strict=True):
+        assert e.shape == a.shape, what
+        assert np.abs(e - a).max(initial=0) <= BOUNDS[precision] * max(1.0, np.abs(e).max(initial=0)), what
+
+
+@functools.cache
+def definitions() -> dict:
+    """{name: definition} of everything marked @fused, and of layers' methods that have a twin."""
+    found = {}
+    for package in (nanograd, gpt):
+        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if info.name.endswith("__main__"):
+                continue
+            module = importlib.import_module(info.name)
+            for name, value in vars(module).items():
+                if hasattr(value, "definition") and getattr(value, "__module__", None) == info.name:
+                    found[name] = value.definition
+    layers = {"attention": Attention, "gelu": GELU}
+    ways = ("forward", "backward")
+    return found | {f"{name}_{way}": getattr(kind, way).definition for name, kind in layers.items() for way in ways}
+
+
+def test_every_fused_function_has_a_twin_and_a_test():
+    tested = {case.split()[0] for case in CASES} | BY_HAND
+    assert definitions().keys() == tested
+    for name in definitions():
+        assert callable(getattr(kernels, name))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("N", "C"), [(3, 5), (37, 33), (4, 64)])
+@pytest.mark.parametrize("case", CASES)
+def test_twin_agrees_with_definition(gpu_xp, case, N, C, precision):
+    device = Device(gpu_xp, precision)
+    name = case.split()[0]
+    expected, actual = on_both(device, definitions()[name], getattr(kernels, name), CASES[case], N, C)
+    assert_close(expected, actual, precision, case)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_results_do_not_depend_on_the_order_of_threads(monkeypatch, case):
+    from tests.support import strict_xp
+
+    if cuda_on_cpu.COMPILER is None:
+        pytest.skip("g++ is not installed, which builds the kernels for the CPU")
+    twin = getattr(kernels, case.split()[0])
+    results = []
+    for order in range(3):
+        monkeypatch.setattr(cuda_on_cpu, "order", order)
+        results.append(on_both(Device(strict_xp, "float32"), lambda *_: None, twin, CASES[case], 37, 33)[1])
+    for other in results[1:]:
+        assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("size", [7, 1024])
+@pytest.mark.parametrize("spare", [False, True])
+def test_gelu(gpu_xp, size, spare, precision):
+    device = Device(gpu_xp, precision)
+    m = Maker(device, size)
+    (x, x_device), (dy, dy_device) = m.act(size), m.act(size)
+    layer, twin = GELU(), GELU()
+    expected = [layer(x), layer.backward(dy)]
+    y_device = twin(x_device)
+    dx_device = twin.backward(dy_device, spare)
+    assert (dx_device is dy_device) == spare
+    assert_close(expected, [y_device.get().astype(float), dx_device.get().astype(float)], precision, "gelu")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(("N", "C"), [(3, 5), (37, 33), (100, 64)])
+def test_normalize_backward(gpu_xp, N, C, residual, precision):
+    def make(m, N, C):
+        rest = m.act(N, C) if residual else None
+        return [m.act(N, C), m.par(C), m.act(N, C), m.positive(N, 1), m.act(N, C), m.act(N, C), rest]
+
+    device = Device(gpu_xp, precision)
+    name = "normalize_backward"
+    expected, actual = on_both(device, definitions()[name], getattr(kernels, name), make, N, C)
+    del expected[5], actual[5]  # scratch, which only the definition needs
+    assert_close(expected, actual, precision, name)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("N", "C"), [(1, 9), (5, 5), (37, 70)])
+def test_masked_exp_is_the_same_softmax(gpu_xp, N, C, precision):
+    def make(m, N, C):
+        return [m.act(2, N, C)]
+
+    device = Device(gpu_xp, precision)
+    (e, z), (e_device, z_device) = on_both(device, definitions()["masked_exp"], kernels.masked_exp, make, N, C)
+    assert_close([e / z], [e_device / z_device], precision, "masked_exp")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("N", "V"), [(3, 5), (4, 64), (2, 8200)])
+@pytest.mark.parametrize("scale", [1, 1e4])
+@pytest.mark.parametrize("spare", [False, True])
+def test_cross_entropy(gpu_xp, N, V, scale, spare, precision):
+    device = Device(gpu_xp, precision)
+    m = Maker(device, N)
+    logits, logits_device = m.pair(m.rng.standard_normal((N, V)) * scale, device.dtype)
+    (targets, targets_device), (e, e_device) = m.ids(V, N), m.act(N, V)
+    if spare:
+        e, e_device = logits, logits_device
+    losses, z = definitions()["cross_entropy"](logits, targets, e)
+    losses_device, z_device = kernels.cross_entropy(logits_device, targets_device, e_device)
+    assert_close([losses], [losses_device.get().astype(float)], precision, "loss")
+    assert_close([e / z], [e_device.get().astype(float) / z_device.get().astype(float)], precision, "softmax")
+
+
+def test_scatter_add_rows_with_atomics(gpu_xp):
+    device = Device(gpu_xp, "float32")
+    expected, actual = on_both(
+        device,
+        definitions()["scatter_add_rows"],
+        functools.partial(kernels.scatter_add_rows, atomics=True),
+        CASES["scatter_add_rows"],
+        9,
+        33,
+    )
+    assert_close(expected, actual, "float32", "atomics")
+
+
+def test_adamw_changes_nothing_when_the_gradient_is_not_finite(gpu_xp):
+    device = Device(gpu_xp, "float32")
+    arrays = [device.asarray(np.full(5, value, np.float32)) for value in (1, np.nan, 0.1, 0.1)]
+    norm = gpu_xp.sqrt(kernels.square_sum(arrays[1]))
+    scale = gpu_xp.minimum(1.0, 1.0 / (norm + 1e-6))
+    kernels.adamw_update(*arrays, 1e-2, 0.9, 0.95, 1e-8, 0.1, 0.3, 0.2, scale)
+    for array, value in zip(arrays, (1, np.nan, 0.1, 0.1), strict=True):
+        np.testing.assert_array_equal(array.get(), np.full(5, value, np.float32))
+
+
+SHAPES = [(1, 1, 1, 1), (2, 65, 2, 8), (1, 130, 3, 20), (1, 70, 1, 64), (1, 33, 1, 130)]  # B, T, H, D
+ATTENTION = [(p, *shape) for p in (0.0, 0.3) for shape in SHAPES]
+# Each number of channels is a program of its own, and so is each with dropout, which take long to compile.
+ATTENTION = [a if not a[0] or a[-1] < 10 else pytest.param(*a, marks=pytest.mark.slow) for a in ATTENTION]
+
+
+@pytest.mark.parametrize("precision", [*PRECISIONS, "tf32"])
+@pytest.mark.parametrize(("p", "B", "T", "H", "D"), ATTENTION)
+def test_attention_forward_and_backward(gpu_xp, B, T, H, D, p, precision):
+    rng = np.random.default_rng(T)
+    device = Device(gpu_xp, precision)
+    host = [rng.standard_normal(shape).astype(device.dtype) for shape in [(B, T, 3 * H * D), (B, T, H * D)]]
+    results, positions = [], []
+    for where in (Device("numpy", "float64"), device):
+        stream = noise()
+        attention = Attention(H, Dropout(p, device=where, noise=stream), where.precision == "tf32")
+        qkv, dy = (where.asarray(a.astype(where.dtype)) for a in host)
+        y = attention(qkv)
+        results.append([np.array(where.to_host(a), dtype=np.float64) for a in (y, attention.backward(dy))])
+        positions.append(stream.position)
+    assert_close(*results, precision, "attention")
+    assert positions[0] == positions[1]
+    with pytest.raises(RuntimeError, match="forward"):
+        attention.backward(dy)
+
+
+def test_attention_says_which_heads_are_too_wide(gpu_xp):
+    device = Device(gpu_xp, "float32")
+    attention = Attention(1, Dropout(0.0, device=device))
+    with pytest.raises(ValueError, match=r"at most 256 channels, not 300"):
+        attention(device.asarray(np.zeros((1, 2, 900), np.float32)))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("start", "n"), [(0, 5), (3, 1), (66, 4)])
+def test_cached_attention(gpu_xp, start, n, precision):
+    B, H, D = 2, 2, 16
+    m = Maker(Device(gpu_xp, precision), start + n)
+    q, keys, values = m.act(B, n, H, D), m.act(B, H, 80, D), m.act(B, H, 80, D)
+    results = []
+    for side in range(2):
+        kept = (cache[side][:, :, : start + n] for cache in (keys, values))
+        y = cached_attention(q[side].swapaxes(1, 2), *kept, start)
+        results.append([np.asarray(y.get() if side else y, dtype=np.float64)])
+    assert_close(*results, precision, "cached attention")
+
+
+# Does it compile?
+
+
+ATTENTION_SIZES = ", 64, 32, true>", ", 256, 16, false>"
+FAMILIES = {
+    family: tuple(name for precision in PRECISIONS for name in launching.instances(family, precision))
+    for family in launching.FAMILIES
+}
+FAMILIES["attention"] = (
+    *(f"attention_delta<{c}>" for c in launching.C_TYPES.values()),
+    *(
+        f"attention{part}<{c}{sizes}"
+        for part in ("", "_dq", "_dkv")
+        for c in launching.C_TYPES.values()
+        for sizes in ATTENTION_SIZES
+    ),
+)
+FAMILIES["attention_mma"] = tuple(
+    f"attention{part}_mma<{c}, {D}, {drops}>"
+    for part in ("", "_dq", "_dkv")
+    for c, D, drops in (
+        ("bfloat16", 64, "false"),
+        ("bfloat16", 128, "true"),
+        ("float", 64, "false"),
+        ("float", 16, "true"),
+    )
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nvcc_compiles_and_keeps_arrays_in_registers(tmp_path, family):
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("nvcc is not installed")
+    pointers = ", ".join(f"(void*)&{name}" for name in FAMILIES[family])
+    source = tmp_path / "kernels.cu"
+    source.write_text(f"{launching.source(family)}\nvoid* table[] = {{{pointers}}};\n", encoding="utf-8")
+    options = ["-std=c++17", "-arch=sm_90", "-Xptxas", "-v", "-cubin"]
+    command = [nvcc, *options, str(source), "-o", str(tmp_path / "kernels.cubin")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores", done.stderr)
+    assert len(frames) >= len(FAMILIES[family])
+    assert set(frames) == {("0", "0")}, "an array of a thread lies in slow memory: a loop over it is not unrolled"
+
+
+CUPYS_OPTIONS = "-ftz=true", "-arch=sm_90", "--device-as-default-execution-space"  # which it adds on an H100 or H200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nvrtc_compiles(family):
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed, through which NVRTC is called")
+    problem = library_problem(cupy)
+    if problem and "NVRTC" in problem:
+        pytest.skip(problem)
+    from cupy.cuda import nvrtc
+
+    program = nvrtc.createProgram(launching.source(family), f"{family}.cu", [], [])
+    for name in FAMILIES[family]:
+        nvrtc.addNameExpression(program, name)
+    try:
+        nvrtc.compileProgram(program, (*launching.OPTIONS, *CUPYS_OPTIONS))
+    except nvrtc.NVRTCError:
+        pytest.fail(nvrtc.getProgramLog(program))
+    assert all(nvrtc.getLoweredName(program, name) for name in FAMILIES[family])
+
+
+@pytest.mark.gpu
+def test_compute_sanitizer_finds_nothing():
+    sanitizer = shutil.which("compute-sanitizer")
+    if sanitizer is None:
+        pytest.skip("compute-sanitizer is not installed")
+    # Every array is an allocation of its own, or a tool would not see who writes beside one.
+    environment = os.environ | {"NANOGRAD_NO_POOL": "1"}
+    for tool in ("memcheck", "racecheck"):
+        tests = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "gpu",
+            __file__,
+            "-k",
+            "twin or attention",
+            "-n0",
+        ]
+        done = subprocess.run(
+            [sanitizer, "--tool", tool, "--error-exitcode", "7", *tests],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert done.returncode != 7, done.stdout[-4000:]

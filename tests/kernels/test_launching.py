@@ -1,0 +1,381 @@
+"""How kernels are launched: what they are given, in which sizes, and what they are not given."""
+
+import types
+
+import numpy as np
+import pytest
+
+from nanograd import Device, kernels
+from nanograd.device.rng import Noise
+from nanograd.kernels import attention, launching
+from nanograd.kernels.launching import MOST_BLOCKS, _argument, c_type, elementwise, kernel, launch, vector_width
+from nanograd.layers.activations import GELU
+from nanograd.layers.attention import Attention
+from nanograd.layers.dropout import Dropout
+from tests.support import strict_xp
+
+F32 = strict_xp.zeros(64, dtype="float32")  # strict_xp's arrays begin at multiples of 16 bytes
+
+
+@pytest.mark.parametrize(
+    ("arrays", "length", "width"),
+    [
+        ([F32], 64, 4),
+        ([F32], 6, 1),
+        ([F32[1:]], 60, 1),
+        ([F32, F32[1:]], 60, 1),
+        ([F32, F32[4:]], 60, 4),
+        ([strict_xp.zeros(6, dtype="float64")], 6, 2),
+        ([strict_xp.zeros(6, dtype="float64")], 3, 1),
+    ],
+)
+def test_as_many_elements_at_once_as_rows_and_addresses_allow(arrays, length, width):
+    assert vector_width(*arrays, length=length) == width
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(3, np.int64), (-1, np.int64), (2**63 - 1, np.int64), (2**63, np.uint64), (None, np.uint64), (0.5, np.float64)],
+)
+def test_numbers_are_as_wide_as_the_kernels_take_them(value, dtype):
+    argument = _argument(value, "add", False)
+    assert type(argument) is dtype and argument == (value or 0)
+    assert _argument(F32, "add", False) is F32 and _argument(F32[::2], "add", True).shape == (32,)
+
+
+def test_a_dtype_without_kernels():
+    with pytest.raises(TypeError, match="no kernels for int16"):
+        c_type(strict_xp.zeros(1, dtype="int16"))
+
+
+def test_arrays_with_gaps_are_refused_unless_the_kernel_takes_strides():
+    with pytest.raises(ValueError, match="an array it was given has gaps"):
+        launch("elementwise", "add<float, 1>", (1,), 256, F32[::2], like=F32)
+
+
+class Launches:
+    """What plays the GPU: it keeps what it is asked to run."""
+
+    def __init__(self, monkeypatch):
+        self.asked = []
+        monkeypatch.setattr(launching, "kernel", lambda xp, device, family, name, shared: self.note(name))
+
+    def note(self, name):
+        return lambda grid, block, arguments, shared_mem: self.asked.append((name, grid, block, arguments, shared_mem))
+
+
+def array(size: int, dtype="float32"):
+    """An array of that many elements, without them."""
+    return types.SimpleNamespace(
+        size=size,
+        dtype=np.dtype(dtype),
+        itemsize=np.dtype(dtype).itemsize,
+        data=types.SimpleNamespace(ptr=0),
+        strides=(4,),
+        flags=types.SimpleNamespace(c_contiguous=True),
+        device=types.SimpleNamespace(id=0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks", "width"),
+    [
+        *[(4, 1, 4), (1024, 1, 4), (1028, 2, 4), (3, 1, 1), (257, 2, 1)],
+        *[(1024 * MOST_BLOCKS, MOST_BLOCKS, 4), (1024 * MOST_BLOCKS + 4, MOST_BLOCKS, 4)],
+    ],
+)
+def test_an_elementwise_kernel_has_a_thread_for_each_vector_up_to_a_limit(monkeypatch, size, blocks, width):
+    monkeypatch.setattr(launching, "xp_of", lambda array: strict_xp)
+    launches, x, row = Launches(monkeypatch), array(size), array(7, "float64")
+    elementwise("add_row", x, None, row, 5, like=x)
+    ((name, grid, block, arguments, shared),) = launches.asked
+    assert (name, grid, block, shared) == (f"add_row<float, {width}>", (blocks,), (256,), 0)
+    assert arguments == (x, 0, row, size, 5) and type(arguments[3]) is np.int64
+    elementwise("add_row", array(0), like=array(0))
+    assert len(launches.asked) == 1, "nothing to do"
+
+
+def test_a_kernel_is_allowed_more_shared_memory_only_where_it_needs_it(monkeypatch):
+    made = []
+
+    def module(xp, family, names):
+        made.append((family, names))
+        return types.SimpleNamespace(get_function=lambda name: types.SimpleNamespace(name=name))
+
+    monkeypatch.setattr(launching, "module", module)
+    for shared, allowed in ((0, False), (40 * 1024, False), (40 * 1024 + 1, True)):
+        function = kernel.__wrapped__(strict_xp, 0, "attention", "attention<float, 16, 64>", shared)
+        assert getattr(function, "max_dynamic_shared_size_bytes", None) == (shared if allowed else None)
+    assert made == [("attention", ("attention<float, 16, 64>",))] * 3, "one by one"
+    kernel.__wrapped__(strict_xp, 0, "adamw", "adamw<double>", 0)
+    assert made[-1] == ("adamw", ("adamw<double>",))
+
+
+# Which kernels each twin launches, in which grid: a thread, warp or block for each thing to do, and none without
+
+
+def zeros(*shape, dtype="float32"):
+    return strict_xp.zeros(shape, dtype=dtype)
+
+
+def launched(monkeypatch, twin, *arguments):
+    """[(kernel, grid, threads, its whole numbers)] of the launches of a twin, none of which is done."""
+    asked = []
+
+    def note(family, name, grid, threads, *args, like, **options):
+        asked.append((f"{family}: {name}", grid, threads, [arg for arg in args if type(arg) is int]))
+
+    for module in (launching, kernels, kernels.attention):
+        monkeypatch.setattr(module, "launch", note)
+    twin(*arguments)
+    return asked
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(8, 1), (9, 2), (17, 3)])
+def test_layernorm_takes_eight_rows_a_block(monkeypatch, rows, blocks):
+    x, row = zeros(rows, 4), zeros(4)
+    forward = launched(monkeypatch, kernels.normalize, x, row, row, 1e-5, x, x)
+    assert forward == [("layernorm: normalize<float, 4>", (blocks,), 256, [rows, 4])]
+    backward, *_ = launched(monkeypatch, kernels.normalize_backward, x, row, x, zeros(rows, 1), x, None, None)
+    assert backward == ("layernorm: normalize_backward<float, 4>", (blocks,), 256, [rows, 4])
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "width", "grid", "slab"),
+    [
+        *[
+            (64, 32, 4, (1, 1), 64),
+            (1, 1, 1, (1, 1), 1),
+            (3, 33, 1, (2, 1), 3),
+            (3, 132, 4, (2, 1), 3),
+            (3, 128, 4, (1, 1), 3),
+        ],
+        *[(1024, 1, 1, (1, 1), 1024), (1025, 1, 1, (1, 17), 64)],
+        *[(1024 * 65, 1, 1, (1, 1024), 65), (1024 * 33, 33, 1, (2, 512), 66)],
+    ],
+)
+def test_sums_over_positions_are_split_into_slabs(monkeypatch, rows, columns, width, grid, slab):
+    first, *rest = launched(monkeypatch, kernels.sum_positions, zeros(rows, columns))
+    assert first == (f"reductions: column_parts<float, {width}>", grid, 256, [rows, columns, slab])
+    assert bool(rest) == (grid[1] > 1), "and the parts are summed in turn"
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(8, 1), (9, 2)])
+def test_dot_products_take_a_warp_each(monkeypatch, rows, blocks):
+    asked = launched(monkeypatch, kernels.dot_channels, zeros(rows, 5), zeros(rows, 5))
+    assert asked == [("reductions: row_dots<float>", (blocks,), 256, [rows, 5])]
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(256, 1), (257, 2), (256 * 1024, 1024), (256 * 1024 + 1, 1024)])
+def test_squares_are_summed_by_so_many_blocks_and_then_by_one(monkeypatch, size, blocks):
+    assert launched(monkeypatch, kernels.square_sum, zeros(size)) == [
+        ("reductions: square_parts<float>", (blocks,), 256, [size]),
+        ("reductions: total<float>", (1,), 256, [blocks]),
+    ]
+
+
+def test_softmax_takes_a_block_a_row(monkeypatch):
+    scores = zeros(2, 3, 4, 5)
+    asked = launched(monkeypatch, kernels.masked_exp, scores)
+    assert asked == [("softmax: masked_exp<float>", (24,), 128, [4, 5])]
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(1, 1), (2, 2), (4096, 4096), (4097, 4096)])
+def test_softmax_goes_back_by_so_many_blocks(monkeypatch, rows, blocks):
+    scores = zeros(rows, 256)
+    asked = launched(monkeypatch, kernels.masked_exp_backward, scores, scores, scores, None)
+    assert asked == [("softmax: masked_exp_backward<float>", (blocks,), 256, [rows * 256, 256])]
+
+
+@pytest.mark.parametrize(("size", "width", "threads"), [(8188, 4, 128), (8191, 1, 128), (8192, 4, 1024)])
+def test_a_loss_takes_a_block_a_row_and_a_large_one_for_a_large_vocabulary(monkeypatch, size, width, threads):
+    e, z, targets = zeros(3, size), zeros(3, 1), zeros(3, dtype="int32")
+    for twin, arguments in (
+        (kernels.cross_entropy, (e, targets, e)),
+        (kernels.cross_entropy_backward, (e, z, targets, 1.0)),
+    ):
+        asked = launched(monkeypatch, twin, *arguments)
+        assert asked == [(f"losses: {twin.__name__}<float, {width}>", (3,), threads, [size])]
+
+
+@pytest.mark.parametrize(("columns", "blocks"), [(31, 1), (33, 2), (128, 1), (132, 2)])
+def test_an_embedding_takes_a_block_an_id(monkeypatch, columns, blocks):
+    table, ids, y = zeros(9, columns), zeros(5, dtype="int32"), zeros(5, columns)
+    gathered = launched(monkeypatch, kernels.gather_rows, table, ids, y)
+    assert gathered == [("embedding: gather_rows<float>", (5,), 128, [columns])]
+    assert launched(monkeypatch, kernels.gather_rows, table, ids[:0], y[:0]) == []
+    assert launched(monkeypatch, kernels.scatter_add_rows, table, ids, y) == [
+        ("embedding: sort_ids<float>", (1,), 128, [5]),
+        (f"embedding: add_runs<float, {4 if columns % 4 == 0 else 1}>", (5, blocks), 256, [5, columns]),
+    ]
+    atomic = launched(monkeypatch, kernels.scatter_add_rows, table, ids, y, True)
+    assert atomic == [("embedding: add_atomically<float>", (5,), 128, [columns])]
+
+
+@pytest.mark.parametrize(
+    ("shape", "before", "blocks", "grid"),
+    [
+        *[
+            ((2, 9), 0, 1, 1),
+            ((2, 16), 0, 1, 1),
+            ((2, 17), 0, 2, 1),
+            ((2, 9), 2, 2, 1),
+            ((2, 9), 1, 1, 1),
+            ((2, 9), 4, 1, 1),
+        ],
+        *[((256, 1), 0, 1, 1), ((257, 1), 0, 1, 2), ((4097 * 256, 1), 0, 1, 4096)],
+    ],
+)
+def test_dropout_takes_a_thread_for_four_words_of_a_stream(monkeypatch, shape, before, blocks, grid):
+    noise = Noise(3)
+    noise.begin(5, first=7)
+    noise.take(4 * before)
+    ((name, *found),) = launched(monkeypatch, kernels.draw_mask, zeros(*shape), noise, 0.25)
+    size = shape[1]
+    assert name == "dropout: drop<float>"
+    assert found == [(grid,), 256, [shape[0], size, blocks, 3, 5, 7, before, 49152]]
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(256, 1), (257, 2), (256 * 4096 + 1, 4096)])
+def test_adamw_takes_a_thread_an_element_up_to_a_limit(monkeypatch, size, blocks):
+    p = zeros(size)
+    asked = launched(monkeypatch, kernels.adamw_update, p, p, p, p, 0.1, 0.9, 0.95, 1e-8, 0.0, 0.1, 0.05, 1.0)
+    assert asked == [("adamw: adamw<float>", (blocks,), 256, [size])]
+
+
+def test_sums_are_in_float32_at_least():
+    assert [kernels.wide(zeros(1, dtype=dtype)) for dtype in ("float32", "float64")] == ["float32", "float64"]
+    ids = kernels.ids_of(strict_xp.asarray(np.arange(6).reshape(2, 3)))
+    assert ids.dtype == np.int32 and ids.shape == (6,)
+
+
+# Attention: the tensor cores where they can, else the largest tiles that fit into shared memory
+
+
+def run_attention(
+    monkeypatch, like, *, name="attention", tiles=3, channels=20, rows=70, start=0, most=101376, **options
+):
+    """(kernel, grid, threads, bytes of shared memory)."""
+    heads, batch, keep_below, tf32 = (
+        options.get(key, usual) for key, usual in (("heads", 3), ("batch", 2), ("keep_below", 65536), ("tf32", False))
+    )
+    asked = []
+    monkeypatch.setattr(attention, "shared_memory", lambda xp, device: most)
+    monkeypatch.setattr(
+        attention,
+        "launch",
+        lambda family, name, grid, threads, *arguments, shared, **options: asked.append((name, grid, threads, shared)),
+    )
+    sizes, drops = (heads, rows, start, channels), (0, 0, 0, 0, keep_below, 64, 1.0)
+    attention._run(name, tiles, (like,), (), sizes, drops, rows, batch, tf32)
+    return asked[0]
+
+
+SINGLE, DOUBLE = zeros(1), zeros(1, dtype="float64")
+
+
+@pytest.mark.parametrize(
+    ("like", "options", "expected"),
+    [
+        (SINGLE, {}, ("attention<float, 32, 64, false>", (2, 3, 2), 256, 58624)),
+        (SINGLE, {"most": 58624}, ("attention<float, 32, 64, false>", (2, 3, 2), 256, 58624)),
+        (SINGLE, {"most": 58623}, ("attention<float, 32, 32, false>", (3, 3, 2), 256, 21120)),
+        (SINGLE, {"keep_below": 65535}, ("attention<float, 32, 64, true>", (2, 3, 2), 256, 58624)),
+        (SINGLE, {"rows": 64, "channels": 16}, ("attention<float, 16, 64, false>", (1, 3, 2), 256, 46336)),
+        (SINGLE, {"channels": 128, "tiles": 4}, ("attention<float, 128, 32, false>", (3, 3, 2), 256, 74496)),
+        (DOUBLE, {"channels": 256, "tiles": 4}, ("attention<double, 256, 16, false>", (5, 3, 2), 256, 135936)),
+        (SINGLE, {"tf32": True, "channels": 32}, ("attention_mma<float, 32, false>", (2, 3, 2), 128, 27648)),
+        (SINGLE, {"tf32": True, "channels": 129}, ("attention<float, 256, 16, false>", (5, 3, 2), 256, 51520)),
+        (SINGLE, {"rows": 30, "start": 100}, ("attention<float, 32, 64, false>", (1, 3, 2), 256, 58624)),
+        (
+            SINGLE,
+            {"name": "attention_dkv", "tiles": 4, "rows": 30, "start": 100},
+            ("attention_dkv<float, 32, 64, false>", (3, 3, 2), 256, 67072),
+        ),
+    ],
+)
+def test_tiles_of_attention(monkeypatch, like, options, expected):
+    assert run_attention(monkeypatch, like, **options) == expected
+
+
+@pytest.mark.parametrize(("least", "most"), [(1, 16), (17, 32), (33, 64), (65, 128), (129, 256)])
+def test_heads_are_padded_to_the_next_size_that_there_is(monkeypatch, least, most):
+    for channels in (least, most):
+        assert run_attention(monkeypatch, SINGLE, channels=channels)[0].startswith(f"attention<float, {most}, ")
+
+
+def test_how_many_tiles_lie_in_shared_memory(monkeypatch):
+    layer, tiles = Attention(2, Dropout(0.0, device=Device("numpy"))), []
+    layer.tf32 = False
+    monkeypatch.setattr(attention, "_run", lambda name, n, *arguments: tiles.append((name, n)))
+    launched(monkeypatch, kernels.attention_forward, layer, zeros(5, 3, 24))
+    launched(monkeypatch, kernels.attention_backward, layer, zeros(5, 3, 8))
+    launched(monkeypatch, kernels.cached_attention, zeros(5, 2, 1, 4), zeros(5, 2, 7, 4), zeros(5, 2, 7, 4), 6)
+    assert tiles == [("attention", 3), ("attention_dq", 4), ("attention_dkv", 4), ("attention", 3)]
+
+
+@pytest.mark.parametrize(
+    ("channels", "most", "expected"),
+    [
+        (128, 53248, ("attention_mma<bfloat16, 128, false>", (2, 3, 2), 128, 52224)),
+        (128, 53247, ("attention<bfloat16, 128, 16, false>", (5, 3, 2), 256, 26944)),
+        (129, 101376, ("attention<bfloat16, 256, 16, false>", (5, 3, 2), 256, 51520)),
+    ],
+)
+def test_tensor_cores_take_what_fits(monkeypatch, channels, most, expected):
+    like = zeros(1, dtype=pytest.importorskip("ml_dtypes").bfloat16)
+    assert run_attention(monkeypatch, like, channels=channels, most=most) == expected
+
+
+def test_what_attention_on_a_gpu_cannot_take(monkeypatch):
+    with pytest.raises(ValueError, match="at most 256 channels, not 257"):
+        run_attention(monkeypatch, SINGLE, channels=257)
+    with pytest.raises(ValueError, match="at most 65535 samples at once, not 65536"):
+        run_attention(monkeypatch, SINGLE, batch=65536)
+    with pytest.raises(ValueError, match="at most 65535"):
+        run_attention(monkeypatch, SINGLE, heads=65536)
+    assert run_attention(monkeypatch, SINGLE, batch=65535)[1] == (2, 3, 65535)
+
+
+def test_the_mask_of_attention_reserves_its_numbers_block_by_block():
+    dropout = Dropout(0.5, device=Device("numpy", seed=9))
+    dropout.noise.begin(4, first=2)
+    dropout.noise.take(4)
+    nothing = (0, 0, 0, 0, 65536, 64, 1.0)
+    assert attention._dropout_settings(None, 3, 70, 64) == nothing
+    assert attention._dropout_settings(dropout.eval(), 3, 70, 64) == nothing
+    assert attention._dropout_settings(Dropout(0.0, device=Device("numpy")), 3, 70, 64) == nothing
+    assert attention._dropout_settings(dropout.train(), 3, 70, 64) == (9, 4, 2, 1, 32768, 64, 2.0)
+    assert dropout.noise.position == 1 + 3 * 64 * 64 // 4 + 3 * 6 * 70 // 4
+
+
+def test_the_sizes_and_steps_that_attention_is_told(monkeypatch):
+    layer = Attention(2, Dropout(0.0, device=Device("numpy")))
+    layer.tf32 = False
+    told = [2, 3, 0, 4, *(3 * 24, 4, 24) * 2, 0, 0, 0, 0, 65536, 64]  # heads, T, start, D, steps of q and of k, v
+    ((name, grid, _, numbers),) = launched(monkeypatch, kernels.attention_forward, layer, zeros(5, 3, 24))
+    assert (name, grid, numbers) == ("attention: attention<float, 16, 64, false>", (1, 2, 5), told)
+    delta, dq, dkv = launched(monkeypatch, kernels.attention_backward, layer, zeros(5, 3, 8))
+    assert delta == ("attention: attention_delta<float>", (4,), 256, [3, 2, 4, 30])
+    assert (dq[0], dkv[0]) == tuple(f"attention: attention_{name}<float, 16, 64, false>" for name in ("dq", "dkv"))
+    assert dq[3] == dkv[3] == told
+    q, cache = zeros(5, 1, 24).reshape(5, 1, 6, 4).swapaxes(1, 2)[:, :2], zeros(5, 2, 7, 4)
+    ((name, grid, _, numbers),) = launched(monkeypatch, kernels.cached_attention, q, cache, cache, 6)
+    assert (name, grid) == ("attention: attention<float, 16, 64, false>", (1, 2, 5))
+    assert numbers == [2, 1, 6, 4, 24, 4, 24, 56, 28, 4, 0, 0, 0, 0, 65536, 64]
+
+
+@pytest.mark.parametrize(("n", "blocks"), [(128, 1), (129, 2)])
+def test_ids_are_sorted_by_a_thread_each(monkeypatch, n, blocks):
+    table, ids, dy = zeros(9, 4), zeros(n, dtype="int32"), zeros(n, 4)
+    first, _ = launched(monkeypatch, kernels.scatter_add_rows, table, ids, dy)
+    assert first == ("embedding: sort_ids<float>", (blocks,), 128, [n])
+
+
+def test_gelu_goes_back_over_dy_only_where_it_is_spare(monkeypatch):
+    monkeypatch.setattr(launching, "launch", lambda *arguments, like: None)
+    layer, dy = GELU(), zeros(2, 4)
+    for spare in (False, True):
+        layer.remember(zeros(2, 4))
+        dx = kernels.gelu_backward(layer, dy, True) if spare else kernels.gelu_backward(layer, dy)
+        assert (dx is dy) is spare

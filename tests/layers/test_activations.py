@@ -1,0 +1,46 @@
+import math
+
+import numpy as np
+import pytest
+
+from nanograd.layers.activations import ACTIVATIONS, GELU, ReLU
+from tests.support.battery import battery_test, jacobian_test
+
+test_relu_battery = battery_test("ReLU")
+test_relu_jacobian = jacobian_test("ReLU")
+test_gelu_battery = battery_test("GELU")
+test_gelu_jacobian = jacobian_test("GELU")
+
+
+def test_relu_at_and_around_zero():
+    layer = ReLU()
+    np.testing.assert_array_equal(layer(np.array([-2.0, -0.0, 0.0, 3.0])), [0, 0, 0, 3])
+    np.testing.assert_array_equal(layer.backward(np.array([5.0, 5.0, 5.0, 5.0])), [0, 0, 0, 5])
+
+
+def test_gelu_is_gpt2s_tanh_form():
+    x = np.linspace(-4, 4, 9)
+    expected = [0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) for v in x]
+    np.testing.assert_allclose(GELU()(x), expected, rtol=1e-14, atol=1e-15)
+
+
+def test_gelu_far_out_is_0_or_x_and_overflows_nowhere():
+    for dtype in (np.float32, np.float64):
+        layer = GELU()
+        x = np.array([-1e4, -50, 50, 1e4], dtype=dtype)
+        np.testing.assert_array_equal(layer(x), [0, 0, 50, 1e4])
+        np.testing.assert_array_equal(layer.backward(np.ones_like(x)), [0, 0, 1, 1])
+
+
+def test_names():
+    assert {"relu": ReLU, "gelu": GELU} == ACTIVATIONS
+
+
+@pytest.mark.parametrize("activation", [ReLU, GELU])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_model_that_is_only_read_bends_the_same(activation, dtype):
+    x = np.linspace(-4, 4, 24).reshape(2, 3, 4).astype(dtype)
+    expected = activation()(x).copy()
+    x *= activation.BEFORE
+    assert activation().bend(x) is x and x.dtype == dtype
+    np.testing.assert_allclose(x * activation.AFTER, expected, rtol=0, atol=2e-6 if dtype == np.float32 else 1e-14)

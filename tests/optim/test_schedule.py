@@ -1,0 +1,39 @@
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanograd.optim.schedule import warmup_cosine
+
+
+def test_values_worked_by_hand():
+    rates = [warmup_cosine(s, lr=1.0, min_lr=0.1, warmup_steps=4, max_steps=9) for s in range(9)]
+    cosine = [0.1 + 0.45 * (1 + math.cos(math.pi * k / 5)) for k in range(1, 6)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, *cosine])
+
+
+@given(st.integers(0, 50), st.integers(1, 200), st.floats(1e-6, 1), st.floats(0, 1))
+def test_first_rate_is_above_0_last_is_min_lr_and_none_is_outside(warmup, steps, lr, share):
+    min_lr = lr * share
+    settings = {"lr": lr, "min_lr": min_lr, "warmup_steps": warmup, "max_steps": steps}
+    rates = [warmup_cosine(step, **settings) for step in range(steps)]
+    assert steps == 1 or rates[0] > 0
+    assert rates[-1] == min_lr
+    assert all(rate <= lr * (1 + 1e-12) for rate in rates)
+    after = rates[min(warmup, steps - 1) :]
+    assert all(rate >= min_lr * (1 - 1e-12) for rate in after)
+    assert all(a >= b - 1e-15 for a, b in pairwise(after))
+    assert warmup_cosine(steps + 10, **settings) == min_lr
+
+
+def test_rates_are_told_apart_by_name():
+    with pytest.raises(TypeError):
+        warmup_cosine(0, 1.0, 0.1, 4, 9)
+
+
+def test_rises_in_equal_steps_to_lr():
+    rates = [warmup_cosine(s, lr=0.5, min_lr=0.0, warmup_steps=10, max_steps=100) for s in range(10)]
+    assert rates == pytest.approx([0.05 * k for k in range(1, 11)])
+    assert warmup_cosine(10, lr=0.5, min_lr=0.0, warmup_steps=10, max_steps=100) < 0.5

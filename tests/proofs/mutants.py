@@ -1,0 +1,203 @@
+"""Plant each mistake of mutants.toml and see whether the tests notice: `python -m tests.proofs.mutants`.
+
+    python -m tests.proofs.mutants                    the table; exit code 1 unless every mutant is killed
+    python -m tests.proofs.mutants --only softmax     those with "softmax" in their mistake or file
+    python -m tests.proofs.mutants --json             one JSON object a mutant
+
+The working tree is not touched. Each mutant gets a process of its own, in which its file is imported from the
+changed source and everything else as it is; pytest then runs the test files that are meant to notice. First come
+the controls: the same test files on the source as it is, which must pass, or a kill would prove nothing.
+
+    killed      a test failed; its name is in the table
+    survived    all tests passed
+    stale       the text to replace is not in its file exactly once: the source has moved on, the mutant must follow
+    broken      the tests could not be run, for instance because the changed source does not compile, or did not end
+"""
+
+import argparse
+import importlib.machinery
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+
+from tests.support import ROOT
+
+LIST = ROOT / "tests" / "proofs" / "mutants.toml"
+LIMIT = 180  # seconds for one mutant
+OPTIONS = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
+# What makes pytest slow to start and is of no use here: other plugins, and asserts that explain themselves.
+OPTIONS += ["-p", "_hypothesis_pytestplugin", "-p", "no:faulthandler", "--assert=plain", "-o", "addopts="]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    mistake: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = ()
+
+    @property
+    def killers(self) -> tuple[str, ...]:
+        """The test files that are run against it: by default the file's own."""
+        return self.tests or (own_tests(self.file),)
+
+
+def own_tests(file: str) -> str:
+    """The test file of a module: nanograd/layers/mlp.py has tests/layers/test_mlp.py, gpt/x.py tests/gpt/test_x.py."""
+    path = Path(file.removeprefix("nanograd/"))
+    return (Path("tests") / path.parent / f"test_{path.stem}.py").as_posix()
+
+
+def read_mutants() -> list[Mutant]:
+    with open(LIST, "rb") as file:
+        return [Mutant(**entry) for entry in tomllib.load(file)["mutant"]]
+
+
+@dataclass(frozen=True)
+class Result:
+    mistake: str
+    file: str
+    outcome: str
+    by: str  # the test that failed, or why there is none
+
+
+class ChangedSource:
+    """Imports one module from `source` in place of what its file holds."""
+
+    def __init__(self, module: str, source: str):
+        self.module, self.source = module, source
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.module:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        code = compile(self.source, spec.origin, "exec")
+        spec.loader = importlib.machinery.SourceFileLoader(name, spec.origin)
+        spec.loader.get_code = lambda fullname: code
+        return spec
+
+
+class FirstFailure:
+    """A pytest plugin: which test failed."""
+
+    name = ""
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed and not self.name:
+            self.name = report.nodeid.rpartition("/")[2]
+
+
+def changed(mutant: Mutant) -> str | None:
+    """The mutant's source, or None where it no longer applies."""
+    source = (ROOT / mutant.file).read_text(encoding="utf-8")
+    if mutant.old == mutant.new or source.count(mutant.old) != 1:
+        return None
+    return source.replace(mutant.old, mutant.new)
+
+
+def run_tests(module: str, source: str, tests: tuple[str, ...], root: Path, answer) -> None:
+    """In a process of its own: run the test files with `module` imported from `source`; answer (exit code, test)."""
+    import pytest
+
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(root))
+    os.chdir(root)
+    if source:
+        sys.meta_path.insert(0, ChangedSource(module, source))
+    failure, output = FirstFailure(), io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(output), redirect_stderr(output):
+        # In a folder of its own: pytest's common one is cleared by whichever process comes, under another's feet.
+        places = f"--rootdir={root}", f"--basetemp={folder}/tests"
+        code = pytest.main([*OPTIONS, *places, *(str(root / test) for test in tests)], plugins=[failure])
+    answer.send((int(code), failure.name or output.getvalue().strip().rpartition("\n")[2]))
+
+
+def verdict(module: str, source: str, tests: tuple[str, ...], root: Path = ROOT, limit=LIMIT) -> tuple[str, str]:
+    """("killed", by which test), ("survived", "") or ("broken", why), of the tests below `root`."""
+    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+    answer, sender = context.Pipe(duplex=False)
+    process = context.Process(target=run_tests, args=(module, source, tests, root, sender))
+    process.start()
+    sender.close()
+    try:
+        code, by = answer.recv() if answer.poll(limit) else (None, f"no end within {limit:.0f} s")
+    except EOFError:
+        code, by = 3, "the process died"
+    if process.is_alive() and code is None:
+        os.kill(process.pid, signal.SIGINT)  # so that the tests end what they have started
+        process.join(5)
+        process.kill()
+    process.join()
+    outcome = {0: "survived", 1: "killed"}.get(code, "broken")
+    return outcome, "" if outcome == "survived" else by
+
+
+def judge(mutant: Mutant) -> Result:
+    source = changed(mutant)
+    if source is None:
+        return Result(mutant.mistake, mutant.file, "stale", "the text to replace is not there exactly once")
+    module = mutant.file.removesuffix(".py").replace("/", ".")
+    return Result(mutant.mistake, mutant.file, *verdict(module, source, mutant.killers))
+
+
+def control(test: str) -> Result:
+    outcome, by = verdict("", "", (test,))
+    return Result("control: nothing is changed", test, "passed" if outcome == "survived" else "broken", by)
+
+
+def warm_up() -> None:
+    """Set up and import what every process needs and no mutant changes, once, before they part."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # two processes, one core each
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    import hypothesis.strategies
+    import numpy as np
+    import pytest
+
+    assert hypothesis.strategies and np and pytest
+    assert not any(name.partition(".")[0] in ("nanograd", "gpt") for name in sys.modules)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.proofs.mutants", description=__doc__.partition(":")[0] + ".")
+    parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this in their mistake or file")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a mutant")
+    options = parser.parse_args(arguments)
+    chosen = [m for m in read_mutants() if options.only.lower() in f"{m.mistake} {m.file}".lower()]
+    if not chosen:
+        print(f"error: no mutant has {options.only!r} in its mistake or file", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder
+        warm_up()
+        controls = sorted({test for mutant in chosen for test in mutant.killers})
+        results = []
+        for result in chain(pool.map(control, controls), pool.map(judge, chosen)):
+            results.append(result)
+            print(json.dumps(asdict(result)) if options.json else _line(result), flush=True)
+    mutants = [r for r in results if not r.mistake.startswith("control")]
+    killed = sum(r.outcome == "killed" for r in mutants)
+    good = killed == len(mutants) and all(r.outcome in ("killed", "passed") for r in results)
+    if not options.json:
+        print(f"{killed} of {len(mutants)} mutants killed")
+    return 0 if good else 1
+
+
+def _line(result: Result) -> str:
+    return f"{result.outcome:8}  {result.file:24}  {result.mistake:52}  {result.by}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
