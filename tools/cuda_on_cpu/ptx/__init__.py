@@ -1,0 +1,1 @@
+"""PTX, NVIDIA's assembly language, to C++ that runs its kernels on a CPU."""
