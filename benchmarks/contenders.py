@@ -83,7 +83,7 @@ def ours(shape: Shape, threads: int):
 
 def matmuls(shape: Shape, threads: int):
     """The matrix products of a step and nothing else, split among threads as the step itself is."""
-    from nanograd.device.threads import Team, limit_blas
+    from nanograd.device.threads import ThreadPool, limit_blas
     from nanograd.parallel.data_parallel import plan_threads
 
     config = shape.model
@@ -95,14 +95,14 @@ def matmuls(shape: Shape, threads: int):
         parameters=12 * config.n_layer * config.n_embd**2 + config.vocab_size * config.n_embd,
     )
     limit_blas(plan.blas)
-    team = Team(plan.workers)
-    work = [products(config, len(range(*part.indices(shape.batch_size)))) for part in team.slices(shape.batch_size)]
+    pool = ThreadPool(plan.workers)
+    work = [products(config, len(range(*part.indices(shape.batch_size)))) for part in pool.slices(shape.batch_size)]
 
     def run(jobs):
         for a, b, out in jobs:
             np.matmul(a, b, out=out)
 
-    return lambda: team.map(run, work)
+    return lambda: pool.map(run, work)
 
 
 def products(config, B: int) -> list:

@@ -98,7 +98,7 @@ def matmuls(shape: Shape, precision: str):
     Factors are random: a GPU multiplies zeros faster, as they take less power.
     """
     from nanograd import Device
-    from nanograd.device.rng import Noise
+    from nanograd.device.rng import RNG
     from nanograd.layers.dropout import draw_mask
 
     device = Device("cupy", precision)
@@ -109,7 +109,7 @@ def matmuls(shape: Shape, precision: str):
     @functools.cache
     def factor(*dims):
         array = device.empty(dims)
-        draw_mask(array, Noise(0), 0.5)
+        draw_mask(array, RNG(0), 0.5)
         return array
 
     @functools.cache

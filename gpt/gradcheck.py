@@ -22,14 +22,14 @@ from gpt.config.toml import read_run_config
 from gpt.errors import UsageError
 from gpt.model import GPT, Block
 from nanograd.device.device import Device
-from nanograd.device.rng import Noise
+from nanograd.device.rng import RNG
 from nanograd.gradcheck.check import Report, check_layer, check_model
 from nanograd.gradcheck.derivatives import COMPLEX_STEP, DIFFERENCES
 from nanograd.layers.activations import GELU, ReLU
 from nanograd.layers.attention import Attention, CausalSelfAttention
 from nanograd.layers.cross_entropy import CrossEntropy
 from nanograd.layers.dropout import Dropout
-from nanograd.layers.embedding import Embedding, PositionEmbedding, Unembedding
+from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from nanograd.layers.layer import Layer
 from nanograd.layers.layernorm import LayerNorm
 from nanograd.layers.linear import Linear
@@ -161,9 +161,9 @@ def layer_cases(rng: np.random.Generator) -> Iterator[tuple[str, Layer, tuple]]:
     yield "MLP, dropout", MLP(C, device=device, dropout=0.3), (x,)
     yield "Embedding, repeated ids", Embedding(V, C, device=device), (ids,)
     yield "PositionEmbedding", PositionEmbedding(T + 1, C, device=device), (x,)
-    yield "Unembedding", Unembedding(V, C, device=device), (x,)
+    yield "LMHead", LMHead(V, C, device=device), (x,)
     yield "CrossEntropy", CrossEntropy(), (3 * rng.standard_normal((B, T, V)), ids)
-    yield "Block", Block(GPTConfig(**shape), device, Noise(0), 0), (x,)
+    yield "Block", Block(GPTConfig(**shape), device, RNG(0), 0), (x,)
 
 
 GPTS = {
@@ -250,7 +250,7 @@ def layer_against_torch(reference, layer: Layer, inputs: tuple, seed: int) -> fl
     name = type(layer).__name__
     with spread_out(layer, 0.5, seed):
         if name == "Dropout":
-            layer.noise.begin(0)
+            layer.rng.begin_step(0)
         ours = {"y": np.array(layer.forward(*inputs))}
         dy = np.random.default_rng(seed).standard_normal(ours["y"].shape)
         dx = layer.backward(dy)

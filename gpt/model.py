@@ -11,11 +11,11 @@ import math
 
 from gpt.config.options import GPTConfig
 from nanograd.device.device import Device
-from nanograd.device.rng import Noise
+from nanograd.device.rng import RNG
 from nanograd.layers.attention import CausalSelfAttention
 from nanograd.layers.cross_entropy import CrossEntropy
 from nanograd.layers.dropout import Dropout
-from nanograd.layers.embedding import Embedding, PositionEmbedding, Unembedding
+from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from nanograd.layers.layer import Layer, share_scratch
 from nanograd.layers.layernorm import LayerNorm
 from nanograd.layers.mlp import MLP
@@ -26,12 +26,12 @@ STD = 0.02  # of the weights at the start, as in GPT-2
 class Block(Layer):
     """x + attn(ln_1(x)), then x + mlp(ln_2(x)). `number` counts the blocks from 0."""
 
-    def __init__(self, config: GPTConfig, device: Device, noise: Noise, number: int):
+    def __init__(self, config: GPTConfig, device: Device, rng: RNG, number: int):
         # Each block adds to the residual stream twice; the division keeps its variance in bounds at the start.
         settings = {
             "device": device,
             "dropout": config.dropout,
-            "noise": noise,
+            "rng": rng,
             "bias": config.bias,
             "proj_std": STD / math.sqrt(2 * config.n_layer),
         }
@@ -63,15 +63,15 @@ class GPT(Layer):
 
     def __init__(self, config: GPTConfig, device: Device):
         self.config, self.device = config, device
-        self.noise = Noise(device.seed)
+        self.rng = RNG(device.seed)
         self.wte = Embedding(config.vocab_size, config.n_embd, device=device, std=STD, stream=0)
         self.wpe = PositionEmbedding(config.block_size, config.n_embd, device=device, std=STD, stream=1)
-        self.dropout = Dropout(config.dropout, device=device, noise=self.noise)
-        self.h = [Block(config, device, self.noise, number) for number in range(config.n_layer)]
+        self.dropout = Dropout(config.dropout, device=device, rng=self.rng)
+        self.h = [Block(config, device, self.rng, number) for number in range(config.n_layer)]
         share_scratch(self.h)
         self.ln_f = LayerNorm(config.n_embd, config.bias, device=device)
         tied = self.wte if config.tie_weights else None
-        self.lm_head = Unembedding(config.vocab_size, config.n_embd, device=device, tied=tied, std=STD, stream=2)
+        self.lm_head = LMHead(config.vocab_size, config.n_embd, device=device, tied=tied, std=STD, stream=2)
         self.loss = CrossEntropy()
 
     def forward(self, idx, targets=None, count: int | None = None, keep_logits: bool = True):
@@ -93,7 +93,7 @@ class GPT(Layer):
         targets = self.device.ids(targets, below=self.config.vocab_size)
         if targets.shape != idx.shape:
             raise ValueError(f"targets have shape {tuple(targets.shape)}, idx {tuple(idx.shape)}")
-        return logits if keep_logits else None, self.loss(logits, targets, count, spare=not keep_logits)
+        return logits if keep_logits else None, self.loss(logits, targets, count, inplace=not keep_logits)
 
     def backward(self) -> None:
         dx = self.ln_f.backward(self.lm_head.backward(self.loss.backward()))

@@ -77,7 +77,7 @@ class _Check:
     def backward(self, *upstream, **options):
         dx = self._run("backward", self._backward, upstream, options)
         for name, parameter in self.layer._children(Parameter):
-            if not parameter.blank and (bad := describe(parameter.grad)):
+            if not parameter.grad_is_zero and (bad := describe(parameter.grad)):
                 raise Anomaly(self.name, "backward", f"the gradient of {name} holds {bad}")
         return dx
 

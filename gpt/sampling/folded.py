@@ -50,13 +50,13 @@ class NormedProduct:
             self.shift[:first] *= factor
 
     def __call__(self, x, out=None):  # (N, C) -> (N, N_out)
-        y = shortened(x, self.eps).dot(self.matrix, out)
+        y = rms_normalized(x, self.eps).dot(self.matrix, out)
         if self.shift is not None:
             y += self.shift
         return y
 
 
-def shortened(x, eps):  # (N, C) -> (N, C)
+def rms_normalized(x, eps):  # (N, C) -> (N, C)
     """x / sqrt(x.x + eps), for each row of x."""
     if len(x) == 1:  # a number is quicker than an array of one
         return x / math.sqrt(x[0].dot(x[0]) + eps)
@@ -88,23 +88,23 @@ class FoldedBlock:
         self.attn_proj = CentredProduct(block.attn.c_proj)
         activation = block.mlp.activation
         self.to_hidden = NormedProduct(block.ln_2, block.mlp.c_fc, activation.BEFORE)
-        self.bend = activation.bend
+        self.activate = activation.activate
         self.mlp_proj = CentredProduct(block.mlp.c_proj, activation.AFTER)
-        self.kept = np.empty((batch_size, block_size, 3 * C), dtype=self.to_qkv.matrix.dtype)
-        parts = self.kept.reshape(batch_size, block_size, 3, H, C // H)
-        self.q, k, self.v = parts.transpose(2, 0, 3, 1, 4)  # (B, H, T, D) each, views of `kept`
-        self.k_turned = k.swapaxes(2, 3)  # (B, H, D, T)
-        self.ones = np.ones(block_size, dtype=self.kept.dtype)
+        self.cache = np.empty((batch_size, block_size, 3 * C), dtype=self.to_qkv.matrix.dtype)
+        parts = self.cache.reshape(batch_size, block_size, 3, H, C // H)
+        self.q, k, self.v = parts.transpose(2, 0, 3, 1, 4)  # (B, H, T, D) each, views of `cache`
+        self.k_transposed = k.swapaxes(2, 3)  # (B, H, D, T)
+        self.ones = np.ones(block_size, dtype=self.cache.dtype)
 
     def attend(self, x, B: int, start: int) -> None:  # (B n, C)
-        """x += attn(ln_1(x)) for n positions from `start`; their keys and values are kept."""
+        """x += attn(ln_1(x)) for n positions from `start`; their keys and values are cache."""
         n = len(x) // B
         stop = start + n
         if B == 1:
-            self.to_qkv(x, self.kept[0, start:stop])
+            self.to_qkv(x, self.cache[0, start:stop])
         else:
-            self.kept[:, start:stop] = self.to_qkv(x).reshape(B, n, -1)
-        weights = self.q[:, :, start:stop] @ self.k_turned[..., :stop]  # (B, H, n, stop)
+            self.cache[:, start:stop] = self.to_qkv(x).reshape(B, n, -1)
+        weights = self.q[:, :, start:stop] @ self.k_transposed[..., :stop]  # (B, H, n, stop)
         flat = weights.reshape(-1)
         if n == 1 and flat.dot(flat) < SAFE**2:  # then no score is beyond SAFE, and nothing is to be masked
             np.exp(weights, out=weights)
@@ -115,9 +115,9 @@ class FoldedBlock:
         y /= z
         self.attn_proj.add_to(x, y.swapaxes(1, 2).reshape(x.shape))
 
-    def think(self, x) -> None:  # (N, C)
+    def mlp(self, x) -> None:  # (N, C)
         """x += mlp(ln_2(x))."""
-        self.mlp_proj.add_to(x, self.bend(self.to_hidden(x)))
+        self.mlp_proj.add_to(x, self.activate(self.to_hidden(x)))
 
 
 class FoldedGPT:
@@ -143,8 +143,8 @@ class FoldedGPT:
             block.attend(x, B, start)
             if block is self.blocks[-1] and n > 1:  # above the last attention only the last position is asked for
                 x = x.reshape(B, n, -1)[:, -1].copy()
-            block.think(x)
-        x = shortened(x, self.eps)
+            block.mlp(x)
+        x = rms_normalized(x, self.eps)
         x *= self.scale
         if self.bias is not None:
             x += self.bias

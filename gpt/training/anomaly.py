@@ -1,6 +1,6 @@
 """Numbers that are not finite stop a run before they reach a parameter, and are traced to where they arose.
 
-A NaN or an infinity anywhere in a step ends up in the norm of its gradient. `Guard` looks at that norm between
+A NaN or an infinity anywhere in a step ends up in the norm of its gradient. `NonFiniteCheck` looks at that norm between
 backward and update. On the CPU it is a plain number, and the run stops right there. A GPU must not be waited for in
 every step; there the update itself is skipped, and so are all later ones, until the host next looks at a loss. In
 both cases the parameters are those of the last good step, so that step can be done again, with the same batch and
@@ -30,7 +30,7 @@ class NotFinite(ArithmeticError):
 TROUBLE = NotFinite, Anomaly
 
 
-class Guard:
+class NonFiniteCheck:
     """Lets through only updates whose gradient is finite."""
 
     def __init__(self):

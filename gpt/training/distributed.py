@@ -30,12 +30,12 @@ from nanograd.optim.arena import arenas_of
 from nanograd.parallel.communicator import Communicator, Single
 from tokenizers import load_tokenizer
 
-STEP, EVALUATE, DISMISS = 1, 2, 3  # the orders
+STEP, EVALUATE, STOP = 1, 2, 3  # the orders
 NO_SIGNALS = (0,) * len(STOP_SIGNALS)
 
 
-class Crew:
-    """The ranks of a training, as its leader sees them. A process on its own is a crew of one."""
+class Distributed:
+    """The ranks of a training, as its leader sees them. A process on its own is a distributed of one."""
 
     def __init__(self, ranks: Communicator):
         self.ranks = ranks
@@ -47,36 +47,36 @@ class Crew:
         return f"{self.ranks.size} ranks of " if self.ranks.size > 1 else ""
 
     def trainer(self, model: GPT, config: TrainConfig, data: Data) -> Trainer:
-        """A trainer that has its steps and evaluations done by the whole crew."""
-        kind = Trainer if self.ranks.size == 1 else LeadingTrainer
+        """A trainer that has its steps and evaluations done by the whole distributed."""
+        kind = Trainer if self.ranks.size == 1 else LeaderTrainer
         trainer = kind(model, config, data.train, data.val, config.threads or self.ranks.cores(), self.ranks)
-        trainer.crew = self
+        trainer.distributed = self
         return trainer
 
-    def brief(self, trainer: Trainer, folder: Path, data: Data) -> None:
+    def broadcast_setup(self, trainer: Trainer, folder: Path, data: Data) -> None:
         """Tell the others what they need to know, once the run's folder and the leader's trainer are ready."""
         if self.ranks.size > 1:
-            tell(self.ranks, {"folder": str(folder), "corpus_sha256": data.corpus.sha256})
+            broadcast_json(self.ranks, {"folder": str(folder), "corpus_sha256": data.corpus.sha256})
             share_state(trainer)
 
-    def listen(self, stop: StopRequest) -> None:
+    def watch_signals(self, stop: StopRequest) -> None:
         """From now on a signal that another rank received counts as if it had come to `stop`."""
         self.stop = stop
 
-    def order(self, what: int, value: int = 0) -> None:
+    def command(self, what: int, value: int = 0) -> None:
         """Have all ranks do it now."""
         _, _, *counts = exchange(self.ranks, what, value)
         came = next((number for number, count in zip(STOP_SIGNALS, counts, strict=True) if count), None)
         if self.stop is not None and self.stop.signal is None:
             self.stop.signal = came
 
-    def dismiss(self, code: int) -> None:
+    def stop_workers(self, code: int) -> None:
         """Let the others go home; `code` is their exit code, and ours."""
         if self.ranks.size > 1:
-            self.order(DISMISS, code)
+            self.command(STOP, code)
 
 
-class LeadingTrainer(Trainer):
+class LeaderTrainer(Trainer):
     """The trainer of the leader: what all ranks take part in, it has them do.
 
     Numbers that are not finite, in whatever rank they arose, end up in the sums. From then on the leader is on its
@@ -84,7 +84,7 @@ class LeadingTrainer(Trainer):
     """
 
     def train_step(self):
-        self.crew.order(STEP)
+        self.distributed.command(STEP)
         with self._alone_after_trouble():
             return super().train_step()
 
@@ -94,7 +94,7 @@ class LeadingTrainer(Trainer):
 
     def evaluate(self):
         if self.ranks.size > 1:
-            self.crew.order(EVALUATE)
+            self.distributed.command(EVALUATE)
         losses = super().evaluate()
         if not all(map(math.isfinite, losses.values())):
             self.ranks = Single()
@@ -109,15 +109,15 @@ class LeadingTrainer(Trainer):
             raise
 
 
-def follow(config: TrainConfig, device: Device, ranks: Communicator) -> int:
+def run_worker(config: TrainConfig, device: Device, ranks: Communicator) -> int:
     """What every rank but the first does: wait for the leader's preparations, then for its orders."""
-    brief = hear(ranks)
-    folder = Path(brief["folder"])
+    setup = receive_json(ranks)
+    folder = Path(setup["folder"])
     data = prepare(
         config.data,
         config.block_size,
         tokenizer=load_tokenizer(folder),
-        sha256=brief["corpus_sha256"],
+        sha256=setup["corpus_sha256"],
         beside=folder,
         progress=False,
     )
@@ -129,13 +129,13 @@ def follow(config: TrainConfig, device: Device, ranks: Communicator) -> int:
         while True:
             signals = [int(stop.signal == number) for number in STOP_SIGNALS]
             order, value, *_ = exchange(ranks, 0, 0, signals)
-            if order == DISMISS:
+            if order == STOP:
                 return value
             with contextlib.suppress(NotFinite):  # the leader finds out why, says so and ends the job
                 trainer.train_step() if order == STEP else trainer.evaluate()
 
 
-def demand_share(batch_size: int, n_ranks: int) -> None:
+def check_even_split(batch_size: int, n_ranks: int) -> None:
     """Raise UsageError, saying what would do, unless the ranks can have equal parts of a batch."""
     if batch_size % n_ranks:
         below = batch_size // n_ranks * n_ranks
@@ -155,14 +155,14 @@ def exchange(ranks: Communicator, order: int, value: int, signals=NO_SIGNALS) ->
     return ranks.all_reduce(np.array([order, value, *signals], dtype=np.int64)).tolist()
 
 
-def tell(ranks: Communicator, words: dict) -> None:
+def broadcast_json(ranks: Communicator, words: dict) -> None:
     """Send what JSON can say from rank 0, to be heard by all the others."""
     text = np.frombuffer(json.dumps(words).encode(), dtype=np.uint8).copy()
     ranks.broadcast(np.array([text.size]))
     ranks.broadcast(text)
 
 
-def hear(ranks: Communicator) -> dict:
+def receive_json(ranks: Communicator) -> dict:
     size = ranks.broadcast(np.array([0]))
     return json.loads(ranks.broadcast(np.zeros(size[0], dtype=np.uint8)).tobytes())
 

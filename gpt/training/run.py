@@ -24,12 +24,12 @@ from gpt.runs import folder as run_folder
 from gpt.runs.checkpoint import checkpoint_bytes, load_latest_good, remove_dead, save_checkpoint
 from gpt.runs.metrics import Metrics
 from gpt.training.anomaly import TROUBLE, evaluate, likely_causes, trouble_in_step, without_warnings
-from gpt.training.distributed import Crew, demand_share, follow
-from gpt.training.loss_spikes import Spikes
+from gpt.training.distributed import Distributed, check_even_split, run_worker
+from gpt.training.loss_spikes import LossSpikes
 from gpt.training.run_state import check_flags, check_tokenizer, run_state
 from gpt.training.signals import StopRequest, interruptible
 from gpt.training.step import StepResult
-from gpt.training.summary import finish
+from gpt.training.summary import summarize
 from nanograd.anomaly import Anomaly
 from nanograd.device.device import Device
 from nanograd.parallel.communicator import connect
@@ -40,29 +40,29 @@ def main(config: TrainConfig) -> int:
     with interruptible(), without_warnings():
         device = Device(config.backend, config.dtype, config.seed, config.atomics)
         ranks = connect(device)  # more than one where mpiexec started them
-        demand_share(config.batch_size, ranks.size)
+        check_even_split(config.batch_size, ranks.size)
         ranks.barrier()  # every rank has read the flags before the first of them writes
         if ranks.rank > 0:
-            return follow(config, device, ranks)
-        crew = Crew(ranks)
+            return run_worker(config, device, ranks)
+        distributed = Distributed(ranks)
         print(device.describe())
         with run_folder.taken(config) as folder:
-            run = start(config, folder, device, crew)
+            run = start(config, folder, device, distributed)
             with StopRequest() as stop:
-                crew.listen(stop)
+                distributed.watch_signals(stop)
                 run.train(stop)
-            code = finish(run, stop)
-            crew.dismiss(code)
+            code = summarize(run, stop)
+            distributed.stop_workers(code)
             return code
 
 
-def start(config: TrainConfig, folder: Path, device: Device, crew: Crew) -> "Run":
+def start(config: TrainConfig, folder: Path, device: Device, distributed: Distributed) -> "Run":
     """A run that is ready to train: a new one, or with `resume` the one in the folder, if there is one."""
     remove_dead(folder)
     checkpoint = load_latest_good(folder, warn) if config.resume else None
     if checkpoint is not None:
         check_flags(config, checkpoint)
-    return Run(config, folder, device, load_data(config, folder, checkpoint), checkpoint, crew)
+    return Run(config, folder, device, load_data(config, folder, checkpoint), checkpoint, distributed)
 
 
 def warn(line: str) -> None:
@@ -91,12 +91,14 @@ def load_data(config: TrainConfig, folder: Path, checkpoint) -> Data:
 class Run:
     """One training run in `folder`, fresh or going on from `checkpoint`."""
 
-    def __init__(self, config: TrainConfig, folder: Path, device: Device, data: Data, checkpoint, crew: Crew):
-        self.config, self.folder, self.data, self.crew = config, folder, data, crew
+    def __init__(
+        self, config: TrainConfig, folder: Path, device: Device, data: Data, checkpoint, distributed: Distributed
+    ):
+        self.config, self.folder, self.data, self.distributed = config, folder, data, distributed
         model = GPT(config.model_config(data.tokenizer.vocab_size), device)
-        self.trainer = crew.trainer(model, config, data)
+        self.trainer = distributed.trainer(model, config, data)
         self.saved_step = None
-        self.spikes = Spikes()
+        self.spikes = LossSpikes()
         self.evaluations = {}  # step -> {"train_loss", "val_loss", "val_bits_per_byte"}
         self.bytes_per_token = count_bytes(data.val, data.tokenizer) / len(data.val)
         space = (config.keep + 2) * checkpoint_bytes(*self.trainer.state_dict())
@@ -105,7 +107,7 @@ class Run:
             self._begin()
         else:
             self._go_on(checkpoint)
-        crew.brief(self.trainer, folder, data)
+        distributed.broadcast_setup(self.trainer, folder, data)
         self._introduce(model)
 
     def _begin(self) -> None:
@@ -135,13 +137,13 @@ class Run:
 
     def _introduce(self, model: GPT) -> None:
         data, trainer = self.data, self.trainer
-        workers = f"{trainer.plan.team} {'processes' if trainer.parallel.processes else 'threads'}"
+        workers = f"{trainer.plan.threads} {'processes' if trainer.parallel.processes else 'threads'}"
         print(
             f"{data.corpus.label}: {data.corpus.n_bytes:,} bytes, {len(data.train):,} tokens to train on, "
             f"{len(data.val):,} to validate on; {data.tokenizer.kind} vocabulary of {data.tokenizer.vocab_size}"
         )
         print(
-            f"{model.n_parameters():,} parameters, {self.crew.about}{workers}; the run is in {self.folder}",
+            f"{model.n_parameters():,} parameters, {self.distributed.about}{workers}; the run is in {self.folder}",
             flush=True,
         )
 

@@ -11,10 +11,10 @@ from gpt.config.options import GPTConfig, TrainConfig
 from gpt.data.prepare import Data
 from gpt.errors import RunError, UsageError
 from gpt.runs.checkpoint import Checkpoint
-from gpt.training.loss_spikes import Spikes
+from gpt.training.loss_spikes import LossSpikes
 
 
-def run_state(config: TrainConfig, model: GPTConfig, data: Data, spikes: Spikes) -> dict:
+def run_state(config: TrainConfig, model: GPTConfig, data: Data, spikes: LossSpikes) -> dict:
     return {
         "model": asdict(model),
         "flags": fixed_flags(config),

@@ -14,14 +14,14 @@ import numpy as np
 from gpt.config.options import TrainConfig
 from gpt.data.batches import EVAL_TRAIN, EVAL_VAL, TRAIN_STEP, batch_starts, get_batch, whole_split_batches
 from gpt.model import GPT
-from gpt.training.anomaly import Guard
-from nanograd.device.threads import Team, limit_blas
+from gpt.training.anomaly import NonFiniteCheck
+from nanograd.device.threads import ThreadPool, limit_blas
 from nanograd.optim.adamw import AdamW, grad_norm, square_sum
 from nanograd.optim.arena import arenas_of
 from nanograd.optim.schedule import warmup_cosine
 from nanograd.parallel.communicator import Communicator, Single
 from nanograd.parallel.data_parallel import DataParallel, plan_threads
-from nanograd.parallel.prefetch import Feeder
+from nanograd.parallel.prefetch import Prefetcher
 from nanograd.parallel.processes import may_fork
 
 
@@ -62,17 +62,17 @@ class Trainer:
             parameters=model.n_parameters(),
         )
         limit_blas(self.plan.blas)
-        self.team = Team(self.plan.team)
+        self.pool = ThreadPool(self.plan.threads)
         processes = may_fork() and not config.detect_anomaly  # which watches layers of this process
-        self.parallel = DataParallel(model, Team(self.plan.workers), self.plan.chunk, processes)
-        self.feeder = Feeder(model.device, self.batch, below=model.config.vocab_size)
-        self.guard = Guard()
+        self.parallel = DataParallel(model, ThreadPool(self.plan.workers), self.plan.chunk, processes)
+        self.prefetcher = Prefetcher(model.device, self.batch, below=model.config.vocab_size)
+        self.guard = NonFiniteCheck()
         self.optimizer = AdamW(
             model,
             lr=config.lr,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
-            team=self.team,
+            pool=self.pool,
         )
 
     @property
@@ -103,10 +103,10 @@ class Trainer:
         layer that makes such a number raises Anomaly.
         """
         config = self.config
-        x, y = self.feeder.take(self.step)
+        x, y = self.prefetcher.get(self.step)
         with self._watch():
             loss = self._sum_over_ranks(self.gradients(x, y, self.step))
-        norm = grad_norm(self.model, self.team)
+        norm = grad_norm(self.model, self.pool)
         scale = self.guard.scale(self.step, loss, norm, config.grad_clip)
         self.optimizer.lr = self.lr_at(self.step)
         self.optimizer.step(scale)
@@ -126,7 +126,7 @@ class Trainer:
 
         def fetch_next():
             if step + 1 < config.max_steps:
-                self.feeder.prepare(step + 1)
+                self.prefetcher.prefetch(step + 1)
 
         for number in range(config.grad_accum):
             rows = slice(number * self.rank_batch, (number + 1) * self.rank_batch)

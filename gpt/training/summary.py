@@ -6,7 +6,7 @@ from gpt.data.units import perplexity
 from gpt.training.signals import StopRequest
 
 
-def finish(run, stop: StopRequest) -> int:
+def summarize(run, stop: StopRequest) -> int:
     """Say where the run is; draw, sample and judge it if it came to its end unasked. Returns the exit code."""
     run.metrics.close()
     where = shlex.quote(str(run.folder))

@@ -25,11 +25,11 @@ def add_product(a, b, out) -> None:  # (M, K), (K, N), (M, N)
     gemm = function("gemm", out.dtype)
     if gemm is not None and a.dtype == b.dtype == out.dtype and a.size and b.size and out.flags.writeable:
         try:
-            (a_turned, ld_a), (b_turned, ld_b), (out_turned, ld_out) = layout(a), layout(b), layout(out)
+            (a_transposed, ld_a), (b_transposed, ld_b), (out_transposed, ld_out) = layout(a), layout(b), layout(out)
         except ValueError:
-            out_turned = True
-        if not out_turned and a.shape[1] == b.shape[0] and out.shape == (len(a), b.shape[1]):
-            ways = (TRANSPOSED if turned else AS_STORED for turned in (a_turned, b_turned))
+            out_transposed = True
+        if not out_transposed and a.shape[1] == b.shape[0] and out.shape == (len(a), b.shape[1]):
+            ways = (TRANSPOSED if transposed else AS_STORED for transposed in (a_transposed, b_transposed))
             places = 1, a.ctypes.data, ld_a, b.ctypes.data, ld_b, 1, out.ctypes.data, ld_out
             gemm(ROW_MAJOR, *ways, *out.shape, a.shape[1], *places)
             return

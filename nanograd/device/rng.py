@@ -16,22 +16,22 @@ def keep_rule(p: float) -> tuple[int, float]:
     return keep_below, 65536 / keep_below
 
 
-class Noise:
+class RNG:
     """Keep-or-drop masks for a batch whose first axis counts samples.
 
-    `begin(step, first)` starts the streams of samples first, first + 1, … of that step. Masks asked for after it
-    follow one another in those streams; without a new `begin` they simply go on.
+    `begin_step(step, first)` starts the streams of samples first, first + 1, … of that step. Masks asked for after it
+    follow one another in those streams; without a new `begin_step` they simply go on.
     """
 
     def __init__(self, seed: int):
         self.seed = seed
-        self.begin(0)
+        self.begin_step(0)
 
-    def begin(self, step: int, first: int = 0) -> None:
+    def begin_step(self, step: int, first: int = 0) -> None:
         self.step, self.first, self.position = step, first, 0
         self._streams = []
 
-    def take(self, size: int) -> int:
+    def reserve(self, size: int) -> int:
         """Reserve numbers for a mask of `size` elements a sample; returns their place in each stream, in words.
 
         A word has 64 bits, enough for four elements. Whoever computes masks on a GPU reads the streams from there.
@@ -50,7 +50,7 @@ class Noise:
         scale = out.dtype.type(scale)
         rows = out.reshape(len(out), -1)  # a view: buffers are contiguous
         size = rows.shape[1]
-        position = self.take(size)
+        position = self.reserve(size)
         while len(self._streams) < shape[0]:
             counter = [0, 0, 0, self.first + len(self._streams)]
             self._streams.append(np.random.Philox(key=[self.seed, self.step], counter=counter))

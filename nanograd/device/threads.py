@@ -1,7 +1,7 @@
-"""Threads that share work.
+"""A pool of threads that run one function over several items at once.
 
-NumPy lets go of Python's lock inside its loops and its BLAS, so threads really run side by side. A `Team` runs one
-function over several items at once. A BLAS has threads of its own, which split a single product: `limit_blas`.
+NumPy releases Python's lock inside its loops and its BLAS, so the threads run in parallel. A BLAS has threads of its
+own, which split a single product: `limit_blas`.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from itertools import pairwise
 WORTH_A_THREAD = 2**19  # elements to pass over: with fewer, waking another thread takes longer than the work
 
 
-class Team:
+class ThreadPool:
     """`size` threads, the caller's among them."""
 
     def __init__(self, size: int):
@@ -38,7 +38,7 @@ class Team:
         return [slice(a, b) for a, b in pairwise(edges) if b > a]
 
 
-SERIAL = Team(1)
+SERIAL = ThreadPool(1)
 
 
 def limit_blas(threads: int) -> None:

@@ -304,13 +304,13 @@ def _index(flat, shape) -> tuple[int, ...]:
 
 def _threaded_gradients(probe, values, threads):
     """Gradients as a training step has them: replicas, each with a part of the batch, then one sum."""
-    from nanograd.device.threads import Team
+    from nanograd.device.threads import ThreadPool
     from nanograd.parallel.data_parallel import DataParallel
     from nanograd.parallel.processes import may_fork
 
     model, (idx, targets) = probe.layer, probe.batch
     with probe.at_home(values):
-        parallel = DataParallel(model, Team(threads), chunk=1, processes=may_fork())
+        parallel = DataParallel(model, ThreadPool(threads), chunk=1, processes=may_fork())
         parallel.zero_grad()
         parallel.forward_backward(idx, targets, count=idx.size)
         parallel.reduce()

@@ -20,7 +20,7 @@ class Probe:
 
     An input is called as in the signature of `forward`. Integer inputs (token ids) stay as they are. Before
     each forward pass every source of random numbers below the layer is rewound, so that a dropout mask is the
-    same each time: NumPy generators, and objects with a `begin(step)`; `before_forward()` is called for others.
+    same each time: NumPy generators, and objects with a `begin_step(step)`; `before_forward()` is called for others.
     """
 
     def __init__(self, layer: Layer, inputs: tuple, before_forward=None):
@@ -51,7 +51,7 @@ class Probe:
         """Within it the layer may be moved about; after it, it is as it was, gradients and randomness included."""
         self._home = self._state()
         for parameter in self.parameters.values():
-            parameter._grad, parameter.blank = None, True
+            parameter._grad, parameter.grad_is_zero = None, True
         try:
             yield self
         finally:
@@ -81,12 +81,12 @@ class Probe:
             self._return_to(away)
 
     def _state(self):
-        return {name: (p.value, p._grad, p.blank) for name, p in self.parameters.items()}
+        return {name: (p.value, p._grad, p.grad_is_zero) for name, p in self.parameters.items()}
 
     def _return_to(self, state) -> None:
         for name, (value, grad, blank) in state.items():
             parameter = self.parameters[name]
-            parameter.value, parameter._grad, parameter.blank = value, grad, blank
+            parameter.value, parameter._grad, parameter.grad_is_zero = value, grad, blank
 
     def move_to(self, values: dict[str, np.ndarray]) -> None:
         """Put the arrays of `values` in place, with their dtypes; parameter gradients become blank."""
@@ -95,7 +95,7 @@ class Probe:
                 parameter = self.parameters[name]
                 if parameter._grad is not None and parameter._grad.dtype != array.dtype:
                     parameter._grad = None
-                parameter.value, parameter.blank = self._place(array.copy()), True
+                parameter.value, parameter.grad_is_zero = self._place(array.copy()), True
             else:
                 self.inputs[name] = self._place(array.copy())
 
@@ -191,6 +191,6 @@ def _random_sources(layer):
                 yield lambda generator=thing.bit_generator, state=thing.bit_generator.state: setattr(
                     generator, "state", state
                 )
-            elif callable(getattr(thing, "begin", None)):
+            elif callable(getattr(thing, "begin_step", None)):
                 seen.add(id(thing))
-                yield functools.partial(thing.begin, getattr(thing, "step", 0))
+                yield functools.partial(thing.begin_step, getattr(thing, "step", 0))

@@ -73,7 +73,7 @@ def relu_backward(dy, y, dx):
     elementwise("relu_backward", dy, y, dx, like=dy)
 
 
-def gelu_forward(layer, x, spare=False):
+def gelu_forward(layer, x, inplace=False):
     x = packed(x)
     y = layer.buffer("y", like=x)
     elementwise("gelu", x, y, like=x)
@@ -81,9 +81,9 @@ def gelu_forward(layer, x, spare=False):
     return y
 
 
-def gelu_backward(layer, dy, spare=False):
+def gelu_backward(layer, dy, inplace=False):
     x, dy = layer.recall(), packed(dy)
-    dx = dy if spare else layer.scratch("dx", like=dy)
+    dx = dy if inplace else layer.scratch("dx", like=dy)
     elementwise("gelu_backward", dy, x, dx, like=dy)
     return dx
 
@@ -156,10 +156,10 @@ def masked_exp(scores):
     return z
 
 
-def masked_exp_backward(dscores, e, go, mask):
+def masked_exp_backward(dscores, e, delta, mask):
     keys, n = dscores.shape[-1], dscores.size
     name = f"masked_exp_backward<{c_type(dscores)}>"
-    launch("softmax", name, (min(4096, -(-n // 256)),), 256, dscores, e, go, mask, n, keys, like=dscores)
+    launch("softmax", name, (min(4096, -(-n // 256)),), 256, dscores, e, delta, mask, n, keys, like=dscores)
 
 
 def cross_entropy(logits, targets, e):
@@ -208,24 +208,24 @@ def scatter_add_rows(grad, ids, dy, atomics=False):
 # dropout.cu
 
 
-def draw_mask(mask, noise, p):
-    _drop(None, noise, p, mask, None)
+def draw_mask(mask, rng, p):
+    _drop(None, rng, p, mask, None)
 
 
-def drop(x, noise, p, mask, y):
+def drop(x, rng, p, mask, y):
     x = packed(x)
-    _drop(x, noise, p, mask, y)
+    _drop(x, rng, p, mask, y)
 
 
-def _drop(x, noise, p, mask, y):
+def _drop(x, rng, p, mask, y):
     samples = mask.shape[0]
     size = mask.size // samples
-    position = noise.take(size)
+    position = rng.reserve(size)
     words = -(-size // 4)
     blocks = -(-(position % 4 + words) // 4)
     keep_below, scale = keep_rule(p)
     grid = (min(4096, -(-samples * blocks // 256)),)
-    stream = noise.seed, noise.step, noise.first, position
+    stream = rng.seed, rng.step, rng.first, position
     name = f"drop<{c_type(mask)}>"
     launch("dropout", name, grid, 256, x, mask, y, samples, size, blocks, *stream, keep_below, scale, like=mask)
 

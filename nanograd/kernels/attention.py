@@ -69,13 +69,13 @@ def _dropout_settings(dropout, heads: int, T: int, block: int) -> tuple:
     """(seed, step, first, position, keep_below, block_rows, scale), having reserved the numbers that are drawn."""
     if dropout is None or not dropout.training or dropout.p == 0:
         return 0, 0, 0, 0, 65536, block, 1.0
-    noise = dropout.noise
-    position = noise.position
+    rng = dropout.rng
+    position = rng.position
     for start in range(0, T, block):
         stop = min(start + block, T)
-        noise.take(heads * (stop - start) * stop)
+        rng.reserve(heads * (stop - start) * stop)
     keep_below, scale = keep_rule(dropout.p)
-    return noise.seed, noise.step, noise.first, position, keep_below, block, scale
+    return rng.seed, rng.step, rng.first, position, keep_below, block, scale
 
 
 def _run(name: str, tiles: int, inputs, outputs, sizes, drops, rows: int, batch: int, tf32: bool) -> None:

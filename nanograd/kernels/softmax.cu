@@ -19,11 +19,11 @@ __global__ void masked_exp(T* scores, T* z, long long asking, long long keys) {
   if (threadIdx.x == 0) z[row] = narrow<T>(total);
 }
 
-// dscores = e (mask dscores - go), with one go for each row of `keys`
+// dscores = e (mask dscores - delta), with one delta for each row of `keys`
 template <typename T>
-__global__ void masked_exp_backward(T* dscores, const T* e, const T* go, const T* mask, long long n, long long keys) {
+__global__ void masked_exp_backward(T* dscores, const T* e, const T* delta, const T* mask, long long n, long long keys) {
   for (long long i = first_element<1>(); i < n; i += all_elements<1>()) {
     const wide<T> kept = mask ? widen(mask[i]) : (wide<T>)1;
-    dscores[i] = narrow<T>(widen(e[i]) * (kept * widen(dscores[i]) - widen(go[i / keys])));
+    dscores[i] = narrow<T>(widen(e[i]) * (kept * widen(dscores[i]) - widen(delta[i / keys])));
   }
 }

@@ -42,23 +42,23 @@ def relu_backward(dy, y, dx):
 
 
 class ReLU(Layer):
-    """max(x, 0), element by element. With `spare`, the caller needs its array no more, and it is overwritten."""
+    """max(x, 0), element by element. With `inplace`, the caller needs its array no more, and it is overwritten."""
 
-    def forward(self, x, spare: bool = False):  # (...) -> (...)
-        y = x if spare else self.buffer("y", like=x)
+    def forward(self, x, inplace: bool = False):  # (...) -> (...)
+        y = x if inplace else self.buffer("y", like=x)
         relu(x, y)
         self.remember(y)
         return y
 
-    def backward(self, dy, spare: bool = False):  # (...) -> (...)
+    def backward(self, dy, inplace: bool = False):  # (...) -> (...)
         y = self.recall()
-        dx = dy if spare else self.scratch("dx", like=dy)
+        dx = dy if inplace else self.scratch("dx", like=dy)
         relu_backward(dy, y, dx)
         return dx
 
     BEFORE = AFTER = 1.0
 
-    def bend(self, x):  # (...) -> (...)
+    def activate(self, x):  # (...) -> (...)
         """For a model that is only read: y / AFTER, of BEFORE times the input; over x itself, with nothing kept."""
         relu(x, x)
         return x
@@ -96,28 +96,28 @@ def gelu(x, y, slope, k):
 
 
 class GELU(Layer):
-    """GPT-2's GELU (tanh form), element by element. With `spare`, as for ReLU.
+    """GPT-2's GELU (tanh form), element by element. With `inplace`, as for ReLU.
 
     The slope is computed on the way forward, where t is at hand, and is all that is kept.
     """
 
     @fused_layer("gelu_forward")
-    def forward(self, x, spare: bool = False):  # (...) -> (...)
-        y, slope = x if spare else self.buffer("y", like=x), self.buffer("slope", like=x)
+    def forward(self, x, inplace: bool = False):  # (...) -> (...)
+        y, slope = x if inplace else self.buffer("y", like=x), self.buffer("slope", like=x)
         gelu(x, y, slope, self.scratch("k", like=x))
         self.remember(slope)
         return y
 
     @fused_layer("gelu_backward")
-    def backward(self, dy, spare: bool = False):  # (...) -> (...)
+    def backward(self, dy, inplace: bool = False):  # (...) -> (...)
         slope = self.recall()
-        return np.multiply(dy, slope, out=dy if spare else self.scratch("dx", like=dy))
+        return np.multiply(dy, slope, out=dy if inplace else self.scratch("dx", like=dy))
 
     # u = s x (sqrt(2/pi) / s + (s x)^2) for s^3 = a sqrt(2/pi), and y = s x (1 + t) / (2 s)
     BEFORE = (CUBIC * SQRT_2_OVER_PI) ** (1 / 3)  # s
     AFTER = 0.5 / BEFORE
 
-    def bend(self, x):  # (...) -> (...)
+    def activate(self, x):  # (...) -> (...)
         """For a model that is only read: y / AFTER, of BEFORE times the input; over x itself, with nothing kept."""
         linear, one = numbers(x.dtype, SQRT_2_OVER_PI / self.BEFORE, 1)
         t = x * x

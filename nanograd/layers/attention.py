@@ -40,7 +40,7 @@ import numpy as np
 
 from nanograd.device.device import Device, fused, fused_layer, xp_of
 from nanograd.device.reductions import dot_channels, sum_channels
-from nanograd.device.rng import Noise
+from nanograd.device.rng import RNG
 from nanograd.layers.dropout import Dropout
 from nanograd.layers.layer import Layer
 from nanograd.layers.linear import Linear
@@ -68,11 +68,11 @@ def masked_exp(scores):  # (..., R, K), the last R of K positions asking -> (...
 
 
 @fused
-def masked_exp_backward(dscores, e, go, mask):  # (..., R, K), (..., R, K), (..., R, 1), (..., R, K) or None
-    """Turn the products g . v into dS = E * (m * (g . v) - g . o), in place; `go` is g . o."""
+def masked_exp_backward(dscores, e, delta, mask):  # (..., R, K), (..., R, K), (..., R, 1), (..., R, K) or None
+    """Turn the products g . v into dS = E * (m * (g . v) - g . o), in place; `delta` is g . o."""
     if mask is not None:
         dscores *= mask
-    dscores -= go
+    dscores -= delta
     dscores *= e
 
 
@@ -122,12 +122,12 @@ class Attention(Layer):
         dq, dk, dv = self.split(dqkv)
         g = self.scratch("g", (B, H, T, D), like=dy)
         xp.divide(dy.reshape(B, T, H, D).swapaxes(1, 2), z, out=g)
-        go = dot_channels(g, o.swapaxes(1, 2))[..., None]  # (B, H, T, 1)
+        delta = dot_channels(g, o.swapaxes(1, 2))[..., None]  # (B, H, T, 1)
         for start, stop, e, mask, weights in reversed(blocks):
             g_rows = g[:, :, start:stop]
             ds = self.scratch("ds", e.shape, like=dy)
             xp.matmul(g_rows, v[:, :, :stop].swapaxes(2, 3), out=ds)
-            masked_exp_backward(ds, e, go[:, :, start:stop], mask)
+            masked_exp_backward(ds, e, delta[:, :, start:stop], mask)
             ds *= 1 / math.sqrt(D)
             xp.matmul(ds, k[:, :, :stop], out=dq[:, :, start:stop])
             self._add_keys(dv, stop, weights.swapaxes(2, 3), g_rows)
@@ -156,7 +156,7 @@ class CausalSelfAttention(Layer):
         *,
         device: Device,
         dropout: float = 0.0,
-        noise: Noise | None = None,
+        rng: RNG | None = None,
         bias: bool = True,
         qkv_bias: bool = False,
         proj_std: float = 0.02,
@@ -164,12 +164,12 @@ class CausalSelfAttention(Layer):
     ):
         if n_embd % n_head:
             raise ValueError(f"n_embd {n_embd} is not a multiple of n_head {n_head}")
-        noise = noise or Noise(device.seed)
+        rng = rng or RNG(device.seed)
         self.c_attn = Linear(n_embd, 3 * n_embd, qkv_bias, device=device, stream=stream)
-        self.heads = Attention(n_head, Dropout(dropout, device=device, noise=noise), device.precision == "tf32")
-        end = Dropout(dropout, device=device, noise=noise)
+        self.heads = Attention(n_head, Dropout(dropout, device=device, rng=rng), device.precision == "tf32")
+        end = Dropout(dropout, device=device, rng=rng)
         settings = {"device": device, "std": proj_std, "stream": stream + 1}
-        self.c_proj = ResidualLinear(n_embd, n_embd, bias, dropout=end, passing=True, **settings)
+        self.c_proj = ResidualLinear(n_embd, n_embd, bias, dropout=end, scratch_output=True, **settings)
 
     def forward(self, x, residual=None):  # (B, T, C) -> (B, T, C)
         """With `residual`, an array like x: residual + what it is without."""

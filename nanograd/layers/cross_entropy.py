@@ -45,11 +45,11 @@ class CrossEntropy(Layer):
     """Mean cross-entropy in nats of `logits` (..., V) against the ids `targets` (...).
 
     With `count`, the sum over the positions is divided by that instead of their number: a part of a batch then
-    contributes its share of the whole batch's mean. With `spare`, the caller needs `logits` no more, and they are
+    contributes its share of the whole batch's mean. With `inplace`, the caller needs `logits` no more, and they are
     overwritten: this is the largest array of a step.
     """
 
-    def forward(self, logits, targets, count: int | None = None, spare: bool = False):  # (..., V), (...) -> ()
+    def forward(self, logits, targets, count: int | None = None, inplace: bool = False):  # (..., V), (...) -> ()
         V = logits.shape[-1]
         targets = targets.reshape(-1)
         if logits.size != targets.size * V:
@@ -57,7 +57,7 @@ class CrossEntropy(Layer):
         if targets.size == 0:
             raise ValueError("the loss of no positions is not defined")
         rows = logits.reshape(-1, V)
-        e = rows if spare and rows.flags.c_contiguous else self.buffer("e", like=rows)
+        e = rows if inplace and rows.flags.c_contiguous else self.buffer("e", like=rows)
         losses, z = cross_entropy(rows, targets, e)
         scale = 1 / (count or targets.size)
         self.remember(e, z, targets, scale, logits.shape)

@@ -14,42 +14,42 @@ In evaluation, and for p = 0, it is the identity.
 
 from nanograd.device.device import Device, fused
 from nanograd.device.elementwise import multiply
-from nanograd.device.rng import Noise
+from nanograd.device.rng import RNG
 from nanograd.layers.layer import Layer
 
 
 @fused
-def draw_mask(mask, noise: Noise, p: float):
+def draw_mask(mask, rng: RNG, p: float):
     """Fill `mask` with 0 or 1 / (1 - p)."""
-    noise.mask(mask.shape, p, mask)
+    rng.mask(mask.shape, p, mask)
 
 
 @fused
-def drop(x, noise: Noise, p: float, mask, y):
+def drop(x, rng: RNG, p: float, mask, y):
     """y = x * mask, for a fresh mask."""
-    draw_mask.definition(mask, noise, p)
+    draw_mask.definition(mask, rng, p)
     multiply.definition(x, mask, y)
 
 
 class Dropout(Layer):
     """Drop with probability `p` in [0, 1). The first axis of the input counts samples.
 
-    `noise` supplies the random numbers; layers of one model share it. Without one the layer makes its own from
+    `rng` supplies the random numbers; layers of one model share it. Without one the layer makes its own from
     the device's seed.
     """
 
-    def __init__(self, p: float, *, device: Device, noise: Noise | None = None):
+    def __init__(self, p: float, *, device: Device, rng: RNG | None = None):
         if not 0 <= p < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {p}")
         self.p = p
-        self.noise = noise or Noise(device.seed)
+        self.rng = rng or RNG(device.seed)
 
     def mask(self, name: str, shape, like):
         """A fresh mask of `shape` in the buffer `name`, or None where nothing is dropped."""
         if not self.training or self.p == 0:
             return None
         mask = self.buffer(name, shape, like=like)
-        draw_mask(mask, self.noise, self.p)
+        draw_mask(mask, self.rng, self.p)
         return mask
 
     def forward(self, x):  # (B, ...) -> (B, ...)
@@ -57,7 +57,7 @@ class Dropout(Layer):
             self.remember(None)
             return x
         mask, y = self.buffer("mask", like=x), self.buffer("y", like=x)
-        drop(x, self.noise, self.p, mask, y)
+        drop(x, self.rng, self.p, mask, y)
         self.remember(mask)
         return y
 

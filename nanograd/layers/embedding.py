@@ -15,7 +15,7 @@ PositionEmbedding, the same for a row that depends on the position t in the sequ
 
     y_bt = x_bt + weight[t]              dx = dy         dweight[t] = sum_b dy_bt
 
-Unembedding scores every token of the vocabulary by its dot product with the table's rows:
+LMHead scores every token of the vocabulary by its dot product with the table's rows:
 
     logits = x weight^T                  dx = dlogits weight         dweight = dlogits^T x
 
@@ -87,7 +87,7 @@ class PositionEmbedding(Layer):
         return dy
 
 
-class Unembedding(Layer):
+class LMHead(Layer):
     """Scores x weight^T for a vocabulary of `n`; `weight` (n, dim) is its own, or `tied` to an Embedding's."""
 
     def __init__(
@@ -105,7 +105,7 @@ class Unembedding(Layer):
 
     def forward(self, x):  # (..., dim) -> (..., n)
         n, dim = self.weight.shape
-        weight = self.narrowed(self.weight, like=x)
+        weight = self.cast_parameter(self.weight, like=x)
         self.remember(x, weight)
         logits = self.buffer("logits", (*x.shape[:-1], n), like=x)
         self.device.matmul(x.reshape(-1, dim), weight.T, logits.reshape(-1, n))

@@ -33,7 +33,7 @@ class Parameter:
     def __init__(self, value):
         self.value = value
         self._grad = None
-        self.blank = True
+        self.grad_is_zero = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -41,7 +41,7 @@ class Parameter:
 
     @property
     def grad(self):
-        self.fill_blank()
+        self.write_zeros()
         return self._grad
 
     @grad.setter
@@ -50,21 +50,21 @@ class Parameter:
             self.grad[...] = grad
 
     def zero_grad(self) -> None:
-        self.blank = True
+        self.grad_is_zero = True
 
-    def fill_blank(self) -> None:
-        if self.blank:
+    def write_zeros(self) -> None:
+        if self.grad_is_zero:
             if self._grad is None:
                 self._grad = xp_of(self.value).empty_like(self.value)
             self._grad[...] = 0
-            self.blank = False
+            self.grad_is_zero = False
 
     def add_product(self, device, a, b) -> None:
         """grad += a @ b."""
         if self._grad is None:
             self._grad = xp_of(self.value).empty_like(self.value)
-        device.matmul(a, b, self._grad, add=not self.blank)
-        self.blank = False
+        device.matmul(a, b, self._grad, add=not self.grad_is_zero)
+        self.grad_is_zero = False
 
     def move(self, value, grad) -> None:
         """Live in other memory from now on: `value` and `grad` already hold what the old arrays held."""
@@ -135,7 +135,7 @@ class Layer:
             layer.__dict__.get("_scratch", {}).clear()
             layer._saved = None
 
-    def narrowed(self, parameter: Parameter, like):
+    def cast_parameter(self, parameter: Parameter, like):
         """The parameter's values for a product with `like`: themselves, or rounded where `like` is narrower."""
         value = parameter.value
         if like.dtype.itemsize >= value.dtype.itemsize:

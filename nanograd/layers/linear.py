@@ -32,7 +32,7 @@ class Linear(Layer):
     def product(self, x, memory):  # (..., n_in) -> (..., n_out)
         """x W alone, which forward goes on from; `memory` is self.buffer or self.scratch."""
         n_in, n_out = self.weight.shape
-        weight = self.narrowed(self.weight, like=x)
+        weight = self.cast_parameter(self.weight, like=x)
         self.remember(x, weight)
         y = memory("y", (*x.shape[:-1], n_out), like=x)
         self.device.matmul(x.reshape(-1, n_in), weight, y.reshape(-1, n_out))

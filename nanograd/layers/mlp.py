@@ -6,7 +6,7 @@ Its backward is the chain rule read from right to left; each layer's file derive
 """
 
 from nanograd.device.device import Device
-from nanograd.device.rng import Noise
+from nanograd.device.rng import RNG
 from nanograd.layers.activations import ACTIVATIONS
 from nanograd.layers.dropout import Dropout
 from nanograd.layers.layer import Layer
@@ -24,22 +24,22 @@ class MLP(Layer):
         device: Device,
         activation: str = "relu",
         dropout: float = 0.0,
-        noise: Noise | None = None,
+        rng: RNG | None = None,
         bias: bool = True,
         proj_std: float = 0.02,
         stream: int = 0,
     ):
         self.c_fc = Linear(n_embd, 4 * n_embd, bias, device=device, stream=stream)
         self.activation = ACTIVATIONS[activation]()
-        end = Dropout(dropout, device=device, noise=noise)
+        end = Dropout(dropout, device=device, rng=rng)
         settings = {"device": device, "std": proj_std, "stream": stream + 1}
         self.c_proj = ResidualLinear(4 * n_embd, n_embd, bias, dropout=end, **settings)
 
     def forward(self, x, residual=None):  # (..., C) -> (..., C)
         """With `residual`, an array like x: residual + what it is without."""
-        h = self.activation(self.c_fc(x), spare=True)  # (..., 4C)
+        h = self.activation(self.c_fc(x), inplace=True)  # (..., 4C)
         return self.c_proj(h, residual)
 
     def backward(self, dy):  # (..., C) -> (..., C)
         dh = self.c_proj.backward(dy)  # (..., 4C)
-        return self.c_fc.backward(self.activation.backward(dh, spare=True))
+        return self.c_fc.backward(self.activation.backward(dh, inplace=True))

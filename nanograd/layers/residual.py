@@ -32,8 +32,8 @@ def finish_branch(y, bias, mask, x):  # (N, C), (C,), (N, C), (N, C)
 class ResidualLinear(Linear):
     """x + dropout(h W + b), with the weights of a Linear.
 
-    `passing` says that only the block it is part of sees the output, and no backward pass needs it: it lives in scratch
-    then, and the next block of a stack overwrites it.
+    With `scratch_output` the output lies in scratch memory, which the next block of a stack overwrites: for an output
+    that only this block reads, and that no backward pass needs.
     """
 
     def __init__(
@@ -44,15 +44,15 @@ class ResidualLinear(Linear):
         *,
         dropout: Dropout,
         device: Device,
-        passing: bool = False,
+        scratch_output: bool = False,
         **settings,
     ):
         super().__init__(n_in, n_out, bias, device=device, **settings)
-        self.dropout, self.passing = dropout, passing
+        self.dropout, self.scratch_output = dropout, scratch_output
 
     def forward(self, h, x=None):  # (..., n_in), (..., n_out) -> (..., n_out)
         """Without `x` the branch alone. The first axis counts samples, for dropout."""
-        y = self.product(h, self.scratch if self.passing else self.buffer)
+        y = self.product(h, self.scratch if self.scratch_output else self.buffer)
         mask = self.dropout.mask("mask", y.shape, like=y)
         self.dropout.remember(mask)
         bias = None if self.bias is None else self.bias.value

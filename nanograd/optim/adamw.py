@@ -20,7 +20,7 @@ import numpy as np
 
 from nanograd.device.blas import axpby
 from nanograd.device.device import fused, xp_of
-from nanograd.device.threads import SERIAL, WORTH_A_THREAD, Team
+from nanograd.device.threads import SERIAL, WORTH_A_THREAD, ThreadPool
 from nanograd.layers.layer import Layer, check_tensor, to_host
 from nanograd.optim.arena import arenas_of
 
@@ -60,10 +60,10 @@ def _squares_of_chunks(g):
     return [float(np.vdot(chunk, chunk)) for chunk in chunks]
 
 
-def grad_norm(model: Layer, team: Team = SERIAL):
+def grad_norm(model: Layer, pool: ThreadPool = SERIAL):
     """The Euclidean norm of all gradients of `model` together: a float, or a device scalar that nobody waits for.
 
-    On the CPU it is the same to the last bit for every size of `team`: the chunks are, and so is their exact sum.
+    On the CPU it is the same to the last bit for every size of `pool`: the chunks are, and so is their exact sum.
     """
     flat = [arena.grads for arena in arenas_of(model)]
     if not isinstance(flat[0], np.ndarray):
@@ -73,9 +73,9 @@ def grad_norm(model: Layer, team: Team = SERIAL):
     parts = [
         grads[part.start * CHUNK : part.stop * CHUNK]
         for grads in flat
-        for part in team.slices(-(-grads.size // CHUNK), least)
+        for part in pool.slices(-(-grads.size // CHUNK), least)
     ]
-    return math.sqrt(math.fsum(square for squares in team.map(_squares_of_chunks, parts) for square in squares))
+    return math.sqrt(math.fsum(square for squares in pool.map(_squares_of_chunks, parts) for square in squares))
 
 
 def zeros(like):
@@ -89,9 +89,9 @@ def clip_scale(norm, max_norm: float):
     return min(1.0, scale) if isinstance(norm, float) else xp_of(norm).minimum(1.0, scale)
 
 
-def clip_grad_norm(model: Layer, max_norm: float, team: Team = SERIAL):
+def clip_grad_norm(model: Layer, max_norm: float, pool: ThreadPool = SERIAL):
     """Scale all gradients of `model` so that their global norm is at most `max_norm`; returns the norm before."""
-    norm = grad_norm(model, team)
+    norm = grad_norm(model, pool)
     scale = clip_scale(norm, max_norm)
     if not isinstance(scale, float) or scale < 1:
         for arena in arenas_of(model):
@@ -102,7 +102,7 @@ def clip_grad_norm(model: Layer, max_norm: float, team: Team = SERIAL):
 class AdamW:
     """AdamW over the flat arenas of `model`. Matrices decay by `weight_decay`, vectors do not.
 
-    `lr` may be changed between steps. A `team` of threads shares the work by slices of the arenas.
+    `lr` may be changed between steps. A `pool` of threads shares the work by slices of the arenas.
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class AdamW:
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
-        team: Team = SERIAL,
+        pool: ThreadPool = SERIAL,
     ):
-        self.lr, self.betas, self.eps, self.weight_decay, self.team = lr, betas, eps, weight_decay, team
+        self.lr, self.betas, self.eps, self.weight_decay, self.pool = lr, betas, eps, weight_decay, pool
         self.model = model
         self.arenas = arenas_of(model)
         self.exp_avg, self.exp_avg_sq = ([zeros(arena.values) for arena in self.arenas] for _ in range(2))
@@ -130,11 +130,11 @@ class AdamW:
                 *(self.lr, beta1, beta2, self.eps, self.weight_decay if arena.decay else 0.0),
                 *(1 - beta1**self.steps, 1 - beta2**self.steps, grad_scale),
             )
-            self.team.map(
+            self.pool.map(
                 lambda part, p=p, g=g, m=m, v=v, settings=settings: adamw_update(
                     p[part], g[part], m[part], v[part], *settings
                 ),
-                self.team.slices(p.size, WORTH_A_THREAD // PASSES),
+                self.pool.slices(p.size, WORTH_A_THREAD // PASSES),
             )
 
     def zero_grad(self) -> None:

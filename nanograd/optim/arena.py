@@ -42,7 +42,7 @@ class Arena:
             view, grad = values[part].reshape(parameter.shape), grads[part].reshape(parameter.shape)
             if new_values:
                 view[...] = parameter.value
-            if not parameter.blank:
+            if not parameter.grad_is_zero:
                 grad[...] = parameter.grad
             parameter.move(view, grad)
 
@@ -71,7 +71,7 @@ class Arena:
 
     def fill_blanks(self) -> None:
         for parameter in self.parameters.values():
-            parameter.fill_blank()
+            parameter.write_zeros()
 
     def zero(self) -> None:
         """Forget the gradients. On a GPU those of the many vectors become zeros at once, not one by one later on."""
@@ -79,15 +79,15 @@ class Arena:
         if at_once:
             self._grads[...] = 0
         for parameter in self.parameters.values():
-            parameter.blank = not at_once
+            parameter.grad_is_zero = not at_once
 
     def is_blank(self) -> bool:
-        return all(parameter.blank for parameter in self.parameters.values())
+        return all(parameter.grad_is_zero for parameter in self.parameters.values())
 
     def mark_filled(self) -> None:
         """Say that somebody else, who shares this memory, has written all of the gradients."""
         for parameter in self.parameters.values():
-            parameter.blank = False
+            parameter.grad_is_zero = False
 
     def slices(self):
         """(name, its slice of the flat arrays) of each parameter."""

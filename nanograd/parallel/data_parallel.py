@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanograd.anomaly import watched
-from nanograd.device.threads import WORTH_A_THREAD, Team
+from nanograd.device.threads import WORTH_A_THREAD, ThreadPool
 from nanograd.layers.layer import Layer
 from nanograd.optim.arena import arenas_of, replica_of
-from nanograd.parallel.processes import Helper, call_all, shared_empty
+from nanograd.parallel.processes import WorkerProcess, call_all, shared_empty
 
 CHUNK_ELEMENTS = 2048 * 128  # positions x channels of a chunk: smaller ones cost more calls, larger ones memory
 PARAMETERS_PER_ACTIVATION = 100  # where a model has more, passes over its gradients outweigh the split of a batch
@@ -24,10 +24,10 @@ PARAMETERS_PER_ACTIVATION = 100  # where a model has more, passes over its gradi
 
 @dataclass(frozen=True)
 class Plan:
-    """How `team` threads share a step: `workers` replicas of the model, each with `blas` threads for its products,
+    """How `threads` threads share a step: `workers` replicas of the model, each with `blas` threads for its products,
     which take `chunk` samples at a time."""
 
-    team: int
+    threads: int
     workers: int
     blas: int
     chunk: int
@@ -48,20 +48,20 @@ def plan_threads(threads: int, *, batch_size: int, positions: int, channels: int
 
 
 class DataParallel:
-    """Forward and backward over a batch that is split among `team`'s threads and into chunks.
+    """Forward and backward over a batch that is split among `pool`'s threads and into chunks.
 
     A chunk is a number of samples that go through the model at once. Fewer of them need less memory; more of them
     need fewer calls, at each of which threads may have to wait for Python's lock. With `processes` all threads but the
     caller's are forked processes, which need not wait; the numbers are the same to the last bit.
     """
 
-    def __init__(self, model: Layer, team: Team, chunk: int, processes: bool = False):
-        self.model, self.team, self.chunk = model, team, chunk
-        self.processes = processes and team.size > 1 and isinstance(next(model.parameters()).value, np.ndarray)
+    def __init__(self, model: Layer, pool: ThreadPool, chunk: int, processes: bool = False):
+        self.model, self.pool, self.chunk = model, pool, chunk
+        self.processes = processes and pool.size > 1 and isinstance(next(model.parameters()).value, np.ndarray)
         if self.processes:
             for arena in arenas_of(model):
                 arena.move(shared_empty)
-        self.replicas = [model, *(replica_of(model) for _ in range(team.size - 1))]
+        self.replicas = [model, *(replica_of(model) for _ in range(pool.size - 1))]
 
     def forward_backward(self, idx, targets, count: int, step: int = 0, first: int = 0, meanwhile=None):
         """Add the gradients of this batch's share in a mean over `count` positions; returns its share of the loss.
@@ -70,7 +70,7 @@ class DataParallel:
         with, to key the dropout masks. Gradients are complete after `reduce`. `meanwhile` is called when the caller's
         part is done, while others may still be at work.
         """
-        parts = self.team.slices(len(idx))
+        parts = self.pool.slices(len(idx))
         tasks = [(self.chunk, idx[p], targets[p], count, step, first + p.start) for p in parts]
         if not self._apart(tasks):
             loss = sum(self._side_by_side(add_gradients, tasks))
@@ -79,35 +79,35 @@ class DataParallel:
             return loss
         replicas = self.replicas[: len(parts)]
         told = [(is_blank(replica), *task) for replica, task in zip(replicas, tasks, strict=True)]
-        shares = call_all(self.helpers, add_all_gradients, self.model, told, meanwhile)
+        shares = call_all(self.workers, add_all_gradients, self.model, told, meanwhile)
         for replica in replicas:
             mark_gradients(replica, blank=False)
         return sum(shares)
 
     def loss(self, idx, targets) -> float:
         """The mean loss of a batch in evaluation mode, without gradients."""
-        parts = self.team.slices(len(idx))
+        parts = self.pool.slices(len(idx))
         tasks = [(self.chunk, idx[p], targets[p], targets.size) for p in parts]
         if self._apart(tasks):
-            return float(sum(call_all(self.helpers, evaluated_loss, self.model, tasks)))
+            return float(sum(call_all(self.workers, evaluated_loss, self.model, tasks)))
         return float(sum(self._side_by_side(evaluated_loss, tasks)))
 
     def _apart(self, tasks: list) -> bool:
         """Are these tasks for processes?"""
-        return self.processes and len(tasks) > 1 and bool(self.helpers)
+        return self.processes and len(tasks) > 1 and bool(self.workers)
 
     def _side_by_side(self, function, tasks: list[tuple]) -> list:
         """[function(replica, *task) for each task], each on a replica of its own, by threads."""
-        return self.team.map(lambda pair: function(pair[0], *pair[1]), zip(self.replicas, tasks, strict=False))
+        return self.pool.map(lambda pair: function(pair[0], *pair[1]), zip(self.replicas, tasks, strict=False))
 
     @functools.cached_property
-    def helpers(self) -> list[Helper]:
+    def workers(self) -> list[WorkerProcess]:
         """A process for each replica but the first, forked when they are needed for the first time.
 
         Where the system allows no more of them there are none, which a warning tells, and threads do the same.
         """
         try:
-            return [Helper(replica) for replica in self.replicas[1:]]
+            return [WorkerProcess(replica) for replica in self.replicas[1:]]
         except OSError as error:
             warnings.warn(f"no process can be made ({error.strerror}): threads share the work", stacklevel=2)
             return []
@@ -115,7 +115,7 @@ class DataParallel:
     @contextmanager
     def watched(self):
         """Inside, the first layer that meets a number that is not finite raises Anomaly; see nanograd/anomaly.py."""
-        processes, self.processes = self.processes, False  # a helper's layers are not those that are watched
+        processes, self.processes = self.processes, False  # a worker's layers are not those that are watched
         try:
             with watched(*self.replicas):
                 yield
@@ -133,7 +133,7 @@ class DataParallel:
                 for other in others:
                     total[part] += other[part]
 
-            self.team.map(add, self.team.slices(total.size, WORTH_A_THREAD))
+            self.pool.map(add, self.pool.slices(total.size, WORTH_A_THREAD))
 
     def zero_grad(self) -> None:
         for replica in self.replicas:
@@ -147,7 +147,7 @@ def add_gradients(replica: Layer, chunk: int, idx, targets, count: int, step: in
     """Forward and backward, a chunk at a time; returns the share of the loss."""
     loss = 0
     for rows in pieces(len(idx), chunk):
-        replica.noise.begin(step, first + rows.start)
+        replica.rng.begin_step(step, first + rows.start)
         _, share = replica(idx[rows], targets[rows], count, keep_logits=False)
         replica.backward()
         loss += share

@@ -2,7 +2,7 @@
 
 On a GPU a step is only queued when the host is done with it. So the host has time to fetch the next batch, check it,
 and start its copy: from pinned memory, which the GPU reads by itself, on a stream of its own, beside the step. Two
-places take turns. When a batch is taken, all work on the one before it has been queued: an event marks that point,
+places take turns. When a batch is found, all work on the one before it has been queued: an event marks that point,
 and the copy into that one's place waits for the event, not for the step that has just been queued. The host waits
 only until its pinned memory has been read, two batches ago. On the CPU there is nothing to copy, only the
 fetching to be done when others are still at work.
@@ -13,8 +13,8 @@ import numpy as np
 from nanograd.device.device import Device
 
 
-class Feeder:
-    """`take(step)` gives the batch that `fetch(step)` gives, on `device`: a tuple of integer arrays.
+class Prefetcher:
+    """`get(step)` gives the batch that `fetch(step)` gives, on `device`: a tuple of integer arrays.
 
     `fetch` must depend on the step alone. Every id must be in [0, below): ValueError otherwise, TypeError for
     anything but integers.
@@ -28,8 +28,8 @@ class Feeder:
             self._stream = device.xp.cuda.Stream(non_blocking=True)
             self._places = [Place(device.xp), Place(device.xp)]
 
-    def prepare(self, step: int) -> None:
-        """Fetch the batch of `step`, which `take` will ask for, and start copying it; best while a step is computed."""
+    def prefetch(self, step: int) -> None:
+        """Fetch the batch of `step`, which `get` will ask for, and start copying it; best while a step is computed."""
         if not self._places:
             self._ahead = step, self.fetch(step)
             return
@@ -42,21 +42,21 @@ class Feeder:
         place.fill(batch, step, self._stream)
         self._places.reverse()
 
-    def take(self, step: int) -> tuple:
+    def get(self, step: int) -> tuple:
         """The arrays of `step`. On a GPU they are lent until two batches later."""
         if not self._places:
             (ahead, batch), self._ahead = self._ahead, (None, ())
             return batch if ahead == step else self.fetch(step)
-        self.prepare(step)
+        self.prefetch(step)
         current = self.device.xp.cuda.get_current_stream()
         for place in self._places:
             if place.step == step:
-                taken = place
+                found = place
             else:
                 place.spent = current.record()
-        taken.step = taken.spent = None  # what is asked for again may have been written to: it is copied again
-        current.wait_event(taken.arrived)
-        return taken.arrays
+        found.step = found.spent = None  # what is asked for again may have been written to: it is copied again
+        current.wait_event(found.arrived)
+        return found.arrays
 
 
 class Place:

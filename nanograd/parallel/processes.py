@@ -1,10 +1,11 @@
-"""Processes that share one step's work.
+"""Worker processes that compute parts of one step.
 
-Threads of one Python take turns at its lock: with small arrays they wait for it as often as they compute. A forked
-process has a lock of its own. It shares the memory that was made for sharing, here the parameters and gradients, and
-keeps a copy of everything else from the moment it was forked; a page of that takes memory when somebody writes to it.
+Threads of one Python share its lock: with small arrays they wait for it as often as they compute. A forked process has
+a lock of its own. It shares the memory that was allocated for sharing, here the parameters and gradients. Of everything
+else it has a copy from the moment of the fork; a page of that takes memory only when it is written to.
 
-A `Helper` computes what it is asked for and nothing else, and ends when the process that forked it does, in any way.
+A `WorkerProcess` runs the functions that are submitted to it, and ends when the process that forked it ends, however
+that happens.
 """
 
 import contextlib
@@ -21,12 +22,12 @@ import numpy as np
 from nanograd.device.huge_pages import anonymous_memory
 
 CAN_FORK = sys.platform == "linux"  # elsewhere a fork breaks the system's libraries, or does not exist
-UNHEARD = {signal.SIGINT, signal.SIGTERM}  # by a helper: the other process may have to finish a step when they come
-LOOK_UP = 1.0  # seconds after which a helper that nobody asks sees whether it has been left alone
+UNHEARD = {signal.SIGINT, signal.SIGTERM}  # by a worker: the other process may have to finish a step when they come
+LOOK_UP = 1.0  # seconds after which a worker that nobody asks sees whether it has been left alone
 
 
-class HelperLost(ChildProcessError):
-    """A helper ended, or was ended, before it answered."""
+class WorkerLost(ChildProcessError):
+    """A worker ended, or was ended, before it answered."""
 
 
 def may_fork() -> bool:
@@ -43,8 +44,8 @@ def shared_empty(size: int, dtype) -> np.ndarray:  # -> (size,)
     return np.frombuffer(memory, dtype=dtype, count=size)
 
 
-class Helper:
-    """A process that holds `thing`, as it is now, and calls functions with it: `ask`, then `answer`.
+class WorkerProcess:
+    """A process with a copy of `thing`, as it is now, that calls functions with it: `submit`, then `result`.
 
     Raises OSError where the system allows no further process.
     """
@@ -53,7 +54,7 @@ class Helper:
         from multiprocessing.connection import Pipe  # late: most of this library's users never fork
 
         ours, theirs = Pipe()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)  # a signal's handler is not to run in the helper
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)  # a signal's handler is not to run in the worker
         try:
             with warnings.catch_warnings():
                 # Python 3.12 warns of locks that other threads hold; those of the BLAS are let go of at a fork.
@@ -67,16 +68,16 @@ class Helper:
         self._connection, self._asked = ours, 0
         self.end = weakref.finalize(self, _end, ours, parent, pid)
 
-    def ask(self, function, *args) -> None:
+    def submit(self, function, *args) -> None:
         """Have it call function(thing, *args), a function that is found by its name."""
         self._asked += 1
         with self._lost():
             self._connection.send((self._asked, function, args))
 
-    def answer(self):
+    def result(self):
         """What came of the last question: the result, or the exception, raised here.
 
-        Raises HelperLost if there will be none.
+        Raises WorkerLost if there will be none.
         """
         number = None
         while number != self._asked:  # an older answer that nobody waited for, because of Ctrl-C, say
@@ -92,11 +93,11 @@ class Helper:
             yield
         except (EOFError, OSError):
             self.end()
-            raise HelperLost("a process that shares the work has ended; was it killed, or short of memory?") from None
+            raise WorkerLost("a process that shares the work has ended; was it killed, or short of memory?") from None
 
 
-def call_all(helpers: list[Helper], function, thing, tasks: list[tuple], meanwhile=None) -> list:
-    """[function(x, *task) for each task], side by side: x is `thing` here for the first, the helpers' for the others.
+def call_all(workers: list[WorkerProcess], function, thing, tasks: list[tuple], meanwhile=None) -> list:
+    """[function(x, *task) for each task], side by side: x is `thing` here for the first, the workers' for the others.
 
     `meanwhile()` is called after this process's task, when others may still be at work. The first exception is raised
     when all are done.
@@ -109,11 +110,11 @@ def call_all(helpers: list[Helper], function, thing, tasks: list[tuple], meanwhi
         return result
 
     results, errors, computations = [], [], [own]
-    for helper, task in zip(helpers[: len(tasks) - 1], tasks[1:], strict=True):
+    for worker, task in zip(workers[: len(tasks) - 1], tasks[1:], strict=True):
         try:
-            helper.ask(function, *task)
-            computations.append(helper.answer)
-        except HelperLost as error:
+            worker.submit(function, *task)
+            computations.append(worker.result)
+        except WorkerLost as error:
             errors.append(error)
     for compute in computations:
         try:
@@ -134,7 +135,7 @@ def _end(connection, parent: int, pid: int) -> None:
 
 
 def _serve(connection, thing, parent: int) -> None:
-    """The helper's life. It has none of the other's open files, whose locks it would hold."""
+    """The worker's life. It has none of the other's open files, whose locks it would hold."""
     try:
         for number in UNHEARD:
             signal.signal(number, signal.SIG_IGN)

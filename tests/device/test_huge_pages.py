@@ -14,7 +14,7 @@ import pytest
 from nanograd.device import huge_pages
 from nanograd.device.huge_pages import BLOCK, LEAST, LINE, PAGE
 from nanograd.layers.layer import Layer
-from nanograd.parallel.processes import CAN_FORK, Helper
+from nanograd.parallel.processes import CAN_FORK, WorkerProcess
 
 linux_only = pytest.mark.skipif(not huge_pages.HAS_PAGES, reason="large pages are asked for on Linux")
 
@@ -160,10 +160,10 @@ def cut_and_write(ours):
 def test_a_forked_process_cuts_from_a_block_of_its_own():
     ours = huge_pages.empty(LEAST, np.uint8)
     ours[...] = 0
-    helper = Helper(ours)
-    helper.ask(cut_and_write)
-    theirs, total = helper.answer()
-    helper.end()
+    worker = WorkerProcess(ours)
+    worker.submit(cut_and_write)
+    theirs, total = worker.result()
+    worker.end()
     assert theirs % PAGE == 0, "else it goes on where this process is"
     assert total == 7 * LEAST and not ours.any(), "what it writes to is a copy"
 

@@ -1,30 +1,30 @@
 import numpy as np
 import pytest
 
-from nanograd.device.rng import Noise, keep_rule
+from nanograd.device.rng import RNG, keep_rule
 
 
-def draw(noise, *shape, p=0.5, dtype=np.float64):
+def draw(rng, *shape, p=0.5, dtype=np.float64):
     out = np.empty(shape, dtype=dtype)
-    noise.mask(shape, p, out)
+    rng.mask(shape, p, out)
     return out
 
 
 def test_a_samples_mask_depends_on_its_global_index_alone():
-    noise = Noise(7)
-    noise.begin(3)
-    whole = [draw(noise, 6, 5), draw(noise, 6, 2, 3)]
+    rng = RNG(7)
+    rng.begin_step(3)
+    whole = [draw(rng, 6, 5), draw(rng, 6, 2, 3)]
     for first, stop in ((0, 2), (2, 3), (3, 6)):
-        noise.begin(3, first)
+        rng.begin_step(3, first)
         for mask in whole:
-            np.testing.assert_array_equal(draw(noise, stop - first, *mask.shape[1:]), mask[first:stop])
+            np.testing.assert_array_equal(draw(rng, stop - first, *mask.shape[1:]), mask[first:stop])
 
 
 def test_seed_step_and_sample_all_matter():
     def mask(seed, step):
-        noise = Noise(seed)
-        noise.begin(step)
-        return draw(noise, 2, 64)
+        rng = RNG(seed)
+        rng.begin_step(step)
+        return draw(rng, 2, 64)
 
     base = mask(1, 1)
     np.testing.assert_array_equal(mask(1, 1), base)
@@ -34,14 +34,14 @@ def test_seed_step_and_sample_all_matter():
 
 
 def test_precision_does_not_change_the_mask():
-    one, two = Noise(0), Noise(0)
+    one, two = RNG(0), RNG(0)
     np.testing.assert_allclose(draw(one, 3, 9, dtype=np.float32), draw(two, 3, 9), rtol=1e-6)
 
 
 @pytest.mark.parametrize("p", [1e-9, 0.25, 0.999, 1 - 1e-9])
 def test_the_expectation_is_exactly_one(p):
     """65536 equally likely numbers: the number that keep an element, times the scale, is 65536."""
-    mask = draw(Noise(0), 40, 5000, p=p)
+    mask = draw(RNG(0), 40, 5000, p=p)
     scale = mask.max()
     assert scale == pytest.approx(1 / (1 - p), rel=0.02) or (p > 0.99999 and scale in (0, 65536))
     if scale:
@@ -56,9 +56,9 @@ def words(seed, step, sample, count):
 def test_masks_are_the_samples_streams_one_after_the_other():
     """Four elements to a word of 64 bits; a mask begins at a word of its own."""
     p = 1 - words(9, 2, 5, 1)[0] / 65536  # so that an element lies on the bound itself
-    noise = Noise(9)
-    noise.begin(2, 4)
-    first, second, third = draw(noise, 2, 2, 3, p=p), draw(noise, 2, 8, p=p), draw(noise, 2, 5, p=p)
+    rng = RNG(9)
+    rng.begin_step(2, 4)
+    first, second, third = draw(rng, 2, 2, 3, p=p), draw(rng, 2, 8, p=p), draw(rng, 2, 5, p=p)
     keep, scale = keep_rule(p)
     for sample in (4, 5):
         bits = words(9, 2, sample, 6)
@@ -75,35 +75,35 @@ def test_rule():
 
 
 def test_numbers_are_reserved_by_the_word():
-    noise = Noise(0)
-    assert noise.position == 0
-    assert [noise.take(size) for size in (1, 4, 5, 8, 0, 1)] == [0, 1, 2, 4, 6, 6]
-    assert noise.position == 7
-    noise.begin(1)
-    assert noise.take(3) == 0
+    rng = RNG(0)
+    assert rng.position == 0
+    assert [rng.reserve(size) for size in (1, 4, 5, 8, 0, 1)] == [0, 1, 2, 4, 6, 6]
+    assert rng.position == 7
+    rng.begin_step(1)
+    assert rng.reserve(3) == 0
 
 
 def test_numbers_that_were_reserved_are_not_given_again():
     """As when a GPU has computed the first mask."""
-    one, two = Noise(3), Noise(3)
+    one, two = RNG(3), RNG(3)
     draw(one, 2, 6)
-    two.take(6)
+    two.reserve(6)
     np.testing.assert_array_equal(draw(one, 2, 7), draw(two, 2, 7))
 
 
 def test_a_batch_that_grows_finds_its_streams_at_the_same_place():
-    one, two = Noise(3), Noise(3)
+    one, two = RNG(3), RNG(3)
     draw(one, 1, 6), draw(two, 3, 6)
     np.testing.assert_array_equal(draw(one, 3, 7), draw(two, 3, 7))
 
 
 def test_a_batch_that_shrinks_goes_on_in_its_streams():
-    one, two = Noise(3), Noise(3)
+    one, two = RNG(3), RNG(3)
     draw(one, 3, 6), draw(two, 2, 6)
     np.testing.assert_array_equal(draw(one, 2, 7), draw(two, 2, 7))
 
 
 def test_a_fresh_one_begins_at_step_0():
-    fresh, begun = Noise(3), Noise(3)
-    begun.begin(0)
+    fresh, begun = RNG(3), RNG(3)
+    begun.begin_step(0)
     np.testing.assert_array_equal(draw(fresh, 2, 50), draw(begun, 2, 50))

@@ -229,7 +229,7 @@ def test_memory_does_not_grow_from_step_to_step(float64, monkeypatch):
 
     def memory_after(steps):
         for step in steps:
-            model.noise.begin(step)
+            model.rng.begin_step(step)
             model(idx, targets)
             model.backward()
         gc.collect()

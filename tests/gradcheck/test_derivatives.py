@@ -110,7 +110,7 @@ def test_kinks_of_any_size_are_seen_by_differences(size):
 
 
 def test_the_top_of_a_hill_is_no_kink():
-    """Its slope is 0, so that the bend is all there is to see."""
+    """Its slope is 0, so that the activate is all there is to see."""
     for evaluate in (np.cos, np.square, lambda x: 1e6 * np.cos(x), lambda x: 1e-6 * np.cos(x)):
         f = function(lambda x, evaluate=evaluate: evaluate(x), x=[0.0])
         assert not f.at_kink({"x": np.ones(1)}, DIFFERENCES)

@@ -63,14 +63,14 @@ def test_the_layer_is_returned_as_it_was_even_after_an_error(linear):
 
 def test_noise_goes_back_to_its_step(float64):
     layer = Dropout(0.5, device=float64)
-    layer.noise.begin(5)
+    layer.rng.begin_step(5)
     expected = layer(np.ones((2, 50))).copy()
-    layer.noise.begin(5)
+    layer.rng.begin_step(5)
     probe = Probe(layer, (np.ones((2, 50)),))
     with probe.borrowed():
         one, two = (probe.output(probe.values()).copy() for _ in range(2))
         np.testing.assert_array_equal(one, two)
-    assert layer.noise.step == 5
+    assert layer.rng.step == 5
     np.testing.assert_array_equal(layer(np.ones((2, 50))), expected)
 
 
@@ -108,7 +108,7 @@ def test_all_sources_of_random_numbers_are_rewound_each_once():
     class Begins:
         calls = ()
 
-        def begin(self, step):
+        def begin_step(self, step):
             self.calls = (*self.calls, step)
 
     class Rolls(Layer):

@@ -17,7 +17,7 @@ import nanograd
 from gpt.sampling.kv_cache import cached_attention
 from nanograd import Device, kernels
 from nanograd.device.cuda import library_problem
-from nanograd.device.rng import Noise
+from nanograd.device.rng import RNG
 from nanograd.kernels import launching
 from nanograd.layers.activations import GELU
 from nanograd.layers.attention import Attention
@@ -63,10 +63,10 @@ class Maker:
         return self.pair(self.rng.integers(0, below, shape), np.int32)
 
 
-def noise(words=3):
-    made = Noise(seed=2**62 + 5)
-    made.begin(3, first=7)
-    made.take(4 * words)  # 3: a place in the middle of a block of random words
+def stream_of(words=3):
+    made = RNG(seed=2**62 + 5)
+    made.begin_step(3, first=7)
+    made.reserve(4 * words)  # 3: a place in the middle of a block of random words
     return made
 
 
@@ -95,10 +95,10 @@ CASES = {
     "cross_entropy_backward": lambda m, N, C: [m.act(N, C), m.positive(N, 1), m.ids(C, N), 0.25],
     "gather_rows": lambda m, N, C: [m.par(5, C), m.ids(5, N), m.act(N, C)],
     "scatter_add_rows": lambda m, N, C: [m.par(4, C), m.ids(3, 6 * N), m.act(6 * N, C)],
-    "draw_mask": lambda m, N, C: [m.act(3, N, C), noise, 0.3],
-    "draw_mask aligned": lambda m, N, C: [m.act(3, N, C), lambda: noise(8), 0.3],
-    "drop aligned": lambda m, N, C: [m.act(3, N, C), lambda: noise(8), 0.3, m.act(3, N, C), m.act(3, N, C)],
-    "drop": lambda m, N, C: [m.act(3, N, C), noise, 0.3, m.act(3, N, C), m.act(3, N, C)],
+    "draw_mask": lambda m, N, C: [m.act(3, N, C), stream_of, 0.3],
+    "draw_mask aligned": lambda m, N, C: [m.act(3, N, C), lambda: stream_of(8), 0.3],
+    "drop aligned": lambda m, N, C: [m.act(3, N, C), lambda: stream_of(8), 0.3, m.act(3, N, C), m.act(3, N, C)],
+    "drop": lambda m, N, C: [m.act(3, N, C), stream_of, 0.3, m.act(3, N, C), m.act(3, N, C)],
     "adamw_update": lambda m, N, C: [
         *(m.par(N * C), m.par(N * C), m.par(N * C), m.positive(N * C)),
         *(1e-2, 0.9, 0.95, 1e-8, 0.1, 0.3, 0.2, 0.5),
@@ -183,16 +183,16 @@ def test_results_do_not_depend_on_the_order_of_threads(monkeypatch, case):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("size", [7, 1024])
-@pytest.mark.parametrize("spare", [False, True])
-def test_gelu(gpu_xp, size, spare, precision):
+@pytest.mark.parametrize("inplace", [False, True])
+def test_gelu(gpu_xp, size, inplace, precision):
     device = Device(gpu_xp, precision)
     m = Maker(device, size)
     (x, x_device), (dy, dy_device) = m.act(size), m.act(size)
     layer, twin = GELU(), GELU()
     expected = [layer(x), layer.backward(dy)]
     y_device = twin(x_device)
-    dx_device = twin.backward(dy_device, spare)
-    assert (dx_device is dy_device) == spare
+    dx_device = twin.backward(dy_device, inplace)
+    assert (dx_device is dy_device) == inplace
     assert_close(expected, [y_device.get().astype(float), dx_device.get().astype(float)], precision, "gelu")
 
 
@@ -225,13 +225,13 @@ def test_masked_exp_is_the_same_softmax(gpu_xp, N, C, precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("N", "V"), [(3, 5), (4, 64), (2, 8200)])
 @pytest.mark.parametrize("scale", [1, 1e4])
-@pytest.mark.parametrize("spare", [False, True])
-def test_cross_entropy(gpu_xp, N, V, scale, spare, precision):
+@pytest.mark.parametrize("inplace", [False, True])
+def test_cross_entropy(gpu_xp, N, V, scale, inplace, precision):
     device = Device(gpu_xp, precision)
     m = Maker(device, N)
     logits, logits_device = m.pair(m.rng.standard_normal((N, V)) * scale, device.dtype)
     (targets, targets_device), (e, e_device) = m.ids(V, N), m.act(N, V)
-    if spare:
+    if inplace:
         e, e_device = logits, logits_device
     losses, z = definitions()["cross_entropy"](logits, targets, e)
     losses_device, z_device = kernels.cross_entropy(logits_device, targets_device, e_device)
@@ -276,8 +276,8 @@ def test_attention_forward_and_backward(gpu_xp, B, T, H, D, p, precision):
     host = [rng.standard_normal(shape).astype(device.dtype) for shape in [(B, T, 3 * H * D), (B, T, H * D)]]
     results, positions = [], []
     for where in (Device("numpy", "float64"), device):
-        stream = noise()
-        attention = Attention(H, Dropout(p, device=where, noise=stream), where.precision == "tf32")
+        stream = stream_of()
+        attention = Attention(H, Dropout(p, device=where, rng=stream), where.precision == "tf32")
         qkv, dy = (where.asarray(a.astype(where.dtype)) for a in host)
         y = attention(qkv)
         results.append([np.array(where.to_host(a), dtype=np.float64) for a in (y, attention.backward(dy))])

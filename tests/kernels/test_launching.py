@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nanograd import Device, kernels
-from nanograd.device.rng import Noise
+from nanograd.device.rng import RNG
 from nanograd.kernels import attention, launching
 from nanograd.kernels.launching import MOST_BLOCKS, _argument, c_type, elementwise, kernel, launch, vector_width
 from nanograd.layers.activations import GELU
@@ -227,10 +227,10 @@ def test_an_embedding_takes_a_block_an_id(monkeypatch, columns, blocks):
     ],
 )
 def test_dropout_takes_a_thread_for_four_words_of_a_stream(monkeypatch, shape, before, blocks, grid):
-    noise = Noise(3)
-    noise.begin(5, first=7)
-    noise.take(4 * before)
-    ((name, *found),) = launched(monkeypatch, kernels.draw_mask, zeros(*shape), noise, 0.25)
+    rng = RNG(3)
+    rng.begin_step(5, first=7)
+    rng.reserve(4 * before)
+    ((name, *found),) = launched(monkeypatch, kernels.draw_mask, zeros(*shape), rng, 0.25)
     size = shape[1]
     assert name == "dropout: drop<float>"
     assert found == [(grid,), 256, [shape[0], size, blocks, 3, 5, 7, before, 49152]]
@@ -339,14 +339,14 @@ def test_what_attention_on_a_gpu_cannot_take(monkeypatch):
 
 def test_the_mask_of_attention_reserves_its_numbers_block_by_block():
     dropout = Dropout(0.5, device=Device("numpy", seed=9))
-    dropout.noise.begin(4, first=2)
-    dropout.noise.take(4)
+    dropout.rng.begin_step(4, first=2)
+    dropout.rng.reserve(4)
     nothing = (0, 0, 0, 0, 65536, 64, 1.0)
     assert attention._dropout_settings(None, 3, 70, 64) == nothing
     assert attention._dropout_settings(dropout.eval(), 3, 70, 64) == nothing
     assert attention._dropout_settings(Dropout(0.0, device=Device("numpy")), 3, 70, 64) == nothing
     assert attention._dropout_settings(dropout.train(), 3, 70, 64) == (9, 4, 2, 1, 32768, 64, 2.0)
-    assert dropout.noise.position == 1 + 3 * 64 * 64 // 4 + 3 * 6 * 70 // 4
+    assert dropout.rng.position == 1 + 3 * 64 * 64 // 4 + 3 * 6 * 70 // 4
 
 
 def test_the_sizes_and_steps_that_attention_is_told(monkeypatch):
@@ -375,7 +375,7 @@ def test_ids_are_sorted_by_a_thread_each(monkeypatch, n, blocks):
 def test_gelu_goes_back_over_dy_only_where_it_is_spare(monkeypatch):
     monkeypatch.setattr(launching, "launch", lambda *arguments, like: None)
     layer, dy = GELU(), zeros(2, 4)
-    for spare in (False, True):
+    for inplace in (False, True):
         layer.remember(zeros(2, 4))
-        dx = kernels.gelu_backward(layer, dy, True) if spare else kernels.gelu_backward(layer, dy)
-        assert (dx is dy) is spare
+        dx = kernels.gelu_backward(layer, dy, True) if inplace else kernels.gelu_backward(layer, dy)
+        assert (dx is dy) is inplace

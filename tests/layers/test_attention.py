@@ -111,7 +111,7 @@ def test_dropout_of_weights_is_off_in_evaluation(float64):
 
 def test_one_noise_for_the_whole_layer(float64):
     layer = CausalSelfAttention(4, 2, device=float64, dropout=0.5)
-    assert layer.heads.dropout.noise is layer.c_proj.dropout.noise
+    assert layer.heads.dropout.rng is layer.c_proj.dropout.rng
 
 
 def test_shapes_names_and_biases(float64):

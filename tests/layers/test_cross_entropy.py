@@ -92,7 +92,7 @@ def test_spare_logits_are_overwritten_and_nothing_else_changes(offset):
     rng = np.random.default_rng(0)
     logits, targets = rng.standard_normal((6, 5)) + offset, rng.integers(0, 5, 6)
     loss, gradient = loss_and_gradient(logits.copy(), targets)
-    spare_loss, spare_gradient = loss_and_gradient(logits, targets, spare=True)
+    spare_loss, spare_gradient = loss_and_gradient(logits, targets, inplace=True)
     assert spare_loss == loss and np.shares_memory(spare_gradient, logits)
     np.testing.assert_array_equal(spare_gradient, gradient)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nanograd.device.rng import Noise
+from nanograd.device.rng import RNG
 from nanograd.layers.dropout import Dropout
 from tests.support.battery import battery_test, jacobian_test
 
@@ -28,19 +28,19 @@ def test_off_in_evaluation_and_for_p_0(float64):
     for layer in (Dropout(0.9, device=float64).eval(), Dropout(0.0, device=float64)):
         np.testing.assert_array_equal(layer(x), x)
         np.testing.assert_array_equal(layer.backward(x), x)
-        assert layer.noise.position == 0, "no random numbers are used up"
+        assert layer.rng.position == 0, "no random numbers are used up"
 
 
 def test_masks_differ_from_call_to_call_and_layer_to_layer(float64):
-    noise = Noise(0)
-    one, two = (Dropout(0.5, device=float64, noise=noise) for _ in range(2))
+    rng = RNG(0)
+    one, two = (Dropout(0.5, device=float64, rng=rng) for _ in range(2))
     x = np.ones((2, 100))
     masks = [layer(x).copy() for layer in (one, two, one)]
     assert not np.array_equal(masks[0], masks[1])
     assert not np.array_equal(masks[0], masks[2])
-    noise.begin(0)
+    rng.begin_step(0)
     np.testing.assert_array_equal(one(x), masks[0])
-    noise.begin(1)
+    rng.begin_step(1)
     assert not np.array_equal(one(x), masks[0])
 
 
@@ -53,10 +53,10 @@ def test_p_outside_its_range_is_refused(float64, p):
 def test_a_mask_to_be_used_elsewhere(float64):
     like = np.empty((4, 500))
     layer = Dropout(0.5, device=float64)
-    layer.noise.begin(0)
+    layer.rng.begin_step(0)
     mask = layer.mask("mine", like.shape, like).copy()
     assert set(np.unique(mask)) == {0, 2}
-    layer.noise.begin(0)
+    layer.rng.begin_step(0)
     np.testing.assert_array_equal(layer(np.ones_like(like)), mask)
     assert layer.eval().mask("mine", like.shape, like) is None
     assert Dropout(0.0, device=float64).mask("mine", like.shape, like) is None

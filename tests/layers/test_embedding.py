@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from nanograd.layers.embedding import Embedding, PositionEmbedding, Unembedding
+from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from tests.support.battery import battery_test, jacobian_test
 
 test_embedding_battery = battery_test("Embedding")
 test_embedding_jacobian = jacobian_test("Embedding")
 test_position_embedding_battery = battery_test("PositionEmbedding")
 test_position_embedding_jacobian = jacobian_test("PositionEmbedding")
-test_unembedding_battery = battery_test("Unembedding")
-test_unembedding_jacobian = jacobian_test("Unembedding")
+test_unembedding_battery = battery_test("LMHead")
+test_unembedding_jacobian = jacobian_test("LMHead")
 
 
 @pytest.mark.parametrize("ids", [[0], [2, 2, 2], [1, 0, 1, 0, 4, 1], list(range(5)) * 7, [4, 3, 3, 0]])
@@ -52,7 +52,7 @@ def test_positions_count_from_the_first(float64):
 
 def test_tied_table_collects_both_gradients(float64):
     table = Embedding(5, 3, device=float64)
-    head = Unembedding(5, 3, device=float64, tied=table)
+    head = LMHead(5, 3, device=float64, tied=table)
     assert head.weight is table.weight
     ids = np.array([1, 1, 3])
     x = table(ids).copy()
@@ -67,7 +67,7 @@ def test_tied_table_collects_both_gradients(float64):
 
 def test_untied_table_is_its_own(float64):
     table = Embedding(5, 3, device=float64)
-    head = Unembedding(5, 3, device=float64, stream=2)
+    head = LMHead(5, 3, device=float64, stream=2)
     assert head.weight is not table.weight
     assert not np.array_equal(head.weight.value, table.weight.value)
 
@@ -85,7 +85,7 @@ def test_ids_beyond_16_bits(float64, n):
     np.testing.assert_array_equal(layer.weight.grad, expected)
 
 
-@pytest.mark.parametrize("kind", [Embedding, PositionEmbedding, Unembedding])
+@pytest.mark.parametrize("kind", [Embedding, PositionEmbedding, LMHead])
 def test_starts_normal_with_gpt2s_deviation(float64, kind):
     weight = kind(300, 200, device=float64).weight.value
     assert weight.std() == pytest.approx(0.02, rel=0.02) and abs(weight.mean()) < 3e-4

@@ -6,7 +6,7 @@ import pytest
 from nanograd import Device, Layer, Parameter
 from nanograd.layers.attention import CausalSelfAttention
 from nanograd.layers.dropout import Dropout
-from nanograd.layers.embedding import Embedding, PositionEmbedding, Unembedding
+from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from nanograd.layers.layer import check_tensor, share_scratch
 from nanograd.layers.layernorm import LayerNorm
 from nanograd.layers.linear import Linear
@@ -111,7 +111,7 @@ def test_products_are_added_to_what_is_there(device):
     held = parameter.grad
     parameter.zero_grad()
     parameter.add_product(device, *on_device)
-    assert parameter.grad is held and not parameter.blank
+    assert parameter.grad is held and not parameter.grad_is_zero
     np.testing.assert_array_equal(device.to_host(held), a @ b)
     parameter.grad += device.full((2, 2), 5)
     parameter.add_product(device, *on_device)
@@ -174,8 +174,8 @@ def test_what_stands_behind_a_hidden_attribute_is_found():
 def test_values_are_rounded_for_a_product_with_narrower_numbers_only():
     layer, parameter = Layer(), Parameter(np.array([0.1, 0.2]))
     for like in (np.ones(1), np.ones(1, dtype=np.complex128)):
-        assert layer.narrowed(parameter, like) is parameter.value
-    narrow = layer.narrowed(parameter, np.ones(1, dtype=np.float32))
+        assert layer.cast_parameter(parameter, like) is parameter.value
+    narrow = layer.cast_parameter(parameter, np.ones(1, dtype=np.float32))
     np.testing.assert_array_equal(narrow, np.array([0.1, 0.2], dtype=np.float32))
     assert narrow.dtype == np.float32
 
@@ -201,7 +201,7 @@ def test_twins_share_scratch_and_nothing_else(float64):
 
 
 @pytest.mark.parametrize(
-    "layer", [Linear, Embedding, PositionEmbedding, Unembedding, LayerNorm, Dropout, CausalSelfAttention, MLP]
+    "layer", [Linear, Embedding, PositionEmbedding, LMHead, LayerNorm, Dropout, CausalSelfAttention, MLP]
 )
 def test_where_a_layer_lives_is_given_by_name(layer):
     first, *_ = parameters = inspect.signature(layer).parameters.values()

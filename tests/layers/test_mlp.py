@@ -37,7 +37,7 @@ def test_activation_by_name(float64):
 def test_dropout_is_on_in_training_only(float64):
     layer = MLP(8, device=float64, dropout=0.5)
     x = np.random.default_rng(0).standard_normal((6, 8))
-    layer.c_proj.dropout.noise.begin(0)
+    layer.c_proj.dropout.rng.begin_step(0)
     dropped = layer(x).copy()
     whole = layer.eval()(x).copy()
     assert 10 < (dropped == 0).sum() < 40

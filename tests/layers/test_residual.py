@@ -32,10 +32,10 @@ def test_dropout_drops_the_branch_with_its_bias_and_nothing_of_the_stream(float6
     end = layer(float64, dropout=0.5)
     h, x = np.random.default_rng(0).standard_normal((6, 7, 3)), np.full((6, 7, 4), 100.0)
     branch = h @ end.weight.value + end.bias.value
-    end.dropout.noise.begin(0)
+    end.dropout.rng.begin_step(0)
     dropped = end(h, x) == 100
     assert 0.3 < dropped.mean() < 0.7
-    end.dropout.noise.begin(0)
+    end.dropout.rng.begin_step(0)
     np.testing.assert_allclose(end(h, x), np.where(dropped, 100, 100 + 2 * branch), rtol=1e-12)
     dy = np.ones((6, 7, 4))
     end.backward(dy)

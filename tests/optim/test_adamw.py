@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nanograd import AdamW, Device, Layer, Parameter, clip_grad_norm
-from nanograd.device.threads import Team
+from nanograd.device.threads import ThreadPool
 from nanograd.layers.linear import Linear
 from nanograd.optim.adamw import CHUNK, clip_scale, grad_norm, zeros
 from tests.support import strict_xp
@@ -84,14 +84,14 @@ def test_gradient_scale_is_as_if_the_gradients_had_been_scaled():
 
 def test_threads_change_nothing():
     results, n = [], 2**19
-    for team in (Team(1), Team(3)):
+    for pool in (ThreadPool(1), ThreadPool(3)):
         bag = Bag(n=n)
-        optimizer = AdamW(bag, lr=0.1, team=team)
+        optimizer = AdamW(bag, lr=0.1, pool=pool)
         for step in range(3):
             bag.zero_grad()
             bag.matrix.grad += np.sin(np.arange(2 * n) + step).reshape(2, n)
             bag.vector.grad += 1
-            norm = clip_grad_norm(bag, 1.0, team)
+            norm = clip_grad_norm(bag, 1.0, pool)
             optimizer.step()
         results.append((norm, bag.matrix.value.copy()))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-13)

@@ -87,7 +87,7 @@ def test_on_a_gpu_all_vectors_become_zeros_at_once():
     layer.bias.grad[...] = 5.0
     for arena in (matrices, vectors):
         arena.zero()
-    assert layer.weight.blank and not layer.bias.blank
+    assert layer.weight.grad_is_zero and not layer.bias.grad_is_zero
     assert not layer.bias.grad.get().any() and not layer.weight.grad.get().any()
 
 
@@ -162,9 +162,9 @@ def test_blanks_are_filled_with_zeros_and_what_is_there_stays(float64):
     other = Linear(2, 3, device=float64)
     layer.weight.grad += 5
     arena = Arena({"one": layer.weight, "two": other.weight}, True, empty=Maker())
-    assert not layer.weight.blank and other.weight.blank
+    assert not layer.weight.grad_is_zero and other.weight.grad_is_zero
     arena.fill_blanks()
-    assert not layer.weight.blank and not other.weight.blank
+    assert not layer.weight.grad_is_zero and not other.weight.grad_is_zero
     np.testing.assert_array_equal(arena.grads, [5] * 6 + [0] * 6)
 
 
@@ -173,9 +173,9 @@ def test_what_somebody_else_has_written_is_not_taken_for_blank(float64):
     arena, _ = arenas_of(layer)
     arena.zero()
     arena._grads[...] = 5  # as another process does
-    assert layer.weight.blank
+    assert layer.weight.grad_is_zero
     arena.mark_filled()
-    assert not layer.weight.blank
+    assert not layer.weight.grad_is_zero
     np.testing.assert_array_equal(arena.grads, 5)
     arena.zero()
     np.testing.assert_array_equal(arena.grads, 0)

@@ -13,7 +13,7 @@ import pytest
 from gpt.config.options import GPTConfig, TrainConfig
 from gpt.errors import UsageError
 from gpt.model import GPT
-from gpt.training.distributed import demand_share, exchange, hear, share_state, tell
+from gpt.training.distributed import broadcast_json, check_even_split, exchange, receive_json, share_state
 from gpt.training.step import Trainer
 from nanograd import BackendUnavailable, Device
 from nanograd.device.cores import available_cores
@@ -147,7 +147,7 @@ def test_parts_lie_end_to_end(size):
 
 @pytest.mark.parametrize(("batch_size", "n_ranks"), [(32, 1), (32, 2), (32, 32), (12, 3)])
 def test_batches_that_can_be_shared(batch_size, n_ranks):
-    demand_share(batch_size, n_ranks)
+    check_even_split(batch_size, n_ranks)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_batches_that_can_be_shared(batch_size, n_ranks):
 )
 def test_a_batch_that_cannot_be_shared(batch_size, n_ranks, way_out):
     with pytest.raises(UsageError) as error:
-        demand_share(batch_size, n_ranks)
+        check_even_split(batch_size, n_ranks)
     assert way_out in str(error.value)
 
 
@@ -170,9 +170,9 @@ def test_a_batch_that_cannot_be_shared(batch_size, n_ranks, way_out):
 def test_orders_words_and_signals_reach_every_rank():
     def work(ranks):
         if ranks.rank == 0:
-            tell(ranks, {"folder": "out/故事", "n": 3})
+            broadcast_json(ranks, {"folder": "out/故事", "n": 3})
             return exchange(ranks, 2, 130)
-        words = hear(ranks)
+        words = receive_json(ranks)
         assert words == {"folder": "out/故事", "n": 3}
         return exchange(ranks, 0, 0, [int(ranks.rank == 2), 1])
 
@@ -465,7 +465,7 @@ def test_ranks_over_nccl_train_as_one_process_does(nccl):
         device = Device(nccl, dtype="float64", seed=7 + host.rank)  # weights of their own, until they are shared
         trainer = Trainer(GPT(shape, device), config, tokens, tokens, 1, NCCLRanks(host, nccl))
         share_state(trainer)
-        trainer.model.noise.seed = 7
+        trainer.model.rng.seed = 7
         found = losses(trainer)
         return found, [arena.values.get().copy() for arena in arenas_of(trainer.model)]
 

@@ -12,7 +12,7 @@ from gpt.config.options import GPTConfig
 from gpt.model import GPT
 from nanograd import AdamW, Device, Parameter, clip_grad_norm
 from nanograd.anomaly import Anomaly
-from nanograd.device.threads import Team
+from nanograd.device.threads import ThreadPool
 from nanograd.optim import adamw
 from nanograd.optim.arena import arenas_of
 from nanograd.parallel import data_parallel
@@ -43,7 +43,7 @@ def batch(B=7, T=5):
 def gradients(threads, chunk, dtype="float64"):
     model = gpt(dtype)
     idx, targets = batch()
-    trainer = DataParallel(model, Team(threads), chunk)
+    trainer = DataParallel(model, ThreadPool(threads), chunk)
     trainer.zero_grad()
     loss = trainer.forward_backward(idx, targets, count=idx.size, step=4, first=10)
     trainer.reduce()
@@ -55,7 +55,7 @@ def gradients(threads, chunk, dtype="float64"):
 def test_any_number_of_threads_and_any_chunk_agree(threads, chunk):
     model = gpt()
     idx, targets = batch()
-    model.noise.begin(4, 10)
+    model.rng.begin_step(4, 10)
     _, loss = model(idx, targets)
     model.backward()
     found_loss, found = gradients(threads, chunk)
@@ -75,14 +75,14 @@ def test_same_threads_give_the_same_bits(threads):
 def test_steps_of_training_agree():
     states = []
     for threads in (1, 3):
-        model, team = gpt(), Team(threads)
-        optimizer, trainer = AdamW(model, lr=1e-2, team=team), DataParallel(model, team, chunk=2)
+        model, pool = gpt(), ThreadPool(threads)
+        optimizer, trainer = AdamW(model, lr=1e-2, pool=pool), DataParallel(model, pool, chunk=2)
         for step in range(5):
             trainer.zero_grad()
             idx, targets = batch()
             trainer.forward_backward(idx, targets, count=idx.size, step=step)
             trainer.reduce()
-            clip_grad_norm(model, 1.0, team)
+            clip_grad_norm(model, 1.0, pool)
             optimizer.step()
         states.append(model.state_dict())
     for name, value in states[0].items():
@@ -95,7 +95,7 @@ def test_two_halves_are_the_whole():
     results = []
     for parts in ([slice(0, 6)], [slice(0, 2), slice(2, 6)]):
         model = gpt()
-        trainer = DataParallel(model, Team(2), chunk=2)
+        trainer = DataParallel(model, ThreadPool(2), chunk=2)
         trainer.zero_grad()
         loss = sum(float(trainer.forward_backward(idx[p], targets[p], idx.size, 3, p.start)) for p in parts)
         trainer.reduce()
@@ -107,7 +107,7 @@ def test_two_halves_are_the_whole():
 def test_plans():
     small = {"positions": 64, "channels": 128, "parameters": 500_000}
     plan = plan_threads(2, batch_size=32, **small)
-    assert (plan.team, plan.workers, plan.blas) == (2, 2, 1) and 1 <= plan.chunk <= 32
+    assert (plan.threads, plan.workers, plan.blas) == (2, 2, 1) and 1 <= plan.chunk <= 32
     alone = plan_threads(4, batch_size=1, **small)
     assert (alone.workers, alone.blas) == (1, 4)
     large = plan_threads(2, batch_size=4, positions=64, channels=768, parameters=124_000_000)
@@ -122,7 +122,7 @@ def test_a_batch_is_split_up_to_so_many_parameters():
 
 def test_a_plan_stays_as_it_was_made():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        plan_threads(1, batch_size=1, positions=1, channels=1, parameters=1).team = 2
+        plan_threads(1, batch_size=1, positions=1, channels=1, parameters=1).threads = 2
 
 
 def test_chunks_hold_as_much_as_is_allowed_and_a_sample_at_least():
@@ -139,7 +139,7 @@ def test_loss_is_that_of_evaluation_and_training_goes_on():
     idx, targets = batch()
     expected = float(model.eval()(idx, targets)[1])
     model.train()
-    trainer = DataParallel(model, Team(2), chunk=2)
+    trainer = DataParallel(model, ThreadPool(2), chunk=2)
     assert trainer.loss(idx, targets) == pytest.approx(expected, rel=1e-13)
     assert all(layer.training for replica in trainer.replicas for _, layer in replica.named_layers())
     assert not any(p.grad.any() for p in model.parameters())
@@ -149,20 +149,20 @@ def test_a_step_is_the_first_and_its_batch_whole_unless_said_otherwise():
     losses = []
     for settings in ({}, {"step": 0, "first": 0}):
         idx, targets = batch()
-        trainer = DataParallel(gpt(dropout=0.5), Team(1), chunk=100)
+        trainer = DataParallel(gpt(dropout=0.5), ThreadPool(1), chunk=100)
         losses.append(float(trainer.forward_backward(idx, targets, idx.size, **settings)))
     assert losses[0] == losses[1]
 
 
 def test_as_many_replicas_and_threads_as_the_team_has():
-    trainer = DataParallel(gpt(), Team(3), chunk=1)
+    trainer = DataParallel(gpt(), ThreadPool(3), chunk=1)
     assert len(trainer.replicas) == 3 and trainer.replicas[0] is trainer.model
     meeting = threading.Barrier(3, timeout=30)
-    three = set(trainer.team.map(lambda i: meeting.wait() >= 0 and threading.current_thread(), range(3)))
+    three = set(trainer.pool.map(lambda i: meeting.wait() >= 0 and threading.current_thread(), range(3)))
     assert len(three) == 3 and threading.current_thread() in three
-    # The others' threads are busy when the next items come: a larger team would start another one.
+    # The others' threads are busy when the next items come: a larger pool would start another one.
     assert (
-        set(trainer.team.map(lambda i: threading.Event().wait(0.05) or threading.current_thread(), range(6))) <= three
+        set(trainer.pool.map(lambda i: threading.Event().wait(0.05) or threading.current_thread(), range(6))) <= three
     )
 
 
@@ -170,8 +170,8 @@ def test_as_many_replicas_and_threads_as_the_team_has():
 
 
 def both(dtype="float64", size=3, chunk=2, **settings):
-    """A team of threads and one of processes, each with a model of its own."""
-    return [DataParallel(gpt(dtype, **settings), Team(size), chunk, processes) for processes in (False, True)]
+    """A pool of threads and one of processes, each with a model of its own."""
+    return [DataParallel(gpt(dtype, **settings), ThreadPool(size), chunk, processes) for processes in (False, True)]
 
 
 def accumulate(trainer, parts, step=0):
@@ -216,7 +216,7 @@ def test_processes_give_the_same_bits_as_threads(dtype, size, chunk):
     for step in range(3):  # the masks are others in each
         found = [accumulate(trainer, parts, step) for trainer in (threads, processes)]
         assert_the_same(*found)
-    assert ("helpers" in vars(processes)) == (size > 1)
+    assert ("workers" in vars(processes)) == (size > 1)
 
 
 @forking
@@ -225,7 +225,7 @@ def test_processes_give_the_same_bits_as_threads(dtype, size, chunk):
     [
         [slice(0, 3), slice(3, 7)],
         [slice(0, 6), slice(6, 7)],  # a sample for the caller alone
-        [slice(0, 1), slice(1, 7)],  # a helper that comes later has nothing to add to
+        [slice(0, 1), slice(1, 7)],  # a worker that comes later has nothing to add to
         [slice(0, 2), slice(2, 4), slice(4, 7)],
         [slice(0, 1)],
         [slice(0, 2)],
@@ -258,11 +258,11 @@ def test_processes_work_with_the_parameters_as_they_are_now():
 def test_processes_train_to_the_same_parameters():
     states = []
     for trainer in both("float32"):
-        optimizer = AdamW(trainer.model, lr=1e-2, team=trainer.team)
+        optimizer = AdamW(trainer.model, lr=1e-2, pool=trainer.pool)
         for step in range(4):
             accumulate(trainer, [slice(0, 4), slice(4, 7)], step)
             trainer.loss(*batch())  # evaluating in between changes nothing
-            clip_grad_norm(trainer.model, 1.0, trainer.team)
+            clip_grad_norm(trainer.model, 1.0, trainer.pool)
             optimizer.step()
         states.append(trainer.model.state_dict())
     start = gpt("float32").state_dict()
@@ -283,22 +283,24 @@ def test_processes_evaluate_without_masks_and_train_with_them_again():
 
 @forking
 def test_parameters_and_gradients_move_into_shared_memory_once():
-    trainer = DataParallel(gpt(), Team(3), 2, processes=True)
+    trainer = DataParallel(gpt(), ThreadPool(3), 2, processes=True)
     model, values = trainer.model, gpt().state_dict()
     for name, p in model.named_parameters():
         np.testing.assert_array_equal(p.value, values[name])
     arenas = arenas_of(model)
     assert all(arena.empty is shared_empty for replica in trainer.replicas for arena in arenas_of(replica))
     addresses = [p.value.ctypes.data for p in model.parameters()]
-    other = DataParallel(model, Team(2), 2, processes=True)
+    other = DataParallel(model, ThreadPool(2), 2, processes=True)
     assert arenas_of(model) is arenas and [p.value.ctypes.data for p in model.parameters()] == addresses
-    assert_the_same(accumulate(other, [slice(0, 7)]), accumulate(DataParallel(gpt(), Team(2), 2), [slice(0, 7)]))
+    assert_the_same(accumulate(other, [slice(0, 7)]), accumulate(DataParallel(gpt(), ThreadPool(2), 2), [slice(0, 7)]))
 
 
 @forking
 def test_threads_need_no_shared_memory():
-    assert all(arena.empty is not shared_empty for arena in arenas_of(DataParallel(gpt(), Team(3), 2).model))
-    assert all(arena.empty is not shared_empty for arena in arenas_of(DataParallel(gpt(), Team(1), 2, True).model))
+    assert all(arena.empty is not shared_empty for arena in arenas_of(DataParallel(gpt(), ThreadPool(3), 2).model))
+    assert all(
+        arena.empty is not shared_empty for arena in arenas_of(DataParallel(gpt(), ThreadPool(1), 2, True).model)
+    )
 
 
 def add_gradients_of(trainer, idx, targets):
@@ -309,7 +311,7 @@ def add_gradients_of(trainer, idx, targets):
 @pytest.mark.parametrize("processes", [False, pytest.param(True, marks=forking)])
 @pytest.mark.parametrize("row", [0, 3, 6])
 def test_an_error_in_any_part_is_raised_and_the_next_step_is_right(processes, row, fail):
-    trainer = DataParallel(gpt(), Team(3), 2, processes)
+    trainer = DataParallel(gpt(), ThreadPool(3), 2, processes)
     idx, targets = batch()
     expected = accumulate(trainer, [slice(0, 7)])
     wrong = idx.copy()
@@ -322,7 +324,7 @@ def test_an_error_in_any_part_is_raised_and_the_next_step_is_right(processes, ro
 @pytest.mark.parametrize("processes", [False, pytest.param(True, marks=forking)])
 def test_a_step_that_is_interrupted_leaves_nothing_to_the_next(monkeypatch, processes):
     """Ctrl-C in a notebook, whose user goes on with the same model."""
-    trainer, whole = DataParallel(gpt(), Team(3), 2, processes), [slice(0, 7)]
+    trainer, whole = DataParallel(gpt(), ThreadPool(3), 2, processes), [slice(0, 7)]
     expected = accumulate(trainer, whole)
 
     def interrupted(*inputs, **options):
@@ -340,7 +342,7 @@ def test_an_optimiser_may_come_before_the_workers(processes):
     model = gpt()
     optimizer = AdamW(model, lr=1e-2)
     before = model.state_dict()
-    accumulate(DataParallel(model, Team(2), 2, processes), [slice(0, 7)])
+    accumulate(DataParallel(model, ThreadPool(2), 2, processes), [slice(0, 7)])
     optimizer.step()
     assert not any(np.array_equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -348,7 +350,7 @@ def test_an_optimiser_may_come_before_the_workers(processes):
 @pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
 @pytest.mark.parametrize("processes", [False, pytest.param(True, marks=forking)])
 def test_watching_finds_what_a_parameter_has_and_then_the_work_goes_on(processes):
-    trainer, whole = DataParallel(gpt(), Team(2), 2, processes), [slice(0, 7)]
+    trainer, whole = DataParallel(gpt(), ThreadPool(2), 2, processes), [slice(0, 7)]
     expected = accumulate(trainer, whole)
     weight = trainer.model.h[1].mlp.c_fc.weight.value
     kept, weight[0, 0] = weight[0, 0], math.nan
@@ -367,7 +369,7 @@ def test_watching_finds_what_a_parameter_has_and_then_the_work_goes_on(processes
 
 
 def test_every_replica_is_watched():
-    trainer = DataParallel(gpt(), Team(3), 2)
+    trainer = DataParallel(gpt(), ThreadPool(3), 2)
     trainer.replicas[2].h[0].ln_1.forward = lambda x: x * math.nan
     with pytest.raises(Anomaly, match=r"^h\.0\.ln_1, forward: the LayerNorm makes"), trainer.watched():
         accumulate(trainer, [slice(0, 7)])
@@ -377,7 +379,7 @@ def test_every_replica_is_watched():
 def test_the_gradient_of_a_parameter_that_nothing_uses_is_zero_whatever_lay_there(processes):
     model = gpt()
     model.unused = Parameter(np.ones((2, 3)))
-    trainer = DataParallel(model, Team(2), 2, processes)
+    trainer = DataParallel(model, ThreadPool(2), 2, processes)
     for _ in range(2):
         accumulate(trainer, [slice(0, 7)])
         assert not model.unused.grad.any()
@@ -391,7 +393,7 @@ def test_no_process_is_made_for_a_sample_alone():
     assert_the_same(accumulate(threads, [slice(0, 1)]), accumulate(processes, [slice(0, 1)]))
     idx, targets = batch(1)
     assert threads.loss(idx, targets) == processes.loss(idx, targets)
-    assert "helpers" not in vars(processes)
+    assert "workers" not in vars(processes)
 
 
 @forking
@@ -407,12 +409,12 @@ def test_where_no_process_can_be_made_threads_do_the_same(monkeypatch):
     assert_the_same(accumulate(threads, [slice(0, 7)]), found)
     idx, targets = batch()
     assert threads.loss(idx, targets) == processes.loss(idx, targets)
-    assert not processes.helpers
+    assert not processes.workers
 
 
 def test_a_gpu_is_not_shared_by_processes():
     model = GPT(GPTConfig(vocab_size=7, block_size=5, n_layer=1, n_head=2, n_embd=8), Device(strict_xp))
-    assert not DataParallel(model, Team(2), 2, processes=True).processes
+    assert not DataParallel(model, ThreadPool(2), 2, processes=True).processes
 
 
 @forking

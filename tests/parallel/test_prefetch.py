@@ -1,10 +1,10 @@
-"""The feeder gives each step its own batch, ahead of time, and checks ids on the host."""
+"""The prefetcher gives each step its own batch, ahead of time, and checks ids on the host."""
 
 import numpy as np
 import pytest
 
 from nanograd import Device
-from nanograd.parallel.prefetch import Feeder, pinned
+from nanograd.parallel.prefetch import Prefetcher, pinned
 from tests.support import strict_xp
 
 
@@ -14,10 +14,10 @@ def fetch(step):
 
 
 def test_gives_every_step_its_batch(gpu_xp):
-    feeder = Feeder(Device(gpu_xp), fetch, below=51)
+    prefetcher = Prefetcher(Device(gpu_xp), fetch, below=51)
     for step in (0, 1, 2, 5, 5, 3):  # a run may go on anywhere
-        batch = feeder.take(step)
-        feeder.prepare(step + 1)
+        batch = prefetcher.get(step)
+        prefetcher.prefetch(step + 1)
         for ours, expected in zip(batch, fetch(step), strict=True):
             assert ours.dtype == np.int32
             np.testing.assert_array_equal(ours.get(), expected)
@@ -25,12 +25,12 @@ def test_gives_every_step_its_batch(gpu_xp):
 
 def test_fetches_ahead_and_only_once(gpu_xp):
     fetched = []
-    feeder = Feeder(Device(gpu_xp), lambda step: fetched.append(step) or fetch(step), below=51)
-    feeder.take(0)
-    feeder.prepare(1)
+    prefetcher = Prefetcher(Device(gpu_xp), lambda step: fetched.append(step) or fetch(step), below=51)
+    prefetcher.get(0)
+    prefetcher.prefetch(1)
     assert fetched == [0, 1]
-    feeder.prepare(1)
-    feeder.take(1)
+    prefetcher.prefetch(1)
+    prefetcher.get(1)
     assert fetched == [0, 1]
 
 
@@ -43,21 +43,21 @@ def test_a_copy_waits_for_the_step_that_used_its_place_and_for_no_later_one(monk
         return made
 
     monkeypatch.setattr(strict_xp.Stream, "record", record)
-    feeder = Feeder(Device(strict_xp), fetch, below=51)
-    monkeypatch.setattr(feeder._stream, "wait_event", lambda event: waits.append(event.after), raising=False)
+    prefetcher = Prefetcher(Device(strict_xp), fetch, below=51)
+    monkeypatch.setattr(prefetcher._stream, "wait_event", lambda event: waits.append(event.after), raising=False)
     for step in range(5):
-        feeder.take(step)
+        prefetcher.get(step)
         queued.append(step)
-        feeder.prepare(step + 1)
+        prefetcher.prefetch(step + 1)
     assert waits == [0, 1, 1, 2, 3, 4]  # the second place is new, and made when a step has been queued
-    feeder.take(9)
+    prefetcher.get(9)
     assert waits[-1] == 5
 
 
 def test_takes_batches_of_another_shape(gpu_xp):
-    feeder = Feeder(Device(gpu_xp), lambda step: (np.full((step + 1, 2), step),), below=9)
+    prefetcher = Prefetcher(Device(gpu_xp), lambda step: (np.full((step + 1, 2), step),), below=9)
     for step in (3, 1, 1, 4):
-        np.testing.assert_array_equal(feeder.take(step)[0].get(), np.full((step + 1, 2), step))
+        np.testing.assert_array_equal(prefetcher.get(step)[0].get(), np.full((step + 1, 2), step))
 
 
 def test_a_batch_stays_until_the_gpu_has_used_it(monkeypatch):
@@ -73,11 +73,11 @@ def test_a_batch_stays_until_the_gpu_has_used_it(monkeypatch):
 
     monkeypatch.setattr(strict_xp.ndarray, "set", copy_later)
     monkeypatch.setattr(strict_xp.Event, "synchronize", wait)
-    feeder = Feeder(Device(strict_xp), fetch, below=51)
+    prefetcher = Prefetcher(Device(strict_xp), fetch, below=51)
     for step in range(6):
-        batch = feeder.take(step)
+        batch = prefetcher.get(step)
         queue.append(lambda batch=batch: seen.append([ids.host.copy() for ids in batch]))
-        feeder.prepare(step + 1)
+        prefetcher.prefetch(step + 1)
     wait()
     np.testing.assert_array_equal(seen, [fetch(step) for step in range(6)])
 
@@ -91,22 +91,22 @@ def test_pinned_memory_is_as_large_as_the_array():
 
 @pytest.mark.parametrize(("bad", "error"), [(51, ValueError), (-1, ValueError), (0.5, TypeError)])
 def test_checks_ids_on_the_host(gpu_xp, bad, error):
-    feeder = Feeder(Device(gpu_xp), lambda step: (np.array([[bad]]),), below=51)
+    prefetcher = Prefetcher(Device(gpu_xp), lambda step: (np.array([[bad]]),), below=51)
     with pytest.raises(error, match=r"token id"):
-        feeder.take(0)
+        prefetcher.get(0)
 
 
 def test_on_the_cpu_it_only_fetches():
     fetched = []
-    feeder = Feeder(Device("numpy"), lambda step: fetched.append(step) or fetch(step), below=51)
+    prefetcher = Prefetcher(Device("numpy"), lambda step: fetched.append(step) or fetch(step), below=51)
     for step in (3, 4, 7, 4):
-        np.testing.assert_array_equal(feeder.take(step)[1], fetch(step)[1])
-        feeder.prepare(step + 1)
+        np.testing.assert_array_equal(prefetcher.get(step)[1], fetch(step)[1])
+        prefetcher.prefetch(step + 1)
     assert fetched == [3, 4, 5, 7, 8, 4, 5], "ahead of time where the steps follow one another"
 
 
 def test_a_batch_that_was_taken_is_fetched_again():
-    feeder = Feeder(Device("numpy"), fetch, below=51)
-    feeder.prepare(2)
-    feeder.take(2)[0][...] = 0
-    np.testing.assert_array_equal(feeder.take(2)[0], fetch(2)[0])
+    prefetcher = Prefetcher(Device("numpy"), fetch, below=51)
+    prefetcher.prefetch(2)
+    prefetcher.get(2)[0][...] = 0
+    np.testing.assert_array_equal(prefetcher.get(2)[0], fetch(2)[0])

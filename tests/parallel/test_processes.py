@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from nanograd.parallel import processes
-from nanograd.parallel.processes import Helper, HelperLost, call_all, shared_empty
+from nanograd.parallel.processes import WorkerLost, WorkerProcess, call_all, shared_empty
 from tests.support import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="this system does not fork")
 PATIENCE = 60  # seconds that a slow machine may take for what takes a moment
 
 
-# What helpers are told to do: they look these up by name.
+# What workers are told to do: they look these up by name.
 
 
 def pid_of(thing):
@@ -78,9 +78,9 @@ def note_and_fail(log, at, error=None):
     return at
 
 
-def ask(helper, function, *args):
-    helper.ask(function, *args)
-    return helper.answer()
+def call(worker, function, *args):
+    worker.submit(function, *args)
+    return worker.result()
 
 
 def has_ended(pid):
@@ -100,10 +100,10 @@ def wait_for(condition):
 
 
 @pytest.fixture
-def helper():
-    helper = Helper([])
-    yield helper
-    helper.end()
+def worker():
+    worker = WorkerProcess([])
+    yield worker
+    worker.end()
 
 
 def test_linux_forks():
@@ -125,10 +125,10 @@ def test_shared_memory_is_an_array_like_any_other(size, dtype):
 def test_what_either_process_writes_the_other_sees():
     array, private = shared_empty(3, np.float64), np.ones(3)
     array[...] = 1
-    sharing, holding = Helper(array), Helper(private)
+    sharing, holding = WorkerProcess(array), WorkerProcess(private)
     array += 4
     private += 4
-    assert ask(sharing, doubled) == 30 and ask(holding, doubled) == 6, "what is not shared is as it was when it forked"
+    assert call(sharing, doubled) == 30 and call(holding, doubled) == 6, "what is not shared is as at the fork"
     np.testing.assert_array_equal(array, 10)
     np.testing.assert_array_equal(private, 5)
     sharing.end()
@@ -139,131 +139,131 @@ def test_what_either_process_writes_the_other_sees():
 # Questions and answers
 
 
-def test_a_helper_is_another_process_and_answers(helper):
-    assert ask(helper, pid_of) != os.getpid()
-    helper = Helper(10)
-    assert ask(helper, add, 1) == 11 and ask(helper, add, 1, 2) == 13
+def test_a_helper_is_another_process_and_answers(worker):
+    assert call(worker, pid_of) != os.getpid()
+    worker = WorkerProcess(10)
+    assert call(worker, add, 1) == 11 and call(worker, add, 1, 2) == 13
 
 
 def test_nothing_of_the_other_process_is_open_in_it(tmp_path):
     with open(tmp_path / "file", "w", encoding="utf-8") as file:
-        helper, other = Helper(None), Helper(None)
+        worker, other = WorkerProcess(None), WorkerProcess(None)
         assert file.fileno() in open_files(None)
-        for each in (helper, other):
-            *standard, pipe = ask(each, open_files)
+        for each in (worker, other):
+            *standard, pipe = call(each, open_files)
             assert {1, 2} <= set(standard) <= {0, 1, 2} and pipe > 2
 
 
-def test_it_does_what_it_is_asked_in_that_order_and_the_last_answer_counts(helper):
-    helper.ask(append, "a")
-    helper.ask(append, "b")
-    helper.ask(contents)
-    assert helper.answer() == ["a", "b"]
-    assert ask(helper, append, "c") is None
-    assert ask(helper, contents) == ["a", "b", "c"]
+def test_it_does_what_it_is_asked_in_that_order_and_the_last_answer_counts(worker):
+    worker.submit(append, "a")
+    worker.submit(append, "b")
+    worker.submit(contents)
+    assert worker.result() == ["a", "b"]
+    assert call(worker, append, "c") is None
+    assert call(worker, contents) == ["a", "b", "c"]
 
 
 def test_each_helper_has_the_thing_to_itself():
     thing = []
-    one, two = Helper(thing), Helper(thing)
-    one.ask(append, 1)
-    two.ask(append, 2)
-    assert (ask(one, contents), ask(two, contents), thing) == ([1], [2], [])
+    one, two = WorkerProcess(thing), WorkerProcess(thing)
+    one.submit(append, 1)
+    two.submit(append, 2)
+    assert (call(one, contents), call(two, contents), thing) == ([1], [2], [])
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("a text, and more"), KeyError("k"), OSError(28, "no space"), EOFError("mine"), MemoryError()]
 )
-def test_an_exception_comes_back_as_it_is_and_the_work_goes_on(helper, error):
+def test_an_exception_comes_back_as_it_is_and_the_work_goes_on(worker, error):
     with pytest.raises(type(error)) as caught:
-        ask(helper, fail, error)
+        call(worker, fail, error)
     assert type(caught.value) is type(error) and caught.value.args == error.args
     assert "in fail\n" in caught.value.__notes__[0], "its trace"
-    helper.ask(append, 1)
-    assert ask(helper, contents) == [1]
+    worker.submit(append, 1)
+    assert call(worker, contents) == [1]
 
 
 # How one is lost
 
 
-def lost(helper, function, *args):
-    with pytest.raises(HelperLost, match=r"^a process that shares the work has ended; was it killed, or short of mem"):
-        ask(helper, function, *args)
+def lost(worker, function, *args):
+    with pytest.raises(WorkerLost, match=r"^a process that shares the work has ended; was it killed, or short of mem"):
+        call(worker, function, *args)
 
 
 @pytest.mark.parametrize("end", [something_unpicklable, leave])
-def test_a_helper_that_cannot_answer_is_lost(helper, end):
-    pid = ask(helper, pid_of)
-    lost(helper, end)
+def test_a_helper_that_cannot_answer_is_lost(worker, end):
+    pid = call(worker, pid_of)
+    lost(worker, end)
     assert has_ended(pid)
-    lost(helper, pid_of)
+    lost(worker, pid_of)
 
 
-def test_a_killed_helper_is_lost(helper):
-    pid = ask(helper, pid_of)
+def test_a_killed_helper_is_lost(worker):
+    pid = call(worker, pid_of)
     os.kill(pid, signal.SIGKILL)
-    lost(helper, pid_of)
+    lost(worker, pid_of)
     assert has_ended(pid)
-    lost(helper, pid_of)
-    with pytest.raises(HelperLost) as caught:
-        helper.ask(append, 1)
+    lost(worker, pid_of)
+    with pytest.raises(WorkerLost) as caught:
+        worker.submit(append, 1)
     assert isinstance(caught.value, OSError) and caught.value.__suppress_context__, "one error, not a story of two"
 
 
-def test_a_helper_that_is_killed_at_work_is_lost(helper):
-    pid = ask(helper, pid_of)
-    helper.ask(send_itself, signal.SIGKILL)
-    with pytest.raises(HelperLost):
-        helper.answer()
+def test_a_helper_that_is_killed_at_work_is_lost(worker):
+    pid = call(worker, pid_of)
+    worker.submit(send_itself, signal.SIGKILL)
+    with pytest.raises(WorkerLost):
+        worker.result()
     assert has_ended(pid)
 
 
-def test_signals_that_ask_to_stop_do_not_reach_it(helper):
-    assert ask(helper, send_itself, signal.SIGINT, signal.SIGTERM) == "still here"
-    pid = ask(helper, pid_of)
+def test_signals_that_ask_to_stop_do_not_reach_it(worker):
+    assert call(worker, send_itself, signal.SIGINT, signal.SIGTERM) == "still here"
+    pid = call(worker, pid_of)
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(pid, number)
-    assert ask(helper, pid_of) == pid
+    assert call(worker, pid_of) == pid
 
 
 # How one ends
 
 
-def test_it_ends_when_it_is_told_to_and_leaves_no_zombie(helper):
-    pid = ask(helper, pid_of)
+def test_it_ends_when_it_is_told_to_and_leaves_no_zombie(worker):
+    pid = call(worker, pid_of)
     assert not has_ended(pid)
-    helper.end()
+    worker.end()
     assert has_ended(pid)
-    helper.end()
+    worker.end()
 
 
 def test_it_ends_when_nobody_holds_it():
-    helper = Helper(None)
-    pid = ask(helper, pid_of)
-    del helper
+    worker = WorkerProcess(None)
+    pid = call(worker, pid_of)
+    del worker
     gc.collect()
     assert has_ended(pid)
 
 
-def test_it_ends_in_good_order(helper):
-    connection, _, pid = helper.end.detach()[2]
+def test_it_ends_in_good_order(worker):
+    connection, _, pid = worker.end.detach()[2]
     connection.close()
     assert os.waitpid(pid, 0) == (pid, 0)
 
 
 def test_one_ends_while_another_that_was_forked_later_goes_on():
     """The later one was born with the end of the pipe that the earlier one listens to."""
-    first, second = Helper(1), Helper(2)
-    pid = ask(first, pid_of)
+    first, second = WorkerProcess(1), WorkerProcess(2)
+    pid = call(first, pid_of)
     first.end()
     assert has_ended(pid)
-    assert ask(second, add, 1) == 3
+    assert call(second, add, 1) == 3
 
 
-def test_it_is_ended_in_the_middle_of_its_work(helper):
-    pid = ask(helper, pid_of)
-    helper.ask(work_for_ever)
-    helper.end()
+def test_it_is_ended_in_the_middle_of_its_work(worker):
+    pid = call(worker, pid_of)
+    worker.submit(work_for_ever)
+    worker.end()
     assert has_ended(pid)
 
 
@@ -271,26 +271,26 @@ def work_for_ever(thing):
     time.sleep(10**6)
 
 
-def test_another_fork_does_not_end_it(helper):
-    """It has a copy of everything, also of what ends a helper with its holder."""
+def test_another_fork_does_not_end_it(worker):
+    """It has a copy of everything, also of what ends a worker with its holder."""
     pid = os.fork()
     if not pid:
-        helper.end()
+        worker.end()
         os._exit(0)
     assert os.waitpid(pid, 0) == (pid, 0)
-    assert ask(helper, pid_of) != pid
+    assert call(worker, pid_of) != pid
 
 
-def test_somebody_else_may_have_waited_for_it(helper):
-    pid = ask(helper, pid_of)
+def test_somebody_else_may_have_waited_for_it(worker):
+    pid = call(worker, pid_of)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    helper.end()
-    lost(helper, pid_of)
+    worker.end()
+    lost(worker, pid_of)
 
 
-def test_it_does_not_look_for_garbage_in_what_it_inherited(helper):
-    assert ask(helper, collect_garbage)
+def test_it_does_not_look_for_garbage_in_what_it_inherited(worker):
+    assert call(worker, collect_garbage)
 
 
 def test_it_tidies_up_nothing_of_the_other_process(tmp_path, capfd):
@@ -301,19 +301,19 @@ def test_it_tidies_up_nothing_of_the_other_process(tmp_path, capfd):
         import atexit
         print("once")  # a pipe: it waits to be written
         atexit.register(lambda: print("tidied up"))
-        helper = Helper(None)
-        helper.ask(pid_of)
-        helper.answer()
-        helper.end()
+        worker = WorkerProcess(None)
+        worker.submit(pid_of)
+        worker.result()
+        worker.end()
         """,
     ).wait(PATIENCE)
     assert capfd.readouterr() == ("once\ntidied up\n", "")
 
 
 def script(folder, text, **options):
-    """Start a Python that runs `text`; `Helper` and the functions of this file are there."""
+    """Start a Python that runs `text`; `WorkerProcess` and the functions of this file are there."""
     imports = f"import os, sys, time\nsys.path.insert(0, {str(ROOT)!r})\n"
-    imports += "from nanograd.parallel.processes import Helper\nfrom tests.parallel.test_processes import *\n"
+    imports += "from nanograd.parallel.processes import WorkerProcess\nfrom tests.parallel.test_processes import *\n"
     path = Path(folder) / "script.py"
     path.write_text(imports + textwrap.dedent(text), encoding="utf-8")
     return subprocess.Popen([sys.executable, str(path)], text=True, **options)
@@ -325,12 +325,12 @@ def work_for_long(thing):
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_it_ends_when_the_other_process_is_killed(tmp_path, busy):
-    ending = "helper.ask(work_for_long)" if busy else ""
+    ending = "worker.submit(work_for_long)" if busy else ""
     program = f"""
-        first, second = Helper(None), Helper(None)
-        for helper in (first, second):
-            helper.ask(pid_of)
-            print(helper.answer(), flush=True)
+        first, second = WorkerProcess(None), WorkerProcess(None)
+        for worker in (first, second):
+            worker.submit(pid_of)
+            print(worker.result(), flush=True)
             {ending}
         print("ready", flush=True)
         time.sleep(1000)
@@ -346,9 +346,9 @@ def test_it_ends_when_the_other_process_is_killed(tmp_path, busy):
 def test_it_ends_although_a_fork_of_the_other_process_lives_on(tmp_path):
     """Which has a copy of the end of the pipe."""
     program = """
-        helper = Helper(None)
-        helper.ask(pid_of)
-        print(helper.answer(), flush=True)
+        worker = WorkerProcess(None)
+        worker.submit(pid_of)
+        print(worker.result(), flush=True)
         other = os.fork()
         if other:
             print(other, flush=True)
@@ -378,10 +378,10 @@ def test_a_lock_goes_with_the_process_that_took_it_however_busy_its_helper(tmp_p
         import fcntl
         file = open("lock", "w")
         fcntl.flock(file, fcntl.LOCK_EX)
-        helper = Helper(None)
-        helper.ask(pid_of)
-        print(helper.answer(), flush=True)
-        helper.ask(work_for_long)
+        worker = WorkerProcess(None)
+        worker.submit(pid_of)
+        print(worker.result(), flush=True)
+        worker.submit(work_for_long)
         print("asked", flush=True)
         time.sleep(1000)
         """
@@ -399,7 +399,7 @@ def test_a_lock_goes_with_the_process_that_took_it_however_busy_its_helper(tmp_p
 
 
 def test_a_process_ends_by_itself_with_helpers_that_were_not_ended(tmp_path):
-    done = script(tmp_path, "helpers = [Helper(None) for _ in range(3)]\nhelpers[0].ask(pid_of)\n")
+    done = script(tmp_path, "workers = [WorkerProcess(None) for _ in range(3)]\nworkers[0].submit(pid_of)\n")
     assert done.wait(PATIENCE) == 0
 
 
@@ -410,11 +410,11 @@ def test_it_ends_with_a_process_that_had_no_standard_input(tmp_path, ending):
         tmp_path,
         f"""
         import signal
-        helper = Helper(None)
-        helper.ask(pid_of)
-        print(helper.answer(), flush=True)
-        helper.ask(open_files)
-        print(helper.answer()[0], flush=True)
+        worker = WorkerProcess(None)
+        worker.submit(pid_of)
+        print(worker.result(), flush=True)
+        worker.submit(open_files)
+        print(worker.result()[0], flush=True)
         {ending}
         """,
         stdout=subprocess.PIPE,
@@ -436,18 +436,18 @@ def test_it_ends_with_a_process_that_had_no_standard_input(tmp_path, ending):
 
 @pytest.fixture
 def log():
-    """Who has worked: an array that the helpers share."""
+    """Who has worked: an array that the workers share."""
     log = shared_empty(3, np.int64)
     log[...] = 0
     return log
 
 
 @pytest.fixture
-def team(log):
-    helpers = [Helper(log) for _ in range(2)]
-    yield helpers
-    for helper in helpers:
-        helper.end()
+def pool(log):
+    workers = [WorkerProcess(log) for _ in range(2)]
+    yield workers
+    for worker in workers:
+        worker.end()
 
 
 def who(thing, _):
@@ -455,69 +455,69 @@ def who(thing, _):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_results_come_in_the_order_of_the_tasks_and_the_first_is_ours(team, log, n):
-    assert call_all(team, note_and_fail, log, [(i,) for i in range(n)]) == list(range(n))
+def test_results_come_in_the_order_of_the_tasks_and_the_first_is_ours(pool, log, n):
+    assert call_all(pool, note_and_fail, log, [(i,) for i in range(n)]) == list(range(n))
     assert log.tolist() == [1] * n + [0] * (3 - n)
-    pids = call_all(team, who, log, [(i,) for i in range(n)])
-    assert pids == [os.getpid(), *(ask(helper, pid_of) for helper in team)][:n]
+    pids = call_all(pool, who, log, [(i,) for i in range(n)])
+    assert pids == [os.getpid(), *(call(worker, pid_of) for worker in pool)][:n]
 
 
 def test_the_first_task_is_done_with_our_thing_and_the_others_with_theirs():
-    helpers = [Helper(10), Helper(20)]
-    assert call_all(helpers, add, 1, [(100,), (200, 5), (300,)]) == [101, 215, 320]
+    workers = [WorkerProcess(10), WorkerProcess(20)]
+    assert call_all(workers, add, 1, [(100,), (200, 5), (300,)]) == [101, 215, 320]
 
 
-def test_a_task_that_nobody_is_there_for_is_refused(team, log):
+def test_a_task_that_nobody_is_there_for_is_refused(pool, log):
     with pytest.raises(ValueError, match="longer"):
-        call_all(team[:1], note_and_fail, log, [(0,), (1,), (2,)])
+        call_all(pool[:1], note_and_fail, log, [(0,), (1,), (2,)])
 
 
-def test_meanwhile_comes_after_our_task_and_before_their_answers(team, log):
+def test_meanwhile_comes_after_our_task_and_before_their_answers(pool, log):
     seen = []
 
     def note():
-        seen.append((log[0], team[0]._connection.poll(PATIENCE)))
+        seen.append((log[0], pool[0]._connection.poll(PATIENCE)))
 
-    results = call_all(team, note_and_fail, log, [(0,), (1,)], note)
+    results = call_all(pool, note_and_fail, log, [(0,), (1,)], note)
     assert results == [0, 1] and seen == [(1, True)], "the answer is still to be read"
 
 
-def test_what_fails_meanwhile_is_raised_when_all_are_done(team, log):
+def test_what_fails_meanwhile_is_raised_when_all_are_done(pool, log):
     with pytest.raises(ZeroDivisionError):
-        call_all(team, note_and_fail, log, [(0,), (1,), (2,)], lambda: 1 // 0)
+        call_all(pool, note_and_fail, log, [(0,), (1,), (2,)], lambda: 1 // 0)
     assert log.all()
-    assert call_all(team, note_and_fail, log, [(2,), (1,), (0,)]) == [2, 1, 0], "nobody's answer is left over"
+    assert call_all(pool, note_and_fail, log, [(2,), (1,), (0,)]) == [2, 1, 0], "nobody's answer is left over"
 
 
 @pytest.mark.parametrize("failing", [[0], [1], [2], [0, 1], [1, 2], [0, 1, 2]])
-def test_the_first_exception_is_raised_when_all_are_done(team, log, failing):
+def test_the_first_exception_is_raised_when_all_are_done(pool, log, failing):
     tasks = [(i, ValueError(f"task {i}") if i in failing else None) for i in range(3)]
     with pytest.raises(ValueError, match=f"^task {failing[0]}\n|^task {failing[0]}$"):
-        call_all(team, note_and_fail, log, tasks)
+        call_all(pool, note_and_fail, log, tasks)
     assert log.all()
-    assert call_all(team, note_and_fail, log, [(2,), (1,), (0,)]) == [2, 1, 0], "nobody's answer is left over"
+    assert call_all(pool, note_and_fail, log, [(2,), (1,), (0,)]) == [2, 1, 0], "nobody's answer is left over"
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_helper_lost_among_others_is_told(team, log, which):
-    os.kill(ask(team[which], pid_of), signal.SIGKILL)
-    with pytest.raises(HelperLost):
-        call_all(team, note_and_fail, log, [(0,), (1,), (2,)])
+def test_a_helper_lost_among_others_is_told(pool, log, which):
+    os.kill(call(pool[which], pid_of), signal.SIGKILL)
+    with pytest.raises(WorkerLost):
+        call_all(pool, note_and_fail, log, [(0,), (1,), (2,)])
 
 
-def test_after_a_loss_no_old_answer_is_taken_for_a_new_one(team, log):
-    pid = ask(team[1], pid_of)
+def test_after_a_loss_no_old_answer_is_taken_for_a_new_one(pool, log):
+    pid = call(pool[1], pid_of)
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: is_gone(pid))
-    with pytest.raises(HelperLost):
-        call_all(team, note_and_fail, log, [(0,), (1,), (2,)])
-    assert call_all(team, note_and_fail, log, [(0,), (2,)]) == [0, 2]
+    with pytest.raises(WorkerLost):
+        call_all(pool, note_and_fail, log, [(0,), (1,), (2,)])
+    assert call_all(pool, note_and_fail, log, [(0,), (2,)]) == [0, 2]
 
 
-def test_an_exception_that_cannot_be_made_again_is_told_of(helper):
-    helper.ask(fail_with_two_words, "one", "two")
+def test_an_exception_that_cannot_be_made_again_is_told_of(worker):
+    worker.submit(fail_with_two_words, "one", "two")
     with pytest.raises(Exception, match="one and two"):
-        helper.answer()
+        worker.result()
 
 
 class TwoWords(Exception):
@@ -529,10 +529,10 @@ def fail_with_two_words(thing, one, two):
     raise TwoWords(one, two)
 
 
-def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(helper):
-    helper.ask(fail, ValueError("old"))
-    helper.ask(fail, ValueError("older than the next"))
-    assert ask(helper, pid_of) != os.getpid()
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(worker):
+    worker.submit(fail, ValueError("old"))
+    worker.submit(fail, ValueError("older than the next"))
+    assert call(worker, pid_of) != os.getpid()
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from gpt.config.options import GPTConfig
 from gpt.model import Block
 from nanograd import Device
-from nanograd.device.rng import Noise
+from nanograd.device.rng import RNG
 from nanograd.gradcheck.check import check_layer
 from nanograd.layers.activations import GELU, ReLU
 from nanograd.layers.attention import Attention, CausalSelfAttention
 from nanograd.layers.cross_entropy import CrossEntropy
 from nanograd.layers.dropout import Dropout
-from nanograd.layers.embedding import Embedding, PositionEmbedding, Unembedding
+from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from nanograd.layers.layernorm import LayerNorm
 from nanograd.layers.linear import Linear
 from nanograd.layers.mlp import MLP
@@ -116,9 +116,9 @@ def position_embedding(s: Sizes):
     return PositionEmbedding(T + s.one_of(0, 2), dim, device=DEVICE), (s.array(s.size(2), T, dim),)
 
 
-def unembedding(s: Sizes):
+def lm_head(s: Sizes):
     dim = s.size(4)
-    return Unembedding(s.size(6), dim, device=DEVICE), (s.array(*s.lead(), dim),)
+    return LMHead(s.size(6), dim, device=DEVICE), (s.array(*s.lead(), dim),)
 
 
 def cross_entropy(s: Sizes):
@@ -138,7 +138,7 @@ def block(s: Sizes):
         bias=s.one_of(False, True),
         qkv_bias=s.one_of(False, True),
     )
-    return Block(config, DEVICE, Noise(5), 0), (s.array(s.size(2), T, C),)
+    return Block(config, DEVICE, RNG(5), 0), (s.array(s.size(2), T, C),)
 
 
 BATTERY = {
@@ -153,7 +153,7 @@ BATTERY = {
     "MLP": mlp,
     "Embedding": embedding,
     "PositionEmbedding": position_embedding,
-    "Unembedding": unembedding,
+    "LMHead": lm_head,
     "CrossEntropy": cross_entropy,
     "Block": block,
 }

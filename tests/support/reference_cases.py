@@ -12,12 +12,12 @@ import numpy as np
 from gpt.config.options import GPTConfig
 from gpt.model import GPT, Block
 from nanograd import AdamW, Device, clip_grad_norm
-from nanograd.device.rng import Noise
+from nanograd.device.rng import RNG
 from nanograd.layers.activations import GELU, ReLU
 from nanograd.layers.attention import Attention, CausalSelfAttention
 from nanograd.layers.cross_entropy import CrossEntropy
 from nanograd.layers.dropout import Dropout
-from nanograd.layers.embedding import Embedding, PositionEmbedding, Unembedding
+from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from nanograd.layers.layernorm import LayerNorm
 from nanograd.layers.linear import Linear
 from nanograd.layers.mlp import MLP
@@ -66,9 +66,9 @@ def layer_cases(device: Device) -> dict:
         "MLP": (MLP(C, device=device, activation="gelu"), (x,)),
         "Embedding": (Embedding(V, C, device=device), (ids("ids", V, B, T),)),
         "PositionEmbedding": (PositionEmbedding(T + 2, C, device=device), (x,)),
-        "Unembedding": (Unembedding(V, C, device=device), (x,)),
+        "LMHead": (LMHead(V, C, device=device), (x,)),
         "CrossEntropy": (CrossEntropy(), (numbers("logits", B, T, V, scale=4.0), ids("targets", V, B, T))),
-        "Block": (Block(BLOCK, device, Noise(0), 0), (x,)),
+        "Block": (Block(BLOCK, device, RNG(0), 0), (x,)),
     }
     for layer, _ in cases.values():
         fill(layer)
@@ -77,9 +77,9 @@ def layer_cases(device: Device) -> dict:
 
 def dropout_mask(layer: Dropout, x) -> np.ndarray:
     """The mask that the layer's next forward will use."""
-    layer.noise.begin(0)
+    layer.rng.begin_step(0)
     mask = layer.forward(np.ones_like(x)).copy()
-    layer.noise.begin(0)
+    layer.rng.begin_step(0)
     return mask
 
 
@@ -88,7 +88,7 @@ def our_layers() -> dict[str, np.ndarray]:
     found = {}
     for name, (layer, inputs) in layer_cases(Device("numpy", dtype="float64")).items():
         if name == "Dropout":
-            layer.noise.begin(0)
+            layer.rng.begin_step(0)
         y = layer.forward(*inputs)
         found[f"{name}/y"] = np.array(y)
         dx = layer.backward(numbers("dy", *np.shape(y)) if np.ndim(y) else 0.7)

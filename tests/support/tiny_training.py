@@ -8,7 +8,7 @@ from pathlib import Path
 from gpt.config.options import TrainConfig
 from gpt.training import run as training
 from gpt.training.step import Trainer
-from nanograd.parallel.processes import Helper
+from nanograd.parallel.processes import WorkerProcess
 
 TEXT = "the cat sat on the mat; the dog ate the hat.\nwho ate my hat? the dog!\n" * 20
 TINY = {
@@ -68,15 +68,15 @@ def send(number=signal.SIGTERM):
 
 
 def pid_of(replica) -> int:
-    """What a helper is asked for."""
+    """What a worker is asked for."""
     return os.getpid()
 
 
-def helper_pid(helper: Helper) -> int:
-    helper.ask(pid_of)
-    return helper.answer()
+def worker_pid(worker: WorkerProcess) -> int:
+    worker.submit(pid_of)
+    return worker.result()
 
 
-def kill_a_helper(trainer: Trainer) -> None:
+def kill_a_worker(trainer: Trainer) -> None:
     """An action for `at_step`: a process that shares the work is killed."""
-    os.kill(helper_pid(trainer.parallel.helpers[0]), signal.SIGKILL)
+    os.kill(worker_pid(trainer.parallel.workers[0]), signal.SIGKILL)

@@ -76,7 +76,7 @@ LAYERS = {
     "MLP": lambda layer, p, x: mlp(x, p, "", type(layer.activation).__name__.lower()),
     "Embedding": lambda layer, p, ids: F.embedding(ids, p["weight"]),
     "PositionEmbedding": lambda layer, p, x: x + p["weight"][: x.shape[1]],
-    "Unembedding": lambda layer, p, x: F.linear(x, p["weight"]),
+    "LMHead": lambda layer, p, x: F.linear(x, p["weight"]),
     "CrossEntropy": lambda layer, p, logits, targets: cross_entropy(logits, targets),
     "Block": lambda layer, p, x: block(x, p, "", cases.BLOCK.n_head, cases.BLOCK.activation),
 }

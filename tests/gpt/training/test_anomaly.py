@@ -7,7 +7,7 @@ import pytest
 
 from gpt.config.options import GPTConfig, TrainConfig
 from gpt.model import GPT
-from gpt.training.anomaly import Guard, NotFinite, likely_causes, origin, trouble_in_step, without_warnings
+from gpt.training.anomaly import NonFiniteCheck, NotFinite, likely_causes, origin, trouble_in_step, without_warnings
 from gpt.training.step import Trainer
 from nanograd.anomaly import Anomaly, describe, watched
 from nanograd.device.device import Device
@@ -22,7 +22,7 @@ TOKENS = np.random.default_rng(0).integers(0, 11, 400).astype(np.uint16)
 @pytest.fixture
 def model():
     model = GPT(GPTConfig(11, dropout=0.1, **SHAPE), Device("numpy", seed=1))
-    model.noise.begin(0)
+    model.rng.begin_step(0)
     return model
 
 
@@ -145,7 +145,7 @@ def test_a_healthy_step_passes_and_leaves_no_trace(model):
     step(model)
     watched_gradients = {name: p.grad.copy() for name, p in model.named_parameters()}
     model.zero_grad()
-    model.noise.begin(0)
+    model.rng.begin_step(0)
     model(ids, ids)
     model.backward()
     for name, parameter in model.named_parameters():
@@ -279,7 +279,7 @@ def on_device(monkeypatch):
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_on_a_gpu_the_update_and_all_after_it_are_skipped_without_waiting(on_device, bad, clip):
-    guard = Guard()
+    guard = NonFiniteCheck()
     scales = [guard.scale(n, DeviceScalar(2.0), DeviceScalar(norm), clip) for n, norm in enumerate([2, 4, bad, 2, 2])]
     assert DeviceScalar.waits == 0
     assert [math.isnan(scale.value) for scale in scales] == [False, False, True, True, True]
@@ -290,14 +290,14 @@ def test_on_a_gpu_the_update_and_all_after_it_are_skipped_without_waiting(on_dev
 
 
 def test_on_a_gpu_a_loss_that_is_not_finite_counts_too(on_device):
-    guard = Guard()
+    guard = NonFiniteCheck()
     assert math.isnan(guard.scale(4, DeviceScalar(math.inf), DeviceScalar(1.0), 1.0).value)
     with pytest.raises(NotFinite, match="the loss is inf"):
         guard.check()
 
 
 def test_a_check_waits_once_and_forgets_the_steps_that_were_fine(on_device):
-    guard = Guard()
+    guard = NonFiniteCheck()
     for number in range(5):
         guard.scale(number, DeviceScalar(1.0), DeviceScalar(1.0), 1.0)
     guard.check()
@@ -308,7 +308,7 @@ def test_a_check_waits_once_and_forgets_the_steps_that_were_fine(on_device):
 
 def test_steps_do_not_pile_up_unchecked(on_device, monkeypatch):
     monkeypatch.setattr("gpt.training.anomaly.MOST_UNCHECKED", 3)
-    guard = Guard()
+    guard = NonFiniteCheck()
     guard.scale(0, DeviceScalar(1.0), DeviceScalar(math.inf), 1.0)
     guard.scale(1, DeviceScalar(1.0), DeviceScalar(1.0), 1.0)
     guard.scale(2, DeviceScalar(1.0), DeviceScalar(1.0), 1.0)
@@ -327,4 +327,4 @@ def test_steps_do_not_pile_up_unchecked(on_device, monkeypatch):
 )
 def test_on_the_cpu_it_stops_at_once(loss, norm, message):
     with pytest.raises(NotFinite, match=f"^{message}$"):
-        Guard().scale(0, np.float32(loss), norm, 1.0)
+        NonFiniteCheck().scale(0, np.float32(loss), norm, 1.0)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from gpt.training.loss_spikes import MEMORY, Spikes
+from gpt.training.loss_spikes import MEMORY, LossSpikes
 
 
 def losses(n, seed, noise=0.05, start=4.0, end=1.5):
@@ -15,7 +15,7 @@ def losses(n, seed, noise=0.05, start=4.0, end=1.5):
 
 
 def reports(values):
-    spikes = Spikes()
+    spikes = LossSpikes()
     return [number for number, loss in enumerate(values) if spikes.update(float(loss)) is not None]
 
 
@@ -35,7 +35,7 @@ def test_a_spike_is_reported_with_what_was_usual(height):
     values = losses(2000, seed=1)
     values[1500] += height
     assert reports(values) == [1500]
-    spikes = Spikes()
+    spikes = LossSpikes()
     usual = [found for loss in values if (found := spikes.update(loss)) is not None]
     assert usual == [pytest.approx(values[1450:1500].mean(), abs=0.1)]
 
@@ -59,11 +59,11 @@ def test_a_small_rise_is_none_however_calm_it_was():
 def test_it_goes_on_from_its_state_bit_for_bit():
     values = losses(400, seed=3)
     values[200:203] += 3.0
-    straight, first = Spikes(), Spikes()
+    straight, first = LossSpikes(), LossSpikes()
     for loss in values[:201]:
         straight.update(loss)
         first.update(loss)
-    resumed = Spikes()
+    resumed = LossSpikes()
     resumed.load_state_dict(json.loads(json.dumps(first.state_dict())))
     for loss in values[201:]:
         assert straight.update(loss) == resumed.update(loss)
@@ -73,6 +73,6 @@ def test_it_goes_on_from_its_state_bit_for_bit():
 @pytest.mark.parametrize("change", [{"mean": "x"}, {"count": 1.5}, {"more": 1}, {"high": 1}])
 def test_a_state_of_something_else_is_refused(change):
     with pytest.raises(ValueError, match="statistics of the loss"):
-        Spikes().load_state_dict(Spikes().state_dict() | change)
+        LossSpikes().load_state_dict(LossSpikes().state_dict() | change)
     with pytest.raises(ValueError, match="statistics of the loss"):
-        Spikes().load_state_dict([])
+        LossSpikes().load_state_dict([])

@@ -20,7 +20,7 @@ from gpt.training import run as training
 from gpt.training.signals import Interrupted
 from gpt.training.step import Trainer
 from nanograd.parallel.processes import may_fork
-from tests.support.tiny_training import arguments, at_step, helper_pid, kill_a_helper, send, timeless, train
+from tests.support.tiny_training import arguments, at_step, kill_a_worker, send, timeless, train, worker_pid
 
 # ---- checkpoints ----
 
@@ -159,7 +159,7 @@ def test_a_run_that_loses_a_helper_saves_says_so_in_a_line_and_can_go_on(workpla
     assert train(out_dir="straight", threads=2) == 0
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        at_step(patch, step, kill_a_helper)  # this step is computed already
+        at_step(patch, step, kill_a_worker)  # this step is computed already
         with pytest.raises(SystemExit) as stop:
             run(train_py.main, arguments(threads=2))
     message = "error: a process that shares the work has ended; was it killed, or short of memory?\n"
@@ -178,8 +178,8 @@ def test_a_signal_to_all_processes_of_a_run_lets_the_step_finish(workplace, monk
     """As Ctrl-C on a terminal sends it."""
 
     def send_to_all(trainer):
-        for helper in trainer.parallel.helpers:
-            os.kill(helper_pid(helper), number)
+        for worker in trainer.parallel.workers:
+            os.kill(worker_pid(worker), number)
         os.kill(os.getpid(), number)
 
     assert train(out_dir="straight", threads=3) == 0

@@ -14,8 +14,8 @@ from gpt.model import GPT
 from gpt.training.anomaly import NotFinite, origin
 from gpt.training.step import Trainer, layer_of
 from nanograd.device.device import Device
-from nanograd.parallel.processes import HelperLost, may_fork
-from tests.support.tiny_training import TINY, helper_pid, kill_a_helper
+from nanograd.parallel.processes import WorkerLost, may_fork
+from tests.support.tiny_training import TINY, kill_a_worker, worker_pid
 
 TOKENS = np.random.default_rng(0).integers(0, 11, 600).astype(np.uint16)
 
@@ -43,8 +43,8 @@ def test_a_batch_is_a_function_of_seed_and_step():
 @pytest.mark.parametrize("flags", [{}, {"grad_accum": 2}, {"threads": 2}])
 def test_the_next_batch_is_fetched_while_a_step_is_computed_but_none_after_the_last(flags):
     run = trainer(flags.pop("threads", 1), max_steps=4, **flags)
-    fetched, fetch, step = [], run.feeder.fetch, run.optimizer.step
-    run.feeder.fetch = lambda number: fetched.append(number) or fetch(number)
+    fetched, fetch, step = [], run.prefetcher.fetch, run.optimizer.step
+    run.prefetcher.fetch = lambda number: fetched.append(number) or fetch(number)
     run.optimizer.step = lambda scale: fetched.append("update") or step(scale)
     for _ in range(4):
         run.train_step()
@@ -90,7 +90,7 @@ def test_processes_share_the_work_where_there_can_be_any_and_the_bits_are_the_sa
         assert threads.train_step() == processes.train_step()
         assert threads.evaluate() == processes.evaluate()
         np.testing.assert_array_equal(values(threads), values(processes))
-    assert len(processes.parallel.helpers) == 1 and "helpers" not in vars(threads.parallel)
+    assert len(processes.parallel.workers) == 1 and "workers" not in vars(threads.parallel)
 
 
 def test_ranks_of_mpi_are_not_forked(monkeypatch):
@@ -115,9 +115,9 @@ def test_a_lost_helper_is_an_error_of_the_system_and_changes_nothing():
     run = trainer(2)
     run.train_step()
     before, steps = values(run), run.step
-    kill_a_helper(run)
+    kill_a_worker(run)
     for do in (run.train_step, run.train_step, run.evaluate):
-        with pytest.raises(HelperLost, match="has ended; was it killed") as caught:
+        with pytest.raises(WorkerLost, match="has ended; was it killed") as caught:
             do()
     assert isinstance(caught.value, OSError)
     assert run.step == steps and run.optimizer.steps == steps
@@ -128,7 +128,7 @@ def test_a_lost_helper_is_an_error_of_the_system_and_changes_nothing():
 def test_helpers_end_with_their_trainer():
     run = trainer(2)
     run.train_step()
-    pid = helper_pid(run.parallel.helpers[0])
+    pid = worker_pid(run.parallel.workers[0])
     os.kill(pid, 0)
     del run
     gc.collect()
