@@ -73,7 +73,7 @@ def ours(shape: Shape, threads: int):
     from gpt.config.options import TrainConfig
     from gpt.model import GPT
     from gpt.training.step import Trainer
-    from nanograd.device.device import Device
+    from nanograd import Device
 
     config = TrainConfig(batch_size=shape.batch_size, block_size=shape.model.block_size, max_steps=10**6)
     tokens = np.random.default_rng(0).integers(0, shape.model.vocab_size, 100_000).astype(np.uint16)

@@ -62,7 +62,7 @@ def measure(shape_name: str, steps: int) -> tuple[Clock, float]:
     from importlib import import_module
 
     from gpt.model import GPT
-    from nanograd.device.device import Device
+    from nanograd import Device
     from nanograd.device.threads import limit_blas
     from nanograd.optim.adamw import AdamW, grad_norm
 

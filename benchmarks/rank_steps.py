@@ -14,7 +14,7 @@ from benchmarks.contenders import WARMUP, shape_of
 from gpt.config.options import TrainConfig
 from gpt.model import GPT
 from gpt.training.step import Trainer
-from nanograd.device.device import Device
+from nanograd import Device
 from nanograd.parallel.communicator import Communicator, world
 
 

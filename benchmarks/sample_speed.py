@@ -25,7 +25,7 @@ WITHIN, BEYOND = CONFIG.block_size - 1, 64
 def ours(threads: int):
     from gpt.model import GPT
     from gpt.sampling import generate
-    from nanograd.device.device import Device
+    from nanograd import Device
     from nanograd.device.threads import limit_blas
 
     limit_blas(threads)

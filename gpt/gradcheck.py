@@ -1,49 +1,44 @@
-"""The table behind `python -m nanograd.gradcheck`: every layer, whole GPTs, or the model of a run.
+"""`python -m gpt.gradcheck`: every layer, whole GPTs, or with `--config` the model of a run.
 
-It stands on this floor because it knows GPTs; the check itself is nanograd/gradcheck/. Each line is checked against
-the forward pass, and against PyTorch where that is installed: PyTorch's side of it lives with the tests
-(tests/support/torch_reference.py), since nothing in the packages imports PyTorch.
+The check itself, and the rows of layers, are in nanograd/gradcheck/.
 """
 
 import contextlib
-import importlib.util
-import json
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from gpt.cli.command_line import parse
+from gpt.cli.command_line import parse, run
 from gpt.config.flags import Checked, flag
 from gpt.config.options import GPTConfig, TrainConfig
 from gpt.config.toml import read_run_config
 from gpt.errors import UsageError
 from gpt.model import GPT, Block
-from nanograd.device.device import Device
+from nanograd import Device
 from nanograd.device.rng import RNG
-from nanograd.gradcheck.check import Report, check_layer, check_model
-from nanograd.gradcheck.derivatives import COMPLEX_STEP, DIFFERENCES
-from nanograd.layers.activations import GELU, ReLU
-from nanograd.layers.attention import Attention, CausalSelfAttention
-from nanograd.layers.cross_entropy import CrossEntropy
-from nanograd.layers.dropout import Dropout
-from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
-from nanograd.layers.layer import Layer
-from nanograd.layers.layernorm import LayerNorm
-from nanograd.layers.linear import Linear
-from nanograd.layers.mlp import MLP
-from nanograd.layers.residual import ResidualLinear
+from nanograd.gradcheck.check import Report, check_model
+from nanograd.gradcheck.derivatives import DIFFERENCES
+from nanograd.gradcheck.table import (
+    Row,
+    largest_error,
+    layer_rows,
+    print_table,
+    row_of,
+    rows_of_layer,
+    spread_out,
+    torch_reference,
+)
 
-TORCH_BOUND = 1e-10
 LARGE = 1_000_000  # parameters: a larger model is sampled more thinly
+V = 7  # tokens of the small models
 
 EXAMPLES = """\
 examples:
-  python -m nanograd.gradcheck                                 every layer and whole GPTs
-  python -m nanograd.gradcheck --config out/tales/config.toml  the model of a run, as trained
-  python -m nanograd.gradcheck --json                          for a program to read
+  python -m gpt.gradcheck                                 every layer and whole GPTs
+  python -m gpt.gradcheck --config out/tales/config.toml  the model of a run, as trained
+  python -m gpt.gradcheck --json                          for a program to read
 """
 
 
@@ -61,110 +56,16 @@ class GradcheckConfig(Checked):
     debug: bool = flag(False, "show the trace of an error")
 
 
-@dataclass
-class Row:
-    """One line: what was checked, how, the worst error and where, and the same against PyTorch (None: not compared)."""
-
-    what: str
-    method: str
-    full: bool
-    compared: int
-    error: float
-    bound: float
-    worst: str
-    torch: float | None
-    problems: list[str]
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems and self.error <= self.bound and (self.torch is None or self.torch <= TORCH_BOUND)
-
-
 def command(arguments: Sequence[str]) -> int:
     """Carry out one call; its exit code. Raises what `gpt.cli.command_line.run` turns into one line."""
-    options = parse(GradcheckConfig, arguments, "python -m nanograd.gradcheck", EXAMPLES)
-    started = time.perf_counter()
-    run = run_model(Path(options.config)) if options.config else None
+    options = parse(GradcheckConfig, arguments, "python -m gpt.gradcheck", EXAMPLES)
+    model = run_model(Path(options.config)) if options.config else None
     reference, why_not = torch_reference()
-    rows = []
-    if not options.json:
-        print(HEADER, flush=True)
-    for row in run_rows(*run, options.seed, reference) if run else house_rows(options.seed, reference):
-        rows.append(row)
-        if not options.json:
-            print(line_of(row), flush=True)
-    ok = all(row.ok for row in rows)
-    seconds = time.perf_counter() - started
-    if options.json:
-        table = [asdict(row) | {"ok": row.ok} for row in rows]
-        print(json.dumps({"ok": ok, "seconds": round(seconds, 1), "torch": why_not or "compared", "rows": table}))
-    else:
-        wrong = sum(not row.ok for row in rows)
-        total = rows[0].compared if run else sum(row.compared for row in rows)
-        compared = f"{total} derivatives compared in {seconds:.0f} s"
-        print(f"{compared}; {f'{wrong} of {len(rows)} WRONG' if wrong else 'all within their bounds'}")
-        if why_not:
-            print(f"not compared with PyTorch: {why_not}")
-    return 0 if ok else 1
-
-
-HEADER = f"{'':34}  {'method':12}  {'':8}  {'compared':>8}  {'error':>7}  {'bound':>6}  {'PyTorch':>7}  worst at"
-
-
-def line_of(row: Row) -> str:
-    torch = "" if row.torch is None else f"{row.torch:.1e}"
-    extent = "Jacobian" if row.full else "sampled"
-    mark = "" if row.ok else "  WRONG"
-    figures = f"{row.compared:8}  {row.error:7.1e}  {row.bound:6.0e}  {torch:>7}"
-    return "\n  ".join([f"{row.what:34}  {row.method:12}  {extent:8}  {figures}  {row.worst}{mark}", *row.problems])
-
-
-def torch_reference():
-    """(PyTorch's side of the comparison as a module, None), or (None, why there is none)."""
-    if importlib.util.find_spec("torch") is None:
-        return None, "it is not installed (pip install torch)"
-    path = Path(__file__).resolve().parent.parent / "tests" / "support" / "torch_reference.py"
-    if not path.is_file():
-        return None, "its side of the comparison is in tests/ of the repository, which is not here"
-    spec = importlib.util.spec_from_file_location("torch_reference", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module, None
+    rows = run_rows(*model, options.seed, reference) if model else all_rows(options.seed, reference)
+    return print_table(rows, options.json, why_not, one_model=model is not None)
 
 
 # Every layer, and whole GPTs
-
-B, T, C, H, V = 2, 5, 6, 2, 7
-
-
-def layer_cases(rng: np.random.Generator) -> Iterator[tuple[str, Layer, tuple]]:
-    """(name, layer, inputs), ids repeated, sizes that are no multiples of each other."""
-    device = Device("numpy", dtype="float64")
-    x = rng.standard_normal((B, T, C))
-    ids = rng.integers(0, 3, (B, T))
-    shape = {"vocab_size": V, "block_size": T, "n_head": H, "n_embd": C, "activation": "gelu", "qkv_bias": True}
-    yield "Linear", Linear(C, 4, device=device), (x,)
-    yield "Linear, no bias", Linear(C, 4, False, device=device), (x,)
-    for p in (0.0, 0.3):
-        dropout = Dropout(p, device=device)
-        yield f"ResidualLinear{', dropout' * (p > 0)}", ResidualLinear(C, 4, dropout=dropout, device=device), (x,)
-    yield "ReLU", ReLU(), (x,)
-    yield "GELU", GELU(), (x,)
-    yield "LayerNorm", LayerNorm(C, device=device), (x,)
-    yield "LayerNorm, no bias", LayerNorm(C, False, device=device), (x,)
-    yield "Dropout", Dropout(0.3, device=device), (x,)
-    yield "Attention", Attention(H, Dropout(0.0, device=device)), (rng.standard_normal((B, T, 3 * C)),)
-    yield "CausalSelfAttention", CausalSelfAttention(C, H, device=device, qkv_bias=True), (x,)
-    yield "CausalSelfAttention, dropout", CausalSelfAttention(C, H, device=device, dropout=0.3), (x,)
-    yield "MLP, ReLU", MLP(C, device=device), (x,)
-    yield "MLP, GELU", MLP(C, device=device, activation="gelu"), (x,)
-    yield "MLP, dropout", MLP(C, device=device, dropout=0.3), (x,)
-    yield "Embedding, repeated ids", Embedding(V, C, device=device), (ids,)
-    yield "PositionEmbedding", PositionEmbedding(T + 1, C, device=device), (x,)
-    yield "LMHead", LMHead(V, C, device=device), (x,)
-    yield "CrossEntropy", CrossEntropy(), (3 * rng.standard_normal((B, T, V)), ids)
-    yield "Block", Block(GPTConfig(**shape), device, RNG(0), 0), (x,)
-
 
 GPTS = {
     "GPT: the article's": {},
@@ -190,15 +91,20 @@ def gpt_case(settings: dict, rng: np.random.Generator):
     return model, rng.integers(0, distinct, (batch, length)), rng.integers(0, distinct, (batch, length)), threads
 
 
-def house_rows(seed: int, reference) -> Iterator[Row]:
-    for name, layer, inputs in layer_cases(np.random.default_rng(seed)):
-        torch = None
-        for method in (COMPLEX_STEP, DIFFERENCES):
-            report = check_layer(layer, *inputs, method=method, full=True, seed=seed)
-            if reference and method == COMPLEX_STEP and "dropout" not in name:
-                torch = layer_against_torch(reference, layer, inputs, seed)
-            yield row_of(name, report, torch)
-            torch = None
+def all_rows(seed: int, reference) -> Iterator[Row]:
+    yield from layer_rows(seed, reference)
+    yield from block_rows(seed, reference)
+    yield from gpt_rows(seed, reference)
+
+
+def block_rows(seed: int, reference) -> Iterator[Row]:
+    shape = {"vocab_size": V, "block_size": 5, "n_head": 2, "n_embd": 6, "activation": "gelu", "qkv_bias": True}
+    block = Block(GPTConfig(**shape), Device("numpy", dtype="float64"), RNG(0), 0)
+    inputs = (np.random.default_rng(seed).standard_normal((2, 5, 6)),)
+    yield from rows_of_layer("Block", block, inputs, seed, reference)
+
+
+def gpt_rows(seed: int, reference) -> Iterator[Row]:
     for name, settings in GPTS.items():
         rng = np.random.default_rng(seed)
         model, idx, targets, threads = gpt_case(settings, rng)
@@ -211,54 +117,6 @@ def house_rows(seed: int, reference) -> Iterator[Row]:
             yield row_of(name, check_model(model, idx, targets, method=DIFFERENCES, seed=seed), None)
 
 
-def row_of(what: str, report: Report, torch: float | None) -> Row:
-    worst = max(report.entries, key=lambda entry: entry.error)
-    place = "" if worst.worst is None else f"[{', '.join(map(str, worst.worst))}]"
-    return Row(
-        what,
-        report.method,
-        report.full,
-        report.compared,
-        report.error,
-        report.tolerance,
-        worst.name + place,
-        torch,
-        list(report.broken),
-    )
-
-
-# Against PyTorch
-
-
-@contextlib.contextmanager
-def spread_out(layer: Layer, spread: float, seed: int):
-    """Within it the parameters are moved away from where they are, their gradients blank."""
-    before = layer.state_dict()
-    rng = np.random.default_rng(seed)
-    for parameter in layer.parameters():
-        parameter.value += spread * rng.standard_normal(parameter.shape)
-    layer.zero_grad()
-    try:
-        yield
-    finally:
-        layer.load_state_dict(before)
-        layer.zero_grad()
-
-
-def layer_against_torch(reference, layer: Layer, inputs: tuple, seed: int) -> float:
-    """The largest error of output and gradients, each relative to its own largest number."""
-    name = type(layer).__name__
-    with spread_out(layer, 0.5, seed):
-        if name == "Dropout":
-            layer.rng.begin_step(0)
-        ours = {"y": np.array(layer.forward(*inputs))}
-        dy = np.random.default_rng(seed).standard_normal(ours["y"].shape)
-        dx = layer.backward(dy)
-        ours |= {n: p.grad.copy() for n, p in layer.named_parameters()} | ({} if dx is None else {"dx": dx})
-        theirs = reference.layer_gradients(name, layer, inputs, dy)
-    return largest_error(ours, theirs)
-
-
 def model_against_torch(reference, model: GPT, idx, targets, spread: float, seed: int) -> float:
     """The largest error of loss, logits and every parameter's gradient."""
     with spread_out(model, spread, seed):
@@ -268,14 +126,6 @@ def model_against_torch(reference, model: GPT, idx, targets, spread: float, seed
         ours |= {name: p.grad.copy() for name, p in model.named_parameters()}
         theirs = reference.model_gradients(model, idx, targets)
     return largest_error(ours, theirs)
-
-
-def largest_error(ours: dict, theirs: dict) -> float:
-    if ours.keys() != theirs.keys():
-        return float("inf")
-    overall = max(np.abs(value).max() for value in theirs.values())
-    scales = {name: max(np.abs(value).max(), 1e-3 * overall) or 1.0 for name, value in theirs.items()}
-    return max(float(np.abs(ours[name] - theirs[name]).max() / scales[name]) for name in ours)
 
 
 # The model of a run
@@ -319,3 +169,7 @@ def run_model(path: Path) -> tuple[GPT, str]:
         )
     device = Device("numpy", dtype="float64", seed=config.seed)
     return GPT(config.model_config(config.vocab_size), device), f"{path.name}, not trained"
+
+
+if __name__ == "__main__":
+    run(command)

@@ -10,7 +10,7 @@ Backward through a residual x + f(x): the gradient reaches x by both ways and ad
 import math
 
 from gpt.config.options import GPTConfig
-from nanograd.device.device import Device
+from nanograd import Device
 from nanograd.device.rng import RNG
 from nanograd.layers.attention import CausalSelfAttention
 from nanograd.layers.cross_entropy import CrossEntropy

@@ -4,6 +4,8 @@ from nanograd.device.blas_settings import set_up_blas
 
 set_up_blas()  # before anything imports NumPy
 
+__version__ = "0.1.0"
+
 _PUBLIC = {
     "AdamW": "nanograd.optim.adamw",
     "BackendUnavailable": "nanograd.device.device",
@@ -15,9 +17,15 @@ _PUBLIC = {
 __all__ = ["AdamW", "BackendUnavailable", "Device", "Layer", "Parameter", "clip_grad_norm"]
 
 
-def __getattr__(name: str):  # imported on first use: the floors above need the settings long before they need NumPy
-    if name in _PUBLIC:
-        from importlib import import_module
+def __getattr__(name: str):  # imported on first use: a command's --help needs the settings above, but not NumPy
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'nanograd' has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'nanograd' has no attribute {name!r}")
+    if name == "Device":
+        import_module("nanograd.kernels")  # registers the CUDA kernels with the definitions marked @fused
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

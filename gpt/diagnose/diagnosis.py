@@ -29,7 +29,7 @@ from gpt.runs.load import load_model, own_data
 from gpt.sampling.command import blas_threads, choices
 from gpt.sampling.generate import Generation
 from gpt.sampling.streaming import start_ids
-from nanograd.device.device import Device
+from nanograd import Device
 from tokenizers import load_tokenizer
 
 SAMPLES = 4

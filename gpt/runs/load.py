@@ -10,7 +10,7 @@ from gpt.errors import RunError, UsageError
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, load_checkpoint
 from gpt.runs.folder import demand_run
-from nanograd.device.device import Device
+from nanograd import Device
 from tokenizers import Tokenizer, load_tokenizer
 
 

@@ -25,7 +25,7 @@ from gpt.model import GPT
 from gpt.training.anomaly import NotFinite
 from gpt.training.signals import STOP_SIGNALS, StopRequest
 from gpt.training.step import Trainer
-from nanograd.device.device import Device
+from nanograd import Device
 from nanograd.optim.arena import arenas_of
 from nanograd.parallel.communicator import Communicator, Single
 from tokenizers import load_tokenizer

@@ -30,8 +30,8 @@ from gpt.training.run_state import check_flags, check_tokenizer, run_state
 from gpt.training.signals import StopRequest, interruptible
 from gpt.training.step import StepResult
 from gpt.training.summary import summarize
+from nanograd import Device
 from nanograd.anomaly import Anomaly
-from nanograd.device.device import Device
 from nanograd.parallel.communicator import connect
 
 

@@ -4,8 +4,9 @@ A `Device` is made once and handed to the model. Nothing global chooses the back
 CuPy model can stand side by side in one process. Inside array math the module comes from the array itself:
 `xp = xp_of(x)`.
 
-A function marked `@fused` is the definition of a hot operation, in plain array math. For arrays on a GPU a
-twin of the same name in `nanograd/kernels/` does the same in one launch.
+A function marked `@fused` is the definition of a hot operation, in plain array math. For arrays on a GPU a CUDA
+kernel does the same in one launch: KERNELS has it under the definition's name. `nanograd.kernels` fills that table
+when it is imported, which `from nanograd import Device` does.
 """
 
 import functools
@@ -47,32 +48,40 @@ def contiguous(array):
     return array if array.flags.c_contiguous else xp_of(array).ascontiguousarray(bits(array)).view(array.dtype)
 
 
+KERNELS: dict[str, Callable] = {}  # {name of a definition: what does the same for arrays on a GPU}
+
+
+def kernel_of(name: str) -> Callable:
+    """The CUDA kernel of the definition `name`. Raises RuntimeError where nothing has imported the kernels."""
+    if name not in KERNELS:
+        raise RuntimeError(
+            f"there is no CUDA kernel of {name}: import nanograd.kernels, as `from nanograd import Device` does"
+        )
+    return KERNELS[name]
+
+
 def fused(definition: Callable) -> Callable:
-    """Mark `definition` as a hot function whose twin in `kernels.py` takes over for arrays on a GPU."""
+    """Mark `definition` as a hot function whose CUDA kernel takes over for arrays on a GPU."""
 
     @functools.wraps(definition)
     def dispatch(array, *args, **kwargs):
         if isinstance(array, np.ndarray):
             return definition(array, *args, **kwargs)
-        from nanograd import kernels
-
-        return getattr(kernels, definition.__name__)(array, *args, **kwargs)
+        return kernel_of(definition.__name__)(array, *args, **kwargs)
 
     dispatch.definition = definition
     return dispatch
 
 
 def fused_layer(name: str) -> Callable:
-    """The same for a layer's forward or backward; its twin is called `name` and takes the layer first."""
+    """The same for a layer's forward or backward; its kernel is called `name` and takes the layer first."""
 
     def mark(definition: Callable) -> Callable:
         @functools.wraps(definition)
         def dispatch(layer, array, *args, **kwargs):
             if isinstance(array, np.ndarray):
                 return definition(layer, array, *args, **kwargs)
-            from nanograd import kernels
-
-            return getattr(kernels, name)(layer, array, *args, **kwargs)
+            return kernel_of(name)(layer, array, *args, **kwargs)
 
         dispatch.definition = definition
         return dispatch

@@ -19,7 +19,7 @@ A layer of your own in five lines:
 report` is a test. What is compared:
 
 * on small shapes the full Jacobian: every output by every element of every input and parameter. Its columns
-  come from the forward pass (gradcheck_derivatives.py: the complex step where the forward is analytic, fourth-order
+  come from the forward pass (derivatives.py: the complex step where the forward is analytic, fourth-order
   differences where it is not), its rows from the backward pass, one for each unit vector `dy`;
 * on large ones, for a random `dy`, the derivatives along random directions and by single elements: those with
   the largest gradients and some at random.
@@ -29,9 +29,10 @@ almost any mistake), with dropout's mask held fixed, and off the kinks of ReLU: 
 Errors are relative to the largest derivative by that array (or, where those are tiny, to a thousandth of the
 largest by any), so they mean the same for a loss as for a sum over a million elements.
 
-The rules that every layer keeps besides (gradcheck_rules.py) are tried as well. The layer is left as it was.
+The rules that every layer keeps besides (rules.py) are tried as well. The layer is left as it was.
 
-`python -m nanograd.gradcheck` checks every layer of the house and whole GPTs, and with `--config` the model of a run.
+`python -m nanograd.gradcheck` checks every layer of this package; `python -m gpt.gradcheck` adds whole GPTs and, with
+`--config`, the model of a run.
 """
 
 from collections.abc import Callable, Iterator
@@ -315,15 +316,3 @@ def _threaded_gradients(probe, values, threads):
         parallel.forward_backward(idx, targets, count=idx.size)
         parallel.reduce()
         return {name: np.array(p.grad) for name, p in model.named_parameters()}
-
-
-def main() -> None:
-    """The command. It checks whole GPTs, which this floor knows nothing of, so it lives upstairs with them."""
-    from gpt.cli.command_line import run
-    from gpt.gradcheck import command
-
-    run(command)
-
-
-if __name__ == "__main__":
-    main()

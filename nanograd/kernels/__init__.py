@@ -1,9 +1,10 @@
-"""CUDA twins of the functions marked `@fused`: the same result in one launch, for arrays on a GPU.
+"""CUDA kernels of the functions marked `@fused`: the same result in one launch, for arrays on a GPU.
 
-Each twin has the name and the arguments of its definition, which is where the formulas and their meaning are; what
-it runs is a kernel from a `.cu` file of this folder. A test compares every twin with its definition.
+Each function here has the name and the arguments of its definition, which is where the formulas and their meaning are,
+and launches a kernel from a `.cu` file of this folder. Importing this package registers them all. A test compares every
+one with its definition.
 
-Twins keep to their definitions up to rounding, with two liberties, both taken because they save a pass over memory:
+They keep to their definitions up to rounding, with two liberties, both taken because they save a pass over memory:
 GELU keeps its input, not its slope, and the softmaxes always subtract the row's maximum, so that e and z differ from
 the definition's by a common factor.
 """
@@ -12,7 +13,7 @@ from nanograd.device.device import contiguous as packed
 from nanograd.device.device import name_of, xp_of
 from nanograd.device.rng import keep_rule
 from nanograd.kernels.attention import attention_backward, attention_forward, cached_attention
-from nanograd.kernels.launching import c_type, elementwise, launch, vector_width
+from nanograd.kernels.launching import c_type, elementwise, launch, registered, vector_width
 
 __all__ = ["attention_backward", "attention_forward", "cached_attention"]
 COLUMN_BLOCKS = 1024  # of threads that a sum over positions is split among, about: a few for each multiprocessor
@@ -32,6 +33,7 @@ def ids_of(ids):
 # elementwise.cu
 
 
+@registered
 def add(x, y, out):
     x, y = packed(x), packed(y)
     if y.shape == x.shape and y.dtype == x.dtype:
@@ -40,39 +42,47 @@ def add(x, y, out):
         elementwise("add_row", x, y, out, y.size, like=x)
 
 
+@registered
 def add_rows(y, row):
     elementwise("add_row", y, row, y, row.size, like=y)
 
 
+@registered
 def scale_rows(x, row, y):
     x = packed(x)
     elementwise("scale_row", x, row, y, row.size, like=x)
 
 
+@registered
 def finish_branch(y, bias, mask, x):
     mask, x = (a if a is None else packed(a) for a in (mask, x))
     elementwise("finish_branch", y, bias, mask, x, y.shape[-1], like=y)
 
 
+@registered
 def multiply(x, y, out):
     x, y = packed(x), packed(y)
     elementwise("multiply", x, y, out, like=x)
 
 
+@registered
 def cast(x, out):
     elementwise("cast", x, out, like=out)
 
 
+@registered
 def relu(x, y):
     x = packed(x)
     elementwise("relu", x, y, like=x)
 
 
+@registered
 def relu_backward(dy, y, dx):
     dy = packed(dy)
     elementwise("relu_backward", dy, y, dx, like=dy)
 
 
+@registered
 def gelu_forward(layer, x, inplace=False):
     x = packed(x)
     y = layer.buffer("y", like=x)
@@ -81,6 +91,7 @@ def gelu_forward(layer, x, inplace=False):
     return y
 
 
+@registered
 def gelu_backward(layer, dy, inplace=False):
     x, dy = layer.recall(), packed(dy)
     dx = dy if inplace else layer.scratch("dx", like=dy)
@@ -91,6 +102,7 @@ def gelu_backward(layer, dy, inplace=False):
 # layernorm.cu, reductions.cu
 
 
+@registered
 def normalize(x, weight, bias, eps, xhat, y):
     x = packed(x)
     rows, C = x.shape
@@ -101,6 +113,7 @@ def normalize(x, weight, bias, eps, xhat, y):
     return rstd
 
 
+@registered
 def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):
     dy, residual = packed(dy), residual if residual is None else packed(residual)
     rows, C = dy.shape
@@ -110,6 +123,7 @@ def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):
     return _sum_columns(dy, xhat)
 
 
+@registered
 def sum_positions(x):
     x = packed(x)
     return _sum_columns(x, None)
@@ -128,6 +142,7 @@ def _sum_columns(a, b):
     return parts.reshape(C) if slabs == 1 else _sum_columns(parts, None)
 
 
+@registered
 def dot_channels(x, y):
     x, y = packed(x), packed(y)
     C = x.shape[-1]
@@ -137,6 +152,7 @@ def dot_channels(x, y):
     return dots
 
 
+@registered
 def square_sum(g):
     xp = xp_of(g)
     blocks = min(1024, -(-g.size // 256))
@@ -149,6 +165,7 @@ def square_sum(g):
 # softmax.cu, losses.cu
 
 
+@registered
 def masked_exp(scores):
     asking, keys = scores.shape[-2:]
     z = xp_of(scores).empty((*scores.shape[:-1], 1), dtype=scores.dtype)
@@ -156,12 +173,14 @@ def masked_exp(scores):
     return z
 
 
+@registered
 def masked_exp_backward(dscores, e, delta, mask):
     keys, n = dscores.shape[-1], dscores.size
     name = f"masked_exp_backward<{c_type(dscores)}>"
     launch("softmax", name, (min(4096, -(-n // 256)),), 256, dscores, e, delta, mask, n, keys, like=dscores)
 
 
+@registered
 def cross_entropy(logits, targets, e):
     logits = packed(logits)
     rows, size = logits.shape
@@ -174,6 +193,7 @@ def cross_entropy(logits, targets, e):
     return losses, z
 
 
+@registered
 def cross_entropy_backward(e, z, targets, scale):
     rows, size = e.shape
     width = vector_width(e, length=size)
@@ -185,12 +205,14 @@ def cross_entropy_backward(e, z, targets, scale):
 # embedding.cu
 
 
+@registered
 def gather_rows(table, ids, y):
     C = table.shape[1]
     if ids.size:
         launch("embedding", f"gather_rows<{c_type(y)}>", (ids.size,), 128, table, ids_of(ids), y, C, like=y)
 
 
+@registered
 def scatter_add_rows(grad, ids, dy, atomics=False):
     dy = packed(dy)
     n, C = dy.shape
@@ -208,10 +230,12 @@ def scatter_add_rows(grad, ids, dy, atomics=False):
 # dropout.cu
 
 
+@registered
 def draw_mask(mask, rng, p):
     _drop(None, rng, p, mask, None)
 
 
+@registered
 def drop(x, rng, p, mask, y):
     x = packed(x)
     _drop(x, rng, p, mask, y)
@@ -233,6 +257,7 @@ def _drop(x, rng, p, mask, y):
 # adamw.cu
 
 
+@registered
 def adamw_update(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
     on_device = None if isinstance(grad_scale, float | int) else grad_scale
     host_scale = float(grad_scale) if on_device is None else 1.0

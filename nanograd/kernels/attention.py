@@ -9,7 +9,7 @@ import math
 
 from nanograd.device.device import contiguous, name_of, xp_of
 from nanograd.device.rng import keep_rule
-from nanograd.kernels.launching import c_type, launch
+from nanograd.kernels.launching import c_type, launch, registered
 
 MOST_IN_GRID = 65535  # blocks of threads along the second and third axis of a grid
 TENSOR_CORE_ROWS, TENSOR_CORE_GAP = 64, 16  # ROWS in tensor_cores.cuh, and the bytes that its GAPs come to
@@ -17,6 +17,7 @@ CHANNELS = 16, 32, 64, 128, 256  # a head's are padded to the next of these
 TENSOR_CORE_CHANNELS = 128  # at most
 
 
+@registered
 def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
     from nanograd.layers.attention import BLOCK
 
@@ -34,6 +35,7 @@ def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
     return o
 
 
+@registered
 def attention_backward(layer, dy):  # (B, T, C) -> (B, T, 3C)
     qkv, o, logz, sizes, drops = layer.recall()
     dy = contiguous(dy)
@@ -51,6 +53,7 @@ def attention_backward(layer, dy):  # (B, T, C) -> (B, T, 3C)
     return dqkv
 
 
+@registered
 def cached_attention(q, keys, values, start):  # (B, H, n, D) views, (B, H, T, D) arrays -> (B, n, H D)
     B, heads, n, channels = q.shape
     steps = [stride // q.itemsize for stride in q.strides[:3]]

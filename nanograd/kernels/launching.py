@@ -7,11 +7,12 @@ one. Arguments are arrays, None (a null pointer), ints (long long) and floats (d
 
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from nanograd.device.device import name_of, xp_of
+from nanograd.device.device import KERNELS, name_of, xp_of
 
 FOLDER = Path(__file__).parent
 HEADERS = {"dropout": ("philox.cuh",), "attention": ("philox.cuh", "attention.cuh")}
@@ -72,6 +73,12 @@ def launch(family: str, name: str, grid: tuple, threads: int, *args, like, share
     """Start `name` on the GPU of the array `like`; returns at once. Only with `views` may an array have gaps."""
     function = kernel(xp_of(like), like.device.id, family, name, shared)
     function(grid, (threads,), tuple([_argument(arg, name, views) for arg in args]), shared_mem=shared)
+
+
+def registered(function: Callable) -> Callable:
+    """Let `function` take over from the definition of the same name, for arrays on a GPU."""
+    KERNELS[function.__name__] = function
+    return function
 
 
 NULL = np.uint64(0)

@@ -11,6 +11,7 @@ from benchmarks import gpu
 from benchmarks.shapes import Shape
 from gpt.config.options import GPTConfig
 from nanograd.device.cuda import find_cupy
+from nanograd.device.device import KERNELS
 from tests.support import cuda_on_cpu, strict_xp
 
 TINY = Shape("tiny", 2, GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=16, activation="gelu"))
@@ -47,21 +48,15 @@ def test_torch(monkeypatch):
 def test_the_check_passes_here_and_fails_for_a_wrong_kernel(played, monkeypatch):
     small = GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=16, activation="gelu", dropout=0.1)
     assert gpu.check(small, steps=3)["float64"] < 1e-9
-    right = gpu_kernels().gelu_backward
+    right = KERNELS["gelu_backward"]
 
     def wrong(layer, dy, spare):
         layer.remember(dy)  # instead of x
         return right(layer, dy, spare)
 
-    monkeypatch.setattr(gpu_kernels(), "gelu_backward", wrong)
+    monkeypatch.setitem(KERNELS, "gelu_backward", wrong)
     with pytest.raises(SystemExit, match="float64 is wrong"):
         gpu.check(small, steps=3)
-
-
-def gpu_kernels():
-    from nanograd import kernels
-
-    return kernels
 
 
 def test_flop_by_hand():

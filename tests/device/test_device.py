@@ -131,15 +131,16 @@ def test_bfloat16_comes_back_as_float32():
 
 
 def test_fused_dispatches_by_the_array(monkeypatch):
-    from nanograd import kernels
-
     @fused
     def twice(x):
         return "definition"
 
-    monkeypatch.setattr(kernels, "twice", lambda x: "twin", raising=False)
+    monkeypatch.setitem(backend.KERNELS, "twice", lambda x: "kernel")
     assert twice(np.zeros(1)) == "definition" == twice.definition(None)
-    assert twice(strict_xp.zeros(1)) == "twin"
+    assert twice(strict_xp.zeros(1)) == "kernel"
+    monkeypatch.delitem(backend.KERNELS, "twice")
+    with pytest.raises(RuntimeError, match="no CUDA kernel of twice: import nanograd"):
+        twice(strict_xp.zeros(1))
     assert (twice.__name__, Attention.forward.__name__) == ("twice", "forward")
 
 

@@ -1,4 +1,4 @@
-"""The command `python -m nanograd.gradcheck`, in pieces and as a user runs it."""
+"""The commands `python -m nanograd.gradcheck` and `python -m gpt.gradcheck`, in pieces and as a user runs them."""
 
 import json
 import subprocess
@@ -7,17 +7,21 @@ import sys
 import numpy as np
 import pytest
 
-from gpt import gradcheck as gradcheck_table
+from gpt import gradcheck
 from gpt.errors import UsageError
-from gpt.gradcheck import GPTS, command, house_rows, largest_error, line_of, run_model, run_rows, torch_reference
+from gpt.gradcheck import GPTS, command, run_model, run_rows
 from gpt.model import GPT
+from nanograd.gradcheck import __main__ as layers_command
+from nanograd.gradcheck import table
+from nanograd.gradcheck.table import largest_error, layer_rows, line_of, torch_reference
 from nanograd.layers.linear import Linear
+from tests.support import ROOT
 from tests.support.small_run import write_run
 
 
-def run_command(*arguments):
+def run_command(*arguments, module="gpt.gradcheck"):
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "nanograd.gradcheck", *map(str, arguments)],
+        [sys.executable, "-W", "error", "-m", module, *map(str, arguments)],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -38,11 +42,10 @@ def test_the_whole_table_as_a_user_runs_it():
 @pytest.fixture
 def few(monkeypatch):
     """A table of two layers and one GPT."""
-    cases = gradcheck_table.layer_cases
-    monkeypatch.setattr(
-        gradcheck_table, "layer_cases", lambda rng: [c for c in cases(rng) if c[0] in ("Linear", "ReLU")]
-    )
-    monkeypatch.setattr(gradcheck_table, "GPTS", {"GPT: T = 1": GPTS["GPT: T = 1"]})
+    cases = table.layer_cases
+    monkeypatch.setattr(table, "layer_cases", lambda rng: [c for c in cases(rng) if c[0] in ("Linear", "ReLU")])
+    monkeypatch.setattr(gradcheck, "block_rows", lambda seed, reference: ())
+    monkeypatch.setattr(gradcheck, "GPTS", {"GPT: T = 1": GPTS["GPT: T = 1"]})
 
 
 def test_exit_code_0_and_json(few, capsys):
@@ -77,15 +80,15 @@ def test_exit_code_1_when_a_gradient_is_wrong(few, capsys, monkeypatch):
 
 
 def test_exit_code_1_when_pytorch_disagrees(few, capsys, monkeypatch):
-    monkeypatch.setattr(gradcheck_table, "layer_against_torch", lambda *_: 1e-9)
-    monkeypatch.setattr(gradcheck_table, "torch_reference", lambda: (object(), None))
-    monkeypatch.setattr(gradcheck_table, "model_against_torch", lambda *_, **__: 0.0)
+    monkeypatch.setattr(table, "layer_against_torch", lambda *_: 1e-9)
+    monkeypatch.setattr(gradcheck, "torch_reference", lambda: (object(), None))
+    monkeypatch.setattr(gradcheck, "model_against_torch", lambda *_, **__: 0.0)
     assert command([]) == 1
     assert "2 of 5 WRONG" in capsys.readouterr().out
 
 
 def test_a_broken_rule_is_shown(few):
-    (row, *_) = house_rows(0, None)
+    (row, *_) = layer_rows(0, None)
     assert row.ok and row.torch is None
     row.problems.append("breaks the rule x: y")
     assert not row.ok
@@ -93,7 +96,7 @@ def test_a_broken_rule_is_shown(few):
 
 
 def test_without_pytorch_the_table_says_so(few, capsys, monkeypatch):
-    monkeypatch.setattr(gradcheck_table.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(table.importlib.util, "find_spec", lambda name: None)
     assert torch_reference() == (None, "it is not installed (pip install torch)")
     assert command([]) == 0
     assert "not compared with PyTorch: it is not installed" in capsys.readouterr().out
@@ -151,3 +154,32 @@ def test_mistakes_end_with_one_line(arguments, code, message):
     done = run_command(*arguments)
     assert done.returncode == code
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_command_of_the_layers(few, capsys):
+    assert layers_command.command(["--json", "--seed=3"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["ok"] and [row["what"] for row in result["rows"]] == ["Linear"] * 2 + ["ReLU"] * 2
+    assert layers_command.command([]) == 0
+    assert "all within their bounds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--config", "x.toml"], "the model of a run is checked by python -m gpt.gradcheck --config x.toml"),
+        (["--confg"], "unrecognized arguments: --confg"),
+        (["--seed", "-1"], "argument --seed: invalid seed value: '-1'"),
+    ],
+)
+def test_mistakes_in_the_command_of_the_layers(arguments, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        layers_command.command(arguments)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"error: {message} (--help lists what there is)\n"
+
+
+def test_the_layers_are_checked_without_gpt():
+    code = "import sys, nanograd.gradcheck.__main__; print('gpt' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.stdout == "False\n", done.stderr

@@ -17,7 +17,8 @@ from gpt.sampling import generate as sampling
 from gpt.training import run as training
 from gpt.training.anomaly import NotFinite
 from gpt.training.step import Trainer
-from nanograd import Device, kernels
+from nanograd import Device
+from nanograd.device.device import KERNELS
 from nanograd.optim.adamw import clip_grad_norm
 from tests.kernels.test_kernels import definitions
 from tests.support import ROOT, cuda_on_cpu, strict_xp
@@ -199,7 +200,7 @@ def test_train_save_resume_and_sample(stand_in, workplace, capsys):
 
 def test_the_flag_for_atomics_reaches_the_kernel(stand_in, workplace, monkeypatch):
     asked = []
-    monkeypatch.setattr(kernels, "scatter_add_rows", lambda grad, ids, dy, atomics: asked.append(atomics))
+    monkeypatch.setitem(KERNELS, "scatter_add_rows", lambda grad, ids, dy, atomics: asked.append(atomics))
     assert training.main(parse_train([*RUN, "--backend=cupy", "--max_steps=1"])) == 0
     again = ["--resume", "--out_dir=run", "--backend=cupy", "--atomics"]
     assert training.main(parse_train([*again, "--max_steps=2"])) == 0

@@ -444,8 +444,8 @@ def as_cupy(monkeypatch) -> types.ModuleType:
 
 
 def run_definitions(monkeypatch, definitions: dict) -> None:
-    """Where no compiler is: let every twin run its definition on the numbers, in place of its kernel."""
-    from nanograd import kernels
+    """Where no compiler is: let every definition run on the numbers, in place of its kernel."""
+    from nanograd.device.device import KERNELS
 
     def host(value):
         return value.host if isinstance(value, ndarray) else value
@@ -456,5 +456,5 @@ def run_definitions(monkeypatch, definitions: dict) -> None:
         return wrap(value) if isinstance(value, np.ndarray | np.generic | float) else value
 
     for name, definition in definitions.items():
-        twin = lambda *args, f=definition, **options: device(f(*map(host, args), **options))  # noqa: E731
-        monkeypatch.setattr(kernels, name, twin)
+        kernel = lambda *args, f=definition, **options: device(f(*map(host, args), **options))  # noqa: E731
+        monkeypatch.setitem(KERNELS, name, kernel)
