@@ -10,6 +10,7 @@ Backward through a residual x + f(x): the gradient reaches x by both ways and ad
 import math
 
 from gpt.config.options import GPTConfig
+from gpt.errors import UsageError
 from nanograd import Device
 from nanograd.device.rng import RNG
 from nanograd.layers.attention import CausalSelfAttention
@@ -58,11 +59,14 @@ class GPT(Layer):
     `logits, loss = model(idx, targets)`: ids (B, T) and the ids that follow each, (B, T), to logits (B, T, V) and
     their mean cross-entropy in nats; `loss` is None without targets. `model.backward()` adds the gradient of that
     loss to every parameter's `grad`. Ids may be NumPy arrays or lists. Raises ValueError for a sequence
-    that is empty or longer than block_size, or an id outside the vocabulary.
+    that is empty or longer than block_size, or an id outside the vocabulary; UsageError for heads that a GPU has no
+    room for.
     """
 
     def __init__(self, config: GPTConfig, device: Device):
         self.config, self.device = config, device
+        if device.name != "numpy":
+            self._check_heads()
         self.rng = RNG(device.seed)
         self.wte = Embedding(config.vocab_size, config.n_embd, device=device, std=STD, stream=0)
         self.wpe = PositionEmbedding(config.block_size, config.n_embd, device=device, std=STD, stream=1)
@@ -73,6 +77,15 @@ class GPT(Layer):
         tied = self.wte if config.tie_weights else None
         self.lm_head = LMHead(config.vocab_size, config.n_embd, device=device, tied=tied, std=STD, stream=2)
         self.loss = CrossEntropy()
+
+    def _check_heads(self) -> None:
+        from nanograd.kernels.attention import check_heads
+
+        try:
+            check_heads(self.device, self.config.n_embd // self.config.n_head)
+        except ValueError as error:
+            fewer = "" if self.device.dtype.itemsize < 8 else ", or --dtype float32"
+            raise UsageError(f"{error}; take a larger --n_head or a smaller --n_embd{fewer}") from None
 
     def forward(self, idx, targets=None, count: int | None = None, keep_logits: bool = True):
         """`count`: the positions that the loss is a mean over, where this batch is a part of a larger one.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nanograd.device import cuda
-from nanograd.device.cores import available_cores
+from nanograd.device.cores import available_cores, counted
 
 LABELS = {True: "ok", False: "--"}
 
@@ -50,9 +50,9 @@ def examine() -> Report:
     report.found("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     _numpy(report)
     cupy = _cupy(report)
-    _driver(report)
     if cupy is not None:
         _gpu(report, cupy)
+    _driver(report)
     _package(report, "NCCL", "nvidia-nccl-cu12", "only for several GPUs: pip install nvidia-nccl-cu12")
     _package(report, "MPI", "mpi4py", "only for several processes: pip install mpi4py mpich")
     return report
@@ -63,7 +63,7 @@ def _numpy(report: Report) -> None:
 
     blas = [lib for lib in threadpool_info() if lib["user_api"] == "blas"]
     names = ", ".join(
-        f"{lib['internal_api']} {lib['version']} with {lib['num_threads']} threads"
+        f"{lib['internal_api']} {lib['version']} with {counted(lib['num_threads'], 'thread')}"
         + (f", its kernels for {lib['architecture']}" if "architecture" in lib else "")
         for lib in blas
     )
@@ -97,6 +97,9 @@ def _cupy(report: Report):
 def _driver(report: Report) -> None:
     """What nvidia-smi says, which needs no CuPy."""
     smi = shutil.which("nvidia-smi")
+    if smi is None and report.gpu:
+        report.found("nvidia-smi", "not on the PATH, as in many containers; nothing here needs it")
+        return
     if smi is None:
         report.missing("nvidia-smi", "not found", f"{cuda.NO_DRIVER}; without an NVIDIA GPU there is nothing to do")
         return

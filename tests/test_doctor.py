@@ -23,6 +23,13 @@ def told(report, label):
     return found
 
 
+@pytest.mark.parametrize(("number", "expected"), [(1, "1 thread"), (7, "7 threads")])
+def test_a_thread_is_not_several(monkeypatch, number, expected):
+    blas = {"user_api": "blas", "internal_api": "openblas", "version": "0.3", "num_threads": number}
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: [blas])
+    assert told(doctor.examine(), "NumPy")[0].endswith(f"with {expected}")
+
+
 @pytest.fixture
 def gpu(monkeypatch):
     """A machine with a GPU; what plays CuPy."""
@@ -87,6 +94,12 @@ def test_a_machine_with_a_gpu(monkeypatch, gpu):
     for number in (0, 1):
         expected = "a CPU that plays a GPU, compute capability 80, 3.0 of 8.0 GiB free"
         assert told(report, f"GPU {number}") == (expected, True)
+
+
+def test_a_gpu_without_nvidia_smi_lacks_nothing(monkeypatch, gpu):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    report = doctor.examine()
+    assert report.gpu and told(report, "nvidia-smi")[1] and "nvidia-smi" not in dict(report.advice)
 
 
 @pytest.mark.parametrize(("free", "enough"), [(10, False), (11, True), (100, True), (0, False)])

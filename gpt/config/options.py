@@ -189,7 +189,10 @@ class TrainConfig(MachineFlags, RunFlags, EvaluationFlags, TrainingFlags, ModelF
     def check_together(self) -> None:
         super().check_together()
         if self.dtype in GPU_DTYPES and self.backend == "numpy":
-            raise UsageError(f"--dtype {self.dtype} needs --backend cupy: numpy computes in float32 or float64")
+            raise UsageError(
+                f"--dtype {self.dtype} needs --backend cupy: numpy computes in float32 or float64; "
+                "give --dtype float32, in which such a run can go on as well"
+            )
         if self.atomics and self.backend == "numpy":
             raise UsageError("--atomics needs --backend cupy: numpy has none and adds up in order; give --no-atomics")
 
@@ -200,7 +203,16 @@ class TrainConfig(MachineFlags, RunFlags, EvaluationFlags, TrainingFlags, ModelF
 
 def changed_fixed_flags(old: TrainConfig, new: TrainConfig) -> list[str]:
     """The names of the flags that differ although a resumed run must keep them."""
-    return [f.name for f in fields(new) if not rule_of(f).resume and getattr(old, f.name) != getattr(new, f.name)]
+    kept = [f.name for f in fields(new) if not rule_of(f).resume]
+    return [name for name in kept if not may_become(name, getattr(old, name), getattr(new, name))]
+
+
+def may_become(name: str, before, after) -> bool:
+    """Whether a resumed run may have `after` for the flag `name`, which it must keep, where it had `before`.
+
+    The precision may change among those whose weights, gradients and optimiser are float32.
+    """
+    return before == after or (name == "dtype" and "float64" not in (before, after))
 
 
 def refuse_changes(old: TrainConfig, new: TrainConfig) -> None:

@@ -32,6 +32,7 @@ from gpt.training.step import StepResult
 from gpt.training.summary import summarize
 from nanograd import Device
 from nanograd.anomaly import Anomaly
+from nanograd.device.cores import counted
 from nanograd.parallel.communicator import connect
 
 
@@ -126,6 +127,11 @@ class Run:
         self.metrics = Metrics(self.folder, resume_step=checkpoint.step)
         self.saved_step = checkpoint.step
         self._write_config()
+        before = checkpoint.state["flags"]["dtype"]
+        if before != self.config.dtype:
+            print(
+                f"the run was in {before} and goes on in {self.config.dtype}: the weights of both are kept in float32"
+            )
         if checkpoint.step >= self.config.max_steps:
             print(f"the run has done its {checkpoint.step} steps; --max_steps with a larger number goes on")
         else:
@@ -137,7 +143,7 @@ class Run:
 
     def _introduce(self, model: GPT) -> None:
         data, trainer = self.data, self.trainer
-        workers = f"{trainer.plan.threads} {'processes' if trainer.parallel.processes else 'threads'}"
+        workers = counted(trainer.plan.threads, "process" if trainer.parallel.processes else "thread")
         print(
             f"{data.corpus.label}: {data.corpus.n_bytes:,} bytes, {len(data.train):,} tokens to train on, "
             f"{len(data.val):,} to validate on; {data.tokenizer.kind} vocabulary of {data.tokenizer.vocab_size}"

@@ -7,7 +7,7 @@ hash, what must not change: the shape of the model, the flags that decide the nu
 from dataclasses import asdict, fields
 
 from gpt.config.flags import rule_of
-from gpt.config.options import GPTConfig, TrainConfig
+from gpt.config.options import GPTConfig, TrainConfig, may_become
 from gpt.data.prepare import Data
 from gpt.errors import RunError, UsageError
 from gpt.runs.checkpoint import Checkpoint
@@ -39,7 +39,7 @@ def check_flags(config: TrainConfig, checkpoint: Checkpoint) -> None:
             raise RunError(f"{where} does not describe a run: {name} is missing or of the wrong kind")
     for name, value in fixed_flags(config).items():
         before = state["flags"].get(name, TrainConfig.__dataclass_fields__[name].default)
-        if before != value:
+        if not may_become(name, before, value):
             raise UsageError(
                 f"--{name} cannot change on --resume: {checkpoint.path} has {before}, not {value}; give --{name} "
                 f"{before}, or start a new run"

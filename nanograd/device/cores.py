@@ -10,6 +10,15 @@ def available_cores() -> int:
     return min([cores, *_cgroup_limits()])
 
 
+def counted(number: int, noun: str) -> str:
+    """
+    >>> counted(1, "thread"), counted(2, "process")
+    ('1 thread', '2 processes')
+    """
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def cgroup_limit() -> float:
     """The whole cores that this process's cgroup allows all of its processes together; infinity without a limit."""
     return min(_cgroup_limits(), default=math.inf)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nanograd.device.cuda import find_cupy
+from nanograd.device.cuda import WITHOUT_GPU, find_cupy
 
 GPU_DTYPES = ("tf32", "bfloat16")  # float32 with products rounded to TF32; bfloat16 with float32 masters
 ROWS = 4096  # of a product at a time on a CPU: a BLAS makes itself a copy of as many
@@ -114,9 +114,15 @@ class Device:
             self.xp, self.name = np, "numpy"
         elif isinstance(backend, str):
             missing, xp = find_cupy()
-            needs = [f"dtype {dtype}"] * (dtype in GPU_DTYPES) + ["atomics"] * atomics
-            if missing and (backend == "cupy" or needs):
-                raise BackendUnavailable(missing if backend == "cupy" else f"a GPU is needed for {needs[0]}: {missing}")
+            needs = [(f"dtype {dtype}", "--dtype float32")] * (dtype in GPU_DTYPES) + [
+                ("atomics", "--no-atomics")
+            ] * atomics
+            if missing and needs:
+                what, instead = needs[0]
+                missing = missing.replace(WITHOUT_GPU, f"--backend numpy {instead} runs without a GPU")
+                raise BackendUnavailable(f"a GPU is needed for {what}: {missing}")
+            if missing and backend == "cupy":
+                raise BackendUnavailable(missing)
             self.xp, self.name = (np, "numpy") if missing else (xp, "cupy")
         else:
             self.xp, self.name = backend, "cupy"

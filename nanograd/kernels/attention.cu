@@ -1,22 +1,23 @@
-// Attention in float, double, or bfloat16 with float arithmetic, for any number of channels up to D. 256 threads,
-// 16 x 16, share tiles of TILE rows; thread (y, x) looks after rows y R .. y R + R - 1 and columns x, x + 16, ….
+// Attention in float, double, or bfloat16 with float arithmetic, for any number of channels up to D. SIDE x SIDE
+// threads share tiles of TILE rows; thread (y, x) looks after rows y R .. y R + R - 1 and columns x, x + SIDE, ….
 
+template <int TILE> constexpr int SIDE = TILE < 16 ? TILE : 16;
 
 // Rows start .. start + TILE - 1 of an array into shared memory; zeros beyond `stop` rows and `channels`.
 template <typename T, int D, int TILE>
 __device__ void fetch(wide<T>* tile, const T* array, long long row_step, long long start, long long stop,
                       long long channels) {
-  for (int i = threadIdx.x; i < TILE * D; i += 256) {
+  for (int i = threadIdx.x; i < TILE * D; i += SIDE<TILE> * SIDE<TILE>) {
     const int r = i / D, c = i % D;
     tile[r * (D + 1) + c] = start + r < stop && c < channels ? widen(array[(start + r) * row_step + c]) : (wide<T>)0;
   }
 }
 
-// products[i][j] = row (y R + i) of a . row (x + 16 j) of b
+// products[i][j] = row (y R + i) of a . row (x + SIDE j) of b
 template <typename W, int D, int TILE>
-__device__ __forceinline__ void dot_rows(W (&products)[TILE / 16][TILE / 16], const W* a, const W* b) {
-  constexpr int R = TILE / 16;
-  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+__device__ __forceinline__ void dot_rows(W (&products)[TILE / SIDE<TILE>][TILE / SIDE<TILE>], const W* a, const W* b) {
+  constexpr int R = TILE / SIDE<TILE>;
+  const int y = threadIdx.x / SIDE<TILE>, x = threadIdx.x % SIDE<TILE>;
 #pragma unroll
   for (int i = 0; i < R; ++i)
 #pragma unroll
@@ -26,7 +27,7 @@ __device__ __forceinline__ void dot_rows(W (&products)[TILE / 16][TILE / 16], co
 #pragma unroll
     for (int i = 0; i < R; ++i) left[i] = a[(y * R + i) * (D + 1) + c];
 #pragma unroll
-    for (int j = 0; j < R; ++j) right[j] = b[(x + 16 * j) * (D + 1) + c];
+    for (int j = 0; j < R; ++j) right[j] = b[(x + SIDE<TILE> * j) * (D + 1) + c];
 #pragma unroll
     for (int i = 0; i < R; ++i)
 #pragma unroll
@@ -34,29 +35,30 @@ __device__ __forceinline__ void dot_rows(W (&products)[TILE / 16][TILE / 16], co
   }
 }
 
-// sums[i][k] += sum over c of weights[y R + i][c] b[c][x + 16 k]
+// sums[i][k] += sum over c of weights[y R + i][c] b[c][x + SIDE k]
 template <typename W, int D, int TILE>
-__device__ __forceinline__ void add_weighted(W (&sums)[TILE / 16][D / 16], const W* weights, const W* b) {
-  constexpr int R = TILE / 16;
-  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+__device__ __forceinline__ void add_weighted(W (&sums)[TILE / SIDE<TILE>][D / SIDE<TILE>], const W* weights,
+                                             const W* b) {
+  constexpr int R = TILE / SIDE<TILE>;
+  const int y = threadIdx.x / SIDE<TILE>, x = threadIdx.x % SIDE<TILE>;
   for (int c = 0; c < TILE; ++c)
 #pragma unroll
     for (int i = 0; i < R; ++i) {
       const W weight = weights[(y * R + i) * (TILE + 1) + c];
 #pragma unroll
-      for (int k = 0; k < D / 16; ++k) sums[i][k] += weight * b[c * (D + 1) + x + 16 * k];
+      for (int k = 0; k < D / SIDE<TILE>; ++k) sums[i][k] += weight * b[c * (D + 1) + x + SIDE<TILE> * k];
     }
 }
 
 template <typename T, int D, int TILE>
 __device__ __forceinline__ void put(T* array, long long row_step, long long start, long long stop, long long channels,
-                                    const wide<T> (&sums)[TILE / 16][D / 16], wide<T> factor) {
-  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+                                    const wide<T> (&sums)[TILE / SIDE<TILE>][D / SIDE<TILE>], wide<T> factor) {
+  const int y = threadIdx.x / SIDE<TILE>, x = threadIdx.x % SIDE<TILE>;
 #pragma unroll
-  for (int i = 0; i < TILE / 16; ++i)
+  for (int i = 0; i < TILE / SIDE<TILE>; ++i)
 #pragma unroll
-    for (int k = 0; k < D / 16; ++k) {
-      const long long row = start + y * (TILE / 16) + i, c = x + 16 * k;
+    for (int k = 0; k < D / SIDE<TILE>; ++k) {
+      const long long row = start + y * (TILE / SIDE<TILE>) + i, c = x + SIDE<TILE> * k;
       if (row < stop && c < channels) array[row * row_step + c] = narrow<T>(sums[i][k] * factor);
     }
 }
@@ -64,11 +66,11 @@ __device__ __forceinline__ void put(T* array, long long row_step, long long star
 template <typename T, int D, int TILE, bool DROPS>
 __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* logz, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   using W = wide<T>;
-  constexpr int R = TILE / 16, N = D / 16, SPAN = TILE * (D + 1);
+  constexpr int R = TILE / SIDE<TILE>, N = D / SIDE<TILE>, SPAN = TILE * (D + 1);
   SHARED_MEMORY(W, memory);
   W *qs = memory, *ks = qs + SPAN, *vs = ks + SPAN, *weights = vs + SPAN;
   UNPACK_ARGUMENTS
-  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+  const int y = threadIdx.x / SIDE<TILE>, x = threadIdx.x % SIDE<TILE>;
   const long long start = (long long)(gridDim.x - 1 - blockIdx.x) * TILE;  // long rows first: they take longest
   q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
   fetch<T, D, TILE>(qs, q, q_row, start, queries, channels);
@@ -90,10 +92,11 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
       W highest = top[i];
 #pragma unroll
       for (int j = 0; j < R; ++j) {
-        scores[i][j] = from + x + 16 * j <= last ? scores[i][j] * (W)scale : -infinity<W>();
+        scores[i][j] = from + x + SIDE<TILE> * j <= last ? scores[i][j] * (W)scale : -infinity<W>();
         highest = larger(highest, scores[i][j]);
       }
-      for (int other = 8; other > 0; other /= 2) highest = larger(highest, __shfl_xor_sync(0xffffffffu, highest, other));
+      for (int other = SIDE<TILE> / 2; other > 0; other /= 2)
+        highest = larger(highest, __shfl_xor_sync(0xffffffffu, highest, other));
       const W correction = exp(top[i] - highest);  // the first tile holds a key for every query: highest is finite
       top[i] = highest;
       z[i] *= correction;
@@ -103,9 +106,9 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
       for (int j = 0; j < R; ++j) {
         W e = exp(scores[i][j] - highest);
         z[i] += e;
-        if (DROPS && query < queries && from + x + 16 * j <= last)
-          e *= (W)kept(dropping, drawn, batch, heads, head, queries, query, from + x + 16 * j);
-        weights[(y * R + i) * (TILE + 1) + x + 16 * j] = e;
+        if (DROPS && query < queries && from + x + SIDE<TILE> * j <= last)
+          e *= (W)kept(dropping, drawn, batch, heads, head, queries, query, from + x + SIDE<TILE> * j);
+        weights[(y * R + i) * (TILE + 1) + x + SIDE<TILE> * j] = e;
       }
     }
     __syncthreads();
@@ -113,7 +116,7 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
   }
 #pragma unroll
   for (int i = 0; i < R; ++i) {
-    for (int other = 8; other > 0; other /= 2) z[i] += __shfl_xor_sync(0xffffffffu, z[i], other);
+    for (int other = SIDE<TILE> / 2; other > 0; other /= 2) z[i] += __shfl_xor_sync(0xffffffffu, z[i], other);
 #pragma unroll
     for (int c = 0; c < N; ++c) sums[i][c] /= z[i];
     const long long query = start + y * R + i;
@@ -127,11 +130,11 @@ template <typename T, int D, int TILE, bool DROPS>
 __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, const wide<T>* logz,
                              const wide<T>* delta, T* dq, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   using W = wide<T>;
-  constexpr int R = TILE / 16, N = D / 16, SPAN = TILE * (D + 1);
+  constexpr int R = TILE / SIDE<TILE>, N = D / SIDE<TILE>, SPAN = TILE * (D + 1);
   SHARED_MEMORY(W, memory);
   W *qs = memory, *ks = qs + SPAN, *vs = ks + SPAN, *gs = vs + SPAN, *ds = gs + SPAN;
   UNPACK_ARGUMENTS
-  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+  const int y = threadIdx.x / SIDE<TILE>, x = threadIdx.x % SIDE<TILE>;
   const long long start = (long long)(gridDim.x - 1 - blockIdx.x) * TILE;
   q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
   logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
@@ -152,14 +155,14 @@ __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, 
     for (int i = 0; i < R; ++i)
 #pragma unroll
       for (int j = 0; j < R; ++j) {
-        const long long query = start + y * R + i, key = from + x + 16 * j;
+        const long long query = start + y * R + i, key = from + x + SIDE<TILE> * j;
         W dscore = 0;
         if (query < queries && key <= first_query + query) {
           const W weight = exp(scores[i][j] * (W)scale - logz[query]);
           const W factor = DROPS ? (W)kept(dropping, drawn, batch, heads, head, queries, query, key) : (W)1;
           dscore = weight * (factor * products[i][j] - delta[query]);
         }
-        ds[(y * R + i) * (TILE + 1) + x + 16 * j] = dscore;
+        ds[(y * R + i) * (TILE + 1) + x + SIDE<TILE> * j] = dscore;
       }
     __syncthreads();
     add_weighted<W, D, TILE>(sums, ds, ks);
@@ -172,11 +175,11 @@ template <typename T, int D, int TILE, bool DROPS>
 __global__ void attention_dkv(const T* q, const T* k, const T* v, const T* dout, const wide<T>* logz,
                               const wide<T>* delta, T* dk, T* dv, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   using W = wide<T>;
-  constexpr int R = TILE / 16, N = D / 16, SPAN = TILE * (D + 1);
+  constexpr int R = TILE / SIDE<TILE>, N = D / SIDE<TILE>, SPAN = TILE * (D + 1);
   SHARED_MEMORY(W, memory);
   W *qs = memory, *ks = qs + SPAN, *vs = ks + SPAN, *gs = vs + SPAN, *ds = gs + SPAN, *weights = ds + TILE * (TILE + 1);
   UNPACK_ARGUMENTS
-  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+  const int y = threadIdx.x / SIDE<TILE>, x = threadIdx.x % SIDE<TILE>;
   const long long start = (long long)blockIdx.x * TILE;
   q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
   dout = locate(dout, o_steps, batch, head);
@@ -198,7 +201,7 @@ __global__ void attention_dkv(const T* q, const T* k, const T* v, const T* dout,
     for (int i = 0; i < R; ++i)
 #pragma unroll
       for (int j = 0; j < R; ++j) {
-        const long long key = start + y * R + i, query = from + x + 16 * j;
+        const long long key = start + y * R + i, query = from + x + SIDE<TILE> * j;
         W weight = 0, dscore = 0;
         if (query < queries && key <= first_query + query) {
           weight = exp(scores[i][j] * (W)scale - logz[query]);
@@ -206,8 +209,8 @@ __global__ void attention_dkv(const T* q, const T* k, const T* v, const T* dout,
           dscore = weight * (factor * products[i][j] - delta[query]);
           weight *= factor;
         }
-        weights[(y * R + i) * (TILE + 1) + x + 16 * j] = weight;
-        ds[(y * R + i) * (TILE + 1) + x + 16 * j] = dscore;
+        weights[(y * R + i) * (TILE + 1) + x + SIDE<TILE> * j] = weight;
+        ds[(y * R + i) * (TILE + 1) + x + SIDE<TILE> * j] = dscore;
       }
     __syncthreads();
     add_weighted<W, D, TILE>(dv_sums, weights, gs);

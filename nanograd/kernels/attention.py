@@ -15,6 +15,7 @@ MOST_IN_GRID = 65535  # blocks of threads along the second and third axis of a g
 TENSOR_CORE_ROWS, TENSOR_CORE_GAP = 64, 16  # ROWS in tensor_cores.cuh, and the bytes that its GAPs come to
 CHANNELS = 16, 32, 64, 128, 256  # a head's are padded to the next of these
 TENSOR_CORE_CHANNELS = 128  # at most
+TILES = 64, 32, 16, 8  # rows of a tile on ordinary cores: the first that fits
 
 
 @registered
@@ -84,28 +85,45 @@ def _dropout_settings(dropout, heads: int, T: int, block: int) -> tuple:
 def _run(name: str, tiles: int, inputs, outputs, sizes, drops, rows: int, batch: int, tf32: bool) -> None:
     """Launch one of the attention kernels: a block for each tile of rows of each head; `tiles` in shared memory."""
     like, heads, channels = inputs[0], sizes[0], sizes[3]
-    D = next((most for most in CHANNELS if channels <= most), None)
-    if D is None:
-        raise ValueError(f"attention on a GPU takes heads of at most {CHANNELS[-1]} channels, not {channels}")
+    most = shared_memory(xp_of(like), like.device.id)
+    D, tile, shared, on_tensor_cores = _tiling(tiles, channels, like.itemsize, tf32, most)
     drop = "true" if drops[4] < 65536 else "false"
-    size, most = like.itemsize, shared_memory(xp_of(like), like.device.id)
-    tile, shared = TENSOR_CORE_ROWS, tiles * TENSOR_CORE_ROWS * (D * size + TENSOR_CORE_GAP)
-    if (tf32 or size == 2) and D <= TENSOR_CORE_CHANNELS and shared + 1024 <= most:
+    if on_tensor_cores:
         threads, family, full_name = 128, "attention_mma", f"{name}_mma<{c_type(like)}, {D}, {drop}>"
     else:
-        size = max(size, 4)  # numbers are held in float at least
-        tile, shared = next(
-            (tile, shared)
-            for tile in (64, 32, 16)
-            for shared in [size * (tiles * tile * (D + 1) + 2 * tile * (tile + 1))]
-            if shared <= most or tile == 16
-        )
-        threads, family, full_name = 256, "attention", f"{name}<{c_type(like)}, {D}, {tile}, {drop}>"
+        threads, family = min(tile, 16) ** 2, "attention"  # SIDE x SIDE
+        full_name = f"{name}<{c_type(like)}, {D}, {tile}, {drop}>"
     blocks = -(-(sizes[2] + rows if name == "attention_dkv" else rows) // tile)
     if max(heads, batch) > MOST_IN_GRID:
         raise ValueError(f"attention on a GPU takes at most {MOST_IN_GRID} samples at once, not {batch}")
     grid = (blocks, heads, batch)
     launch(family, full_name, grid, threads, *inputs, *outputs, *sizes, *drops, like=like, shared=shared, views=True)
+
+
+def _tiling(tiles: int, channels: int, itemsize: int, tf32: bool, most: int) -> tuple[int, int, int, bool]:
+    """How a kernel holds `tiles` tiles in at most `most` bytes of shared memory, as (channels that a head is padded to,
+    rows of a tile, bytes, whether on tensor cores). Raises ValueError where no tile is small enough."""
+    D = next((padded for padded in CHANNELS if channels <= padded), None)
+    if D is None:
+        raise ValueError(f"attention on a GPU takes heads of at most {CHANNELS[-1]} channels, not {channels}")
+    shared = tiles * TENSOR_CORE_ROWS * (D * itemsize + TENSOR_CORE_GAP)
+    if (tf32 or itemsize == 2) and D <= TENSOR_CORE_CHANNELS and shared + 1024 <= most:
+        return D, TENSOR_CORE_ROWS, shared, True
+    for tile in TILES:
+        held = tiles * tile * (D + 1) + 2 * tile * (tile + 1)
+        shared = held * max(itemsize, 4)  # numbers are held in float at least
+        if shared <= most:
+            return D, tile, shared, False
+    raise ValueError(
+        f"attention with heads of {channels} channels in float{8 * max(itemsize, 4)} needs {shared:,} bytes of shared "
+        f"memory, and this GPU has {most:,}"
+    )
+
+
+def check_heads(device, channels: int) -> None:
+    """Raises ValueError where attention on `device`, forward or backward, has no room for heads so wide."""
+    most = shared_memory(device.xp, device.xp.cuda.Device().id)
+    _tiling(4, channels, device.dtype.itemsize, device.precision == "tf32", most)
 
 
 @functools.cache

@@ -73,7 +73,7 @@ template <typename Combine, typename W> __device__ __forceinline__ W block_reduc
   __shared__ W of_warp[32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
   x = warp_reduce<Combine>(x);
-  __syncthreads();  // nobody may still be reading the result of an earlier call
+  __syncthreads();  // where a kernel calls this twice with the same Combine and W, some may still read the first result
   if (lane == 0) of_warp[warp] = x;
   __syncthreads();
   x = of_warp[0];

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 
+from nanograd.device.cores import counted
 from nanograd.device.device import BackendUnavailable
 from nanograd.parallel.communicator import Communicator
 
@@ -30,7 +31,7 @@ class NCCLRanks(Communicator):
         try:
             self._comm = nccl.NcclCommunicator(self.size, identity.tobytes(), self.rank)
         except nccl.NcclError as error:
-            raise BackendUnavailable(f"NCCL does not get {self.size} GPUs together: {error}") from error
+            raise BackendUnavailable(f"NCCL does not get {counted(self.size, 'GPU')} together: {error}") from error
 
     def all_reduce(self, array):
         if isinstance(array, np.ndarray):

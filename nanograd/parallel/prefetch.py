@@ -8,6 +8,9 @@ only until its pinned memory has been read, two batches ago. On the CPU there is
 fetching to be done when others are still at work.
 """
 
+import contextlib
+import weakref
+
 import numpy as np
 
 from nanograd.device.device import Device
@@ -27,6 +30,7 @@ class Prefetcher:
         if device.name != "numpy":
             self._stream = device.xp.cuda.Stream(non_blocking=True)
             self._places = [Place(device.xp), Place(device.xp)]
+            self.close = weakref.finalize(self, finish, self._stream)
 
     def prefetch(self, step: int) -> None:
         """Fetch the batch of `step`, which `get` will ask for, and start copying it; best while a step is computed."""
@@ -57,6 +61,12 @@ class Prefetcher:
         found.step = found.spent = None  # what is asked for again may have been written to: it is copied again
         current.wait_event(found.arrived)
         return found.arrays
+
+
+def finish(stream) -> None:
+    """Wait for the copies under way: afterwards their memory goes back to the pools, and is somebody else's."""
+    with contextlib.suppress(RuntimeError):  # a GPU that failed has said so where it was asked for a result
+        stream.synchronize()
 
 
 class Place:

@@ -6,7 +6,15 @@ import math
 import pytest
 
 from nanograd.device import cores as cores_module
-from nanograd.device.cores import available_cores, cgroup_limit
+from nanograd.device.cores import available_cores, cgroup_limit, counted
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [(1, "thread", "1 thread"), (2, "thread", "2 threads"), (0, "GPU", "0 GPUs"), (3, "process", "3 processes")],
+)
+def test_one_of_a_thing_is_not_several(number, noun, text):
+    assert counted(number, noun) == text
 
 
 def test_cores_are_at_least_one():

@@ -272,6 +272,7 @@ def run_attention(
 
 
 SINGLE, DOUBLE = zeros(1), zeros(1, dtype="float64")
+WIDEST = {"channels": 256, "tiles": 4}
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,9 @@ SINGLE, DOUBLE = zeros(1), zeros(1, dtype="float64")
         (SINGLE, {"keep_below": 65535}, ("attention<float, 32, 64, true>", (2, 3, 2), 256, 58624)),
         (SINGLE, {"rows": 64, "channels": 16}, ("attention<float, 16, 64, false>", (1, 3, 2), 256, 46336)),
         (SINGLE, {"channels": 128, "tiles": 4}, ("attention<float, 128, 32, false>", (3, 3, 2), 256, 74496)),
-        (DOUBLE, {"channels": 256, "tiles": 4}, ("attention<double, 256, 16, false>", (5, 3, 2), 256, 135936)),
+        (DOUBLE, WIDEST | {"most": 135936}, ("attention<double, 256, 16, false>", (5, 3, 2), 256, 135936)),
+        (DOUBLE, WIDEST, ("attention<double, 256, 8, false>", (9, 3, 2), 64, 66944)),
+        (DOUBLE, WIDEST | {"most": 66944}, ("attention<double, 256, 8, false>", (9, 3, 2), 64, 66944)),
         (SINGLE, {"tf32": True, "channels": 32}, ("attention_mma<float, 32, false>", (2, 3, 2), 128, 27648)),
         (SINGLE, {"tf32": True, "channels": 129}, ("attention<float, 256, 16, false>", (5, 3, 2), 256, 51520)),
         (SINGLE, {"rows": 30, "start": 100}, ("attention<float, 32, 64, false>", (1, 3, 2), 256, 58624)),
@@ -328,6 +331,9 @@ def test_tensor_cores_take_what_fits(monkeypatch, channels, most, expected):
 
 
 def test_what_attention_on_a_gpu_cannot_take(monkeypatch):
+    room = "channels in float64 needs 66,944 bytes of shared memory, and this GPU has 65,536"
+    with pytest.raises(ValueError, match=f"heads of 256 {room}"):
+        run_attention(monkeypatch, DOUBLE, channels=256, tiles=4, most=65536)
     with pytest.raises(ValueError, match="at most 256 channels, not 257"):
         run_attention(monkeypatch, SINGLE, channels=257)
     with pytest.raises(ValueError, match="at most 65535 samples at once, not 65536"):

@@ -82,6 +82,16 @@ def test_a_batch_stays_until_the_gpu_has_used_it(monkeypatch):
     np.testing.assert_array_equal(seen, [fetch(step) for step in range(6)])
 
 
+def test_a_copy_that_is_under_way_writes_into_nobody_elses_memory(gpu_xp):
+    prefetcher = Prefetcher(Device(gpu_xp), lambda step: (np.full((64, 64), step),), below=9)
+    prefetcher.prefetch(5)
+    del prefetcher
+    others = [gpu_xp.zeros((64, 64), dtype="int32") for _ in range(4)]  # the pool gives them the memory of the batch
+    gpu_xp.cuda.Device().synchronize()
+    for other in others:
+        assert not other.get().any()
+
+
 def test_pinned_memory_is_as_large_as_the_array():
     asked = []
     cuda = type("cuda", (), {"alloc_pinned_memory": lambda size: asked.append(size) or bytearray(size)})

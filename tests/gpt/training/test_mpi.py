@@ -144,7 +144,7 @@ def test_the_first_rank_alone_prepares_writes_and_speaks(folder):
     done = run_job(3, "noting.py", "--out_dir", "run", *flags(BASIC | {"max_steps": 9, "threads": 1}), cwd=folder)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line]
-    assert len(lines) == len(set(lines)) and any("3 ranks of 1 threads" in line for line in lines)
+    assert len(lines) == len(set(lines)) and any("3 ranks of 1 thread;" in line for line in lines)
     notes = [line.split() for line in (folder / "notes").read_text().splitlines()]
     assert {rank for rank, _ in notes} == {"0"}
     names = [name for _, name in notes]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpt.cli.command_line import parse_train
+from gpt.config.options import TrainConfig, changed_fixed_flags
 from gpt.errors import RunError, UsageError
 from gpt.runs.checkpoint import list_steps, load_checkpoint, save_checkpoint
 from gpt.training import run as training
@@ -257,3 +258,30 @@ def test_config_toml_that_was_lost_is_made_up_for_by_the_flags(workplace):
         training.main(replace(parse_train(["--resume", *arguments()]), n_embd=128))
     assert train(resume=True, max_steps=4) == 0
     assert tomllib.loads(Path("run/config.toml").read_text())["max_steps"] == 4
+
+
+def test_a_run_in_bfloat16_goes_on_in_float32_and_says_so(workplace, capsys):
+    """Its weights are float32 too, so it can leave the GPU and come back."""
+    assert train() == 0
+    saved = load_checkpoint("run")
+    state = saved.state | {"flags": saved.state["flags"] | {"dtype": "bfloat16"}}
+    save_checkpoint("run", 12, saved.model_state, saved.optimizer_state, state, None, 2)
+    config = Path("run/config.toml")
+    text = config.read_text(encoding="utf-8").replace('"float32"', '"bfloat16"').replace('"numpy"', '"cupy"')
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"--dtype bfloat16 needs --backend cupy.*give --dtype float32"):
+        parse_train(["--resume", "--out_dir=run", "--backend=numpy"])
+    capsys.readouterr()
+    again = ["--resume", "--out_dir=run", "--backend=numpy", "--dtype=float32", "--max_steps=14"]
+    assert training.main(parse_train(again)) == 0
+    assert "the run was in bfloat16 and goes on in float32" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="--dtype cannot change on --resume: the run has float32, not float64"):
+        parse_train(["--resume", "--out_dir=run", "--dtype=float64"])
+
+
+@pytest.mark.parametrize("before", ["float32", "float64", "tf32", "bfloat16"])
+@pytest.mark.parametrize("after", ["float32", "float64", "tf32", "bfloat16"])
+def test_the_precision_may_change_where_weights_stay_in_float32(before, after):
+    old, new = (TrainConfig(dtype=dtype) for dtype in (before, after))
+    free = (before == "float64") == (after == "float64")
+    assert changed_fixed_flags(old, new) == ([] if free else ["dtype"])
