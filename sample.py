@@ -5,9 +5,9 @@ from gpt.cli.command_line import parse_sample, run
 
 def main(arguments: list[str]) -> int | None:
     config = parse_sample(arguments)
-    from gpt.sampling import generate as sampling  # imported late: --help and a mistyped flag answer at once
+    from gpt.sampling import command  # imported late: --help and a mistyped flag answer at once
 
-    return sampling.main(config)
+    return command.main(config)
 
 
 if __name__ == "__main__":

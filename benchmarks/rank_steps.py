@@ -15,7 +15,8 @@ from gpt.config.options import TrainConfig
 from gpt.model import GPT
 from gpt.training.step import Trainer
 from nanograd import Device
-from nanograd.parallel.communicator import Communicator, world
+from nanograd.parallel.communicator import Communicator
+from nanograd.parallel.world import world
 
 
 class TimedRanks(Communicator):

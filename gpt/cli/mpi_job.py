@@ -15,7 +15,7 @@ def ranks():
     """All ranks of this job; None for a process on its own. Raises BackendUnavailable where mpi4py is missing."""
     if "mpi4py" not in sys.modules and not any(name in os.environ for name in LAUNCHER_VARIABLES):
         return None
-    from nanograd.parallel.communicator import world
+    from nanograd.parallel.world import world
 
     return world() if world().size > 1 else None
 

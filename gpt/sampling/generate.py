@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt.config.options import ChoiceFlags, SampleConfig
+from gpt.config.options import ChoiceFlags
 from gpt.errors import RunError, UsageError
 from gpt.sampling import filters
 from gpt.sampling.kv_cache import Decoder
@@ -229,10 +229,3 @@ def check_prompt(ids: Sequence[int], vocab_size: int):
         wrong = prompt[(prompt < 0) | (prompt >= vocab_size)][0]
         raise UsageError(f"token id {wrong} of the prompt is outside the vocabulary, 0 to {vocab_size - 1}")
     return prompt.astype(np.int64)
-
-
-def main(config: SampleConfig) -> int:
-    """What sample.py does (gpt/sampling/command.py); its exit code."""
-    from gpt.sampling import command as sampling_cli  # which stands on this module
-
-    return sampling_cli.main(config)

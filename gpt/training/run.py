@@ -33,7 +33,7 @@ from gpt.training.summary import summarize
 from nanograd import Device
 from nanograd.anomaly import Anomaly
 from nanograd.device.cores import counted
-from nanograd.parallel.communicator import connect
+from nanograd.parallel.world import connect
 
 
 def main(config: TrainConfig) -> int:

@@ -1,22 +1,15 @@
-"""Ranks: the processes that train one model together, and what they say to one another.
+"""Ranks: the processes that train one model together, and what they exchange.
 
 Each rank computes gradients of its part of the batch. `all_reduce` adds them up, so that every rank holds the
 gradient of the whole batch and makes the same step. A `Communicator` is `Single` for a process on its own,
-`MPIRanks` under mpiexec, or `NCCLRanks` where each of those has a GPU.
+`MPIRanks` under mpiexec, or `NCCLRanks` where each of those has a GPU; world.py makes the one that this job needs.
 """
 
-import functools
-import os
-import sys
 from abc import ABC, abstractmethod
 
 import numpy as np
 
 from nanograd.device.cores import available_cores
-from nanograd.device.device import BackendUnavailable, Device
-
-SIZE_VARIABLES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"  # MPICH and kin, Open MPI, MVAPICH
-RANK_VARIABLES = "PMI_RANK", "PMIX_RANK"  # a launcher that tells no size
 
 
 class Communicator(ABC):
@@ -72,42 +65,3 @@ class Single(Communicator):
 
     def sum(self, value):
         return value
-
-
-def started_by_mpi() -> bool:
-    """Was this process started by mpiexec, srun and the like, or through `python -m mpi4py`?"""
-    for name in SIZE_VARIABLES:
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name]) > 1
-    return "mpi4py" in sys.modules or any(name in os.environ for name in RANK_VARIABLES)
-
-
-@functools.cache
-def world() -> Communicator:
-    """All ranks of this job. Raises BackendUnavailable where mpiexec started it and mpi4py is missing."""
-    if not started_by_mpi():
-        return Single()
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
-        raise BackendUnavailable(
-            f"mpiexec started this, and the ranks cannot talk: {error}; the packages mpi4py and mpich are needed "
-            '(pip install -e ".[mpi]")'
-        ) from None
-    from nanograd.parallel.mpi_ranks import MPIRanks
-
-    return MPIRanks(MPI) if MPI.COMM_WORLD.size > 1 else Single()
-
-
-def connect(device: Device) -> Communicator:
-    """All ranks of this job, able to exchange arrays of `device`; each takes a GPU of its own, if that is a GPU.
-
-    Raises BackendUnavailable where that cannot be.
-    """
-    ranks = world()
-    if ranks.size == 1 or device.name == "numpy":
-        return ranks
-    from nanograd.parallel.nccl_ranks import NCCLRanks, take_gpu
-
-    take_gpu(device.xp, ranks)
-    return NCCLRanks(ranks, device.xp)

@@ -13,7 +13,7 @@ import pytest
 
 from gpt import GPT, GPTConfig
 from gpt.cli.command_line import parse_sample, parse_train
-from gpt.sampling import generate as sampling
+from gpt.sampling import command
 from gpt.training import run as training
 from gpt.training.anomaly import NotFinite
 from gpt.training.step import Trainer
@@ -192,7 +192,7 @@ def test_train_save_resume_and_sample(stand_in, workplace, capsys):
     assert "a CPU that plays a GPU" in capsys.readouterr().out
     resumed = losses_of(workplace)
     sample = ["--out_dir=run", "--backend=cupy", "--prompt=the ", "--max_new_tokens=12", "--temperature=0"]
-    assert not sampling.main(parse_sample(sample))
+    assert not command.main(parse_sample(sample))
     assert len(capsys.readouterr().out) >= 12
     assert training.main(parse_train([*RUN, "--backend=cupy", "--overwrite"])) == 0
     assert losses_of(workplace)[8] == resumed[8]

@@ -18,13 +18,15 @@ from gpt.training.step import Trainer
 from nanograd import BackendUnavailable, Device
 from nanograd.device.cores import available_cores
 from nanograd.optim.arena import arenas_of
-from nanograd.parallel import communicator, mpi_ranks
-from nanograd.parallel.communicator import Communicator, Single, started_by_mpi
+from nanograd.parallel import mpi_ranks
+from nanograd.parallel import world as world_module
+from nanograd.parallel.communicator import Communicator, Single
 from nanograd.parallel.nccl_ranks import NCCLRanks, find_nccl, take_gpu
+from nanograd.parallel.world import started_by_mpi
 from tests.support import ROOT, cuda_on_cpu, fake_nccl, strict_xp
 from tests.support.mpi_job import needs_mpi, run_job
 
-LAUNCHERS = (*communicator.SIZE_VARIABLES, *communicator.RANK_VARIABLES)
+LAUNCHERS = (*world_module.SIZE_VARIABLES, *world_module.RANK_VARIABLES)
 
 
 class ThreadRanks(Communicator):
@@ -105,17 +107,17 @@ def test_how_a_launcher_is_recognised(monkeypatch, variables, expected):
 def test_a_launcher_without_mpi4py_is_told_what_to_install(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    communicator.world.cache_clear()
+    world_module.world.cache_clear()
     with pytest.raises(BackendUnavailable, match=r'pip install -e ".\[mpi\]"'):
-        communicator.world()
-    assert communicator.world.cache_info().currsize == 0
+        world_module.world()
+    assert world_module.world.cache_info().currsize == 0
 
 
 @pytest.fixture
 def fresh_world():
-    communicator.world.cache_clear()
-    yield communicator.world
-    communicator.world.cache_clear()
+    world_module.world.cache_clear()
+    yield world_module.world
+    world_module.world.cache_clear()
 
 
 @pytest.mark.parametrize(("size", "kind"), [(1, Single), (2, types.SimpleNamespace), (3, types.SimpleNamespace)])
@@ -123,15 +125,13 @@ def test_one_rank_under_a_launcher_is_alone(monkeypatch, fresh_world, size, kind
     mpi4py = types.ModuleType("mpi4py")
     mpi4py.MPI = types.SimpleNamespace(COMM_WORLD=types.SimpleNamespace(size=size))
     monkeypatch.setitem(sys.modules, "mpi4py", mpi4py)
-    monkeypatch.setattr(communicator, "started_by_mpi", lambda: True)
+    monkeypatch.setattr(world_module, "started_by_mpi", lambda: True)
     monkeypatch.setattr(mpi_ranks, "MPIRanks", lambda mpi: types.SimpleNamespace(mpi=mpi))
     assert isinstance(fresh_world(), kind)
 
 
 def test_mpi4py_is_not_imported_without_a_launcher():
-    code = (
-        "import sys, gpt.training.run, nanograd.parallel.communicator as c; c.world(); print('mpi4py' in sys.modules)"
-    )
+    code = "import sys, gpt.training.run, nanograd.parallel.world as w; w.world(); print('mpi4py' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n", done.stderr
 
@@ -183,7 +183,7 @@ def test_orders_words_and_signals_reach_every_rank():
 
 COLLECTIVES = """
 import numpy as np
-from nanograd.parallel.communicator import world
+from nanograd.parallel.world import world
 
 ranks = world()
 assert (ranks.size, 0 <= ranks.rank < 3) == (3, True)
@@ -400,11 +400,11 @@ def test_only_several_ranks_with_gpus_need_nccl(monkeypatch, size, backend, over
     from nanograd.parallel import nccl_ranks
 
     ranks, device, taken = types.SimpleNamespace(size=size), types.SimpleNamespace(name=backend, xp="xp"), []
-    monkeypatch.setattr(communicator, "world", lambda: ranks)
+    monkeypatch.setattr(world_module, "world", lambda: ranks)
     monkeypatch.setattr(nccl_ranks, "take_gpu", lambda xp, ranks: taken.append((xp, ranks)))
     monkeypatch.setattr(nccl_ranks, "NCCLRanks", lambda ranks, xp: ("nccl", ranks, xp))
     expected = ranks if over == "mpi" else ("nccl", ranks, "xp")
-    assert communicator.connect(device) == expected and bool(taken) is (over == "nccl")
+    assert world_module.connect(device) == expected and bool(taken) is (over == "nccl")
 
 
 # NCCL

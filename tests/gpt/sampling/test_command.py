@@ -12,7 +12,7 @@ import pytest
 from gpt.config.options import SampleConfig
 from gpt.errors import UsageError
 from gpt.sampling import generate as sampling
-from gpt.sampling.generate import main
+from gpt.sampling.command import main
 from gpt.sampling.kv_cache import Decoder
 from tests.support import ROOT
 from tests.support.small_run import write_run

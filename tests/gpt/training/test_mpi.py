@@ -118,7 +118,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(folder, alone):
 
 ONLY_RANK_0 = """
 import gpt.data.batches, gpt.data.prepare, gpt.runs.folder, gpt.training.run
-from nanograd.parallel.communicator import world
+from nanograd.parallel.world import world
 
 def noted(name, function):
     def noting(*arguments, **options):
@@ -176,7 +176,7 @@ import gpt.training.run
 from gpt.cli.command_line import parse_train, run
 from gpt.errors import RunError
 from gpt.training.step import Trainer
-from nanograd.parallel.communicator import world
+from nanograd.parallel.world import world
 
 failing = [int(rank) for rank in sys.argv.pop(1).split(",")]
 whole = Trainer.train_step
@@ -261,7 +261,7 @@ import numpy as np
 import gpt.training.run
 from gpt.cli.command_line import parse_train, run
 from gpt.training.step import Trainer
-from nanograd.parallel.communicator import world
+from nanograd.parallel.world import world
 
 batch = Trainer.batch
 
