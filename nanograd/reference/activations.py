@@ -1,0 +1,36 @@
+"""Activations act on each number alone: y_i = f(x_i). So ∂y_j/∂x_i is f'(x_i) where i = j, else 0, and
+
+    dx_i = dy_i f'(x_i)
+
+    ReLU     f(x) = max(x, 0)                    f'(x) = 1 where x > 0, else 0       (at x = 0 taken as 0)
+    GELU     f(x) = x (1 + t) / 2                f'(x) = (1 + t) / 2 + x (1 - t^2) / 2 * u'
+             u = sqrt(2/π) (x + 0.044715 x^3)    u'    = sqrt(2/π) (1 + 3 * 0.044715 x^2)
+             t = tanh(u)                         since tanh' = 1 - tanh^2
+
+GELU in GPT-2's form (Hendrycks & Gimpel 2016). Its derivative is the product rule, (x (1 + t))' = (1 + t) + x t', and
+the chain rule, t' = (1 - t^2) u'.
+"""
+
+import math
+
+import numpy as np
+
+
+def relu(x):  # (...) -> (...)
+    return np.where(x > 0, x, 0)
+
+
+def relu_backward(dy, x):
+    return np.where(x > 0, dy, 0)
+
+
+def gelu(x):  # (...) -> (...)
+    u = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    return x * (1 + np.tanh(u)) / 2
+
+
+def gelu_backward(dy, x):
+    u = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    du = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
+    t = np.tanh(u)
+    return dy * ((1 + t) / 2 + x * (1 - t**2) / 2 * du)

@@ -1,0 +1,166 @@
+"""The gradient check runs over the plain model too: its functions as layers, nothing of the fast ones."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from nanograd import Layer
+from nanograd.gradcheck import check_layer
+from nanograd.reference import (
+    activations,
+    adamw,
+    attention,
+    cross_entropy,
+    embedding,
+    linear,
+    mlp,
+    model,
+    normalization,
+    softmax,
+)
+from tests.support import ROOT
+
+rng = np.random.default_rng(0)
+
+
+def numbers(*shape):
+    return rng.standard_normal(shape)
+
+
+class Plain(Layer):
+    """forward(*inputs) and backward(dy) of a function and its backward; `settings` come after the inputs."""
+
+    def __init__(self, function, backward, *settings):
+        self.function, self.function_backward, self.settings = function, backward, settings
+
+    def forward(self, *inputs):
+        self.remember(inputs)
+        return self.function(*inputs, *self.settings)
+
+    def backward(self, dy):
+        gradients = self.function_backward(dy, *self.recall(), *self.settings)
+        return gradients
+
+
+B, T, C, H = 2, 3, 4, 2
+IDS = np.array([[1, 0, 1], [2, 1, 2]])
+CASES = {
+    "linear": (linear.linear, linear.linear_backward, [numbers(B, T, C), numbers(C, 3), numbers(3)], []),
+    "relu": (activations.relu, activations.relu_backward, [numbers(B, T, C)], []),
+    "gelu": (activations.gelu, activations.gelu_backward, [numbers(B, T, C)], []),
+    "layernorm": (
+        normalization.layernorm,
+        normalization.layernorm_backward,
+        [numbers(B, T, C), numbers(C), numbers(C)],
+        [],
+    ),
+    "rmsnorm": (normalization.rmsnorm, normalization.rmsnorm_backward, [numbers(B, T, C), numbers(C)], []),
+    "softmax": (softmax.softmax, softmax.softmax_backward, [numbers(B, T)], []),
+    "attention": (attention.attention, attention.attention_backward, [numbers(B, H, T, 2) for _ in range(3)], []),
+    "self_attention": (
+        attention.self_attention,
+        attention.self_attention_backward,
+        [numbers(B, T, C), numbers(C, 3 * C), numbers(C, C), numbers(C)],
+        [H],
+    ),
+    "mlp": (
+        mlp.mlp,
+        mlp.mlp_backward,
+        [numbers(B, T, C), numbers(C, 4 * C), numbers(4 * C), numbers(4 * C, C), numbers(C)],
+        [],
+    ),
+    "embedding": (
+        lambda weight: embedding.embedding(IDS, weight),
+        lambda dy, weight: embedding.embedding_backward(dy, IDS, weight),
+        [numbers(4, C)],
+        [],
+    ),
+    "cross_entropy": (
+        lambda logits: cross_entropy.cross_entropy(logits, IDS),
+        lambda dloss, logits: cross_entropy.cross_entropy_backward(dloss, logits, IDS),
+        [numbers(B, T, 5)],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_jacobian(name):
+    function, backward, inputs, settings = CASES[name]
+    report = check_layer(Plain(function, backward, *settings), *inputs, full=True, rules=False)
+    assert report.full and report.ok, report
+    assert len(report.entries) == len(inputs)
+
+
+def test_every_backward_of_the_plain_model_is_checked():
+    modules = activations, attention, cross_entropy, embedding, linear, mlp, normalization, softmax
+    names = {n.removesuffix("_backward") for m in modules for n, f in vars(m).items() if n.endswith("_backward")}
+    assert names == set(CASES)
+
+
+def whole(p, forward, backward, names):
+    """A function of the parameters one after the other, and its backward."""
+    return (
+        lambda *values: forward(dict(zip(names, values, strict=True))),
+        lambda dy, *values: backward(dy, dict(zip(names, values, strict=True))),
+        [p[name] for name in names],
+    )
+
+
+def test_block():
+    p = model.of_block(model.new_parameters(5, T, C, 1, rng), 0)
+    names, x = list(p), numbers(B, T, C)
+    p = {name: value + 0.5 * numbers(*value.shape) for name, value in p.items()}
+
+    def backward(dy, x, *values):
+        dx, gradients = model.block_backward(dy, x, dict(zip(names, values, strict=True)), H)
+        return dx, *(gradients[name] for name in names)
+
+    layer = Plain(lambda x, *values: model.block(x, dict(zip(names, values, strict=True)), H), backward)
+    report = check_layer(layer, x, *p.values(), rules=False)
+    assert report.ok, report
+
+
+@pytest.mark.parametrize("n_layer, length", [(1, 3), (2, 2)])
+def test_whole_model(n_layer, length):
+    p = model.new_parameters(5, T, C, n_layer, rng)
+    p = {name: value + 0.4 * numbers(*value.shape) for name, value in p.items()}
+    ids, targets = IDS[:, :length], IDS[::-1, :length]
+    forward, backward, values = whole(
+        p,
+        lambda p: model.gpt_loss(ids, targets, p, H),
+        lambda dy, p: tuple(model.gpt_backward(dy, ids, targets, p, H).values()),
+        list(p),
+    )
+    report = check_layer(Plain(forward, backward), *values, rules=False)
+    assert report.ok and report.full, report
+    assert len(report.entries) == len(p)
+
+
+def test_adamw_of_a_constant_gradient_moves_by_lr():
+    p, m, v = np.ones(3), np.zeros(3), np.zeros(3)
+    for t in range(1, 6):
+        new, m, v = adamw.adamw(p, np.array([5.0, -0.01, 1.0]), m, v, t, lr=0.1)
+        np.testing.assert_allclose(p - new, [0.1, -0.1, 0.1], rtol=1e-5)
+        p = new
+
+
+def test_it_imports_nothing_but_numpy_and_itself():
+    for path in (ROOT / "nanograd" / "reference").glob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith(("import ", "from ")):
+                assert line in ("import numpy as np", "import math") or line.startswith("from nanograd.reference."), (
+                    line
+                )
+
+
+def test_nothing_is_done_in_place():
+    for name, (function, backward, inputs, settings) in CASES.items():
+        before = [x.copy() for x in inputs]
+        dy = np.ones(np.shape(function(*inputs, *settings)))
+        backward(dy, *inputs, *settings)
+        for x, kept in zip(inputs, before, strict=True):
+            np.testing.assert_array_equal(x, kept, err_msg=name)
+        assert (dy == 1).all()
+        assert " out=" not in inspect.getsource(function)

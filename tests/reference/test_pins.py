@@ -1,0 +1,241 @@
+"""Every fast layer, and 20 steps of the whole model, are the plain model's to 1e-12."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt.config.options import GPTConfig
+from gpt.model import GPT
+from gpt.sampling import filters
+from nanograd import AdamW, Device, clip_grad_norm
+from nanograd.layers.activations import GELU
+from nanograd.optim.schedule import warmup_cosine
+from nanograd.reference import activations, adamw, attention, embedding, model, normalization
+from nanograd.reference.cross_entropy import cross_entropy, cross_entropy_backward
+from nanograd.reference.linear import linear, linear_backward
+from nanograd.reference.mlp import mlp, mlp_backward
+from nanograd.reference.sampling import sample, top_k, top_p
+from nanograd.reference.softmax import softmax
+from nanograd.reference.training import random_batch, training_step
+from tests.support.battery import BATTERY, Sizes
+
+BOUND = 1e-12
+
+
+def weight_and_bias(layer):
+    """[weight, bias], zeros where the layer has none."""
+    bias = np.zeros(layer.weight.shape[1]) if layer.bias is None else layer.bias.value
+    return [layer.weight.value, bias]
+
+
+def named(names, gradients):
+    return dict(zip(names, gradients, strict=True))
+
+
+# One function for each layer: (layer, inputs, dy) -> output, {name: gradient}, "dx" being the input's
+
+
+def plain_linear(layer, x, dy):
+    W, b = weight_and_bias(layer)
+    return linear(x, W, b), named(["dx", "weight", "bias"], linear_backward(dy, x, W, b))
+
+
+def plain_relu(layer, x, dy):
+    return activations.relu(x), {"dx": activations.relu_backward(dy, x)}
+
+
+def plain_gelu(layer, x, dy):
+    return activations.gelu(x), {"dx": activations.gelu_backward(dy, x)}
+
+
+def plain_layernorm(layer, x, dy):
+    bias = 0.0 if layer.bias is None else layer.bias.value
+    given = x, layer.weight.value, bias, layer.eps
+    return normalization.layernorm(*given), named(
+        ["dx", "weight", "bias"], normalization.layernorm_backward(dy, *given)
+    )
+
+
+def plain_attention(layer, qkv, dy):
+    q, k, v = (attention.split_heads(part, layer.n_head) for part in np.split(qkv, 3, axis=-1))
+    y = attention.merge_heads(attention.attention(q, k, v))
+    gradients = attention.attention_backward(attention.split_heads(dy, layer.n_head), q, k, v)
+    return y, {"dx": np.concatenate([attention.merge_heads(g) for g in gradients], axis=-1)}
+
+
+def plain_self_attention(layer, x, dy):
+    W, b = weight_and_bias(layer.c_attn)
+    x1, W1 = np.concatenate([x, np.ones_like(x[..., :1])], axis=-1), np.concatenate([W, b[None]])  # x W + b = x1 W1
+    given = x1, W1, *weight_and_bias(layer.c_proj), layer.heads.n_head
+    dx1, dW1, *dproj = attention.self_attention_backward(dy, *given)
+    names = ["dx", "c_attn.weight", "c_attn.bias", "c_proj.weight", "c_proj.bias"]
+    return attention.self_attention(*given), named(names, [dx1[..., :-1], dW1[:-1], dW1[-1], *dproj])
+
+
+def plain_mlp(layer, x, dy):
+    kind = "gelu" if isinstance(layer.activation, GELU) else "relu"
+    f, f_backward = getattr(activations, kind), getattr(activations, f"{kind}_backward")
+    given = x, *weight_and_bias(layer.c_fc), *weight_and_bias(layer.c_proj)
+    names = ["dx", "c_fc.weight", "c_fc.bias", "c_proj.weight", "c_proj.bias"]
+    return mlp(*given, f), named(names, mlp_backward(dy, *given, f, f_backward))
+
+
+def plain_embedding(layer, ids, dy):
+    W = layer.weight.value
+    return embedding.embedding(ids, W), {"weight": embedding.embedding_backward(dy, ids, W)}
+
+
+def plain_position_embedding(layer, x, dy):
+    T, rest = x.shape[1], layer.weight.shape[0] - x.shape[1]
+    dweight = np.concatenate([dy.sum(0), np.zeros((rest, x.shape[2]))])
+    return x + layer.weight.value[:T], {"dx": dy, "weight": dweight}
+
+
+def plain_lm_head(layer, x, dy):
+    W = layer.weight.value
+    dx, dW, _ = linear_backward(dy, x, W.T)
+    return linear(x, W.T), {"dx": dx, "weight": dW.T}
+
+
+def plain_block(layer, x, dy):
+    if isinstance(layer.mlp.activation, GELU) or layer.attn.c_attn.bias is not None:
+        return None  # the plain block is the article's; the functions above have the other choices
+    p = {name: value.value for name, value in layer.named_parameters()}
+    C = x.shape[-1]
+    names = model.LN_1 + model.ATTN + model.LN_2 + model.MLP
+    p = {name: p[name] if name in p else np.zeros(4 * C if "c_fc" in name else C) for name in names}
+    dx, gradients = model.block_backward(dy, x, p, layer.attn.heads.n_head)
+    return model.block(x, p, layer.attn.heads.n_head), {"dx": dx} | gradients
+
+
+PLAIN = {
+    "Linear": plain_linear,
+    "ResidualLinear": plain_linear,
+    "ReLU": plain_relu,
+    "GELU": plain_gelu,
+    "LayerNorm": plain_layernorm,
+    "Attention": plain_attention,
+    "CausalSelfAttention": plain_self_attention,
+    "MLP": plain_mlp,
+    "Embedding": plain_embedding,
+    "PositionEmbedding": plain_position_embedding,
+    "LMHead": plain_lm_head,
+    "Block": plain_block,
+}
+
+
+def assert_same(found, expected, what):
+    scale = max(1.0, np.abs(expected).max(initial=0))
+    assert np.shape(found) == np.shape(expected), what
+    assert np.abs(found - expected).max(initial=0) <= BOUND * scale, what
+
+
+def spread(layer, rng):
+    for _, p in layer.named_parameters():
+        p.value[...] += 0.5 * rng.standard_normal(p.shape)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@given(st.data())
+def test_fast_layer_is_the_plain_one(name, data):
+    layer, inputs = BATTERY[name](Sizes(data.draw))
+    layer.eval()
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    spread(layer, rng)
+    if name == "ResidualLinear":
+        h, n_out = inputs[0], layer.weight.shape[1]
+        x = rng.standard_normal((*h.shape[:-1], n_out))
+        np.testing.assert_allclose(layer(h, x), x + linear(h, *weight_and_bias(layer)), rtol=BOUND, atol=BOUND)
+    y = np.array(layer(*inputs))
+    dy = rng.standard_normal(y.shape)
+    dx = layer.backward(dy.copy())
+    found = {n: p.grad for n, p in layer.named_parameters()} | ({} if dx is None else {"dx": dx})
+    plain = PLAIN[name](layer, *inputs, dy)
+    if plain is None:
+        return
+    assert_same(y, plain[0], "output")
+    for what, gradient in found.items():
+        assert_same(gradient, plain[1][what], what)
+
+
+@given(st.data())
+def test_fast_cross_entropy_is_the_plain_one(data):
+    layer, (logits, targets) = BATTERY["CrossEntropy"](Sizes(data.draw))
+    dloss = data.draw(st.floats(-2, 2))
+    assert_same(layer(logits, targets), cross_entropy(logits, targets), "loss")
+    assert_same(layer.backward(dloss), cross_entropy_backward(dloss, logits, targets), "dlogits")
+
+
+# The whole model
+
+CONFIG = GPTConfig(vocab_size=13, block_size=8, n_layer=2, n_head=2, n_embd=8)
+TOKENS = np.random.default_rng(5).integers(0, 13, 200)
+
+
+def test_names_and_shapes_are_those_of_the_fast_model():
+    fast = GPT(CONFIG, Device("numpy", dtype="float64"))
+    p = model.new_parameters(13, 8, 8, 2, np.random.default_rng(0))
+    assert {name: value.shape for name, value in p.items()} == {n: q.shape for n, q in fast.named_parameters()}
+
+
+def test_twenty_steps_of_the_whole_model_are_the_plain_ones():
+    fast = GPT(CONFIG, Device("numpy", dtype="float64", seed=1))
+    spread(fast, np.random.default_rng(3))
+    optimizer = AdamW(fast, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.01)
+    p = fast.state_dict()
+    m, v = ({name: np.zeros_like(value) for name, value in p.items()} for _ in range(2))
+    rng = np.random.default_rng(4)
+    clipped = 0
+    for step in range(20):
+        idx, targets = random_batch(TOKENS, 3, 8 if step % 2 else 5, rng)
+        rate = adamw.learning_rate(step, 3e-2, 3e-3, 5, 20)
+        optimizer.lr = warmup_cosine(step, lr=3e-2, min_lr=3e-3, warmup_steps=5, max_steps=20)
+        assert rate == pytest.approx(optimizer.lr, rel=1e-14)
+        optimizer.zero_grad()
+        _, loss = fast(idx, targets)
+        fast.backward()
+        plain = model.gpt_backward(1.0, idx, targets, p, 2)
+        for name, q in fast.named_parameters():
+            assert_same(q.grad, plain[name], name)
+        clipped += clip_grad_norm(fast, 1.0) > 1
+        optimizer.step()
+        plain_loss, p, m, v = training_step(p, m, v, step + 1, idx, targets, n_head=2, lr=rate)
+        assert_same(loss, plain_loss, "loss")
+        for name, q in fast.named_parameters():
+            assert_same(q.value, p[name], f"{name} after step {step + 1}")
+    assert clipped > 0
+
+
+# Sampling
+
+
+@given(st.integers(2, 30), st.integers(0, 10_000), st.integers(1, 30), st.floats(0.05, 1.0))
+def test_filters_are_the_plain_ones(V, seed, k, p):
+    z = np.random.default_rng(seed).integers(-6, 7, V) / 2  # with ties
+    np.testing.assert_array_equal(top_k(z, k), filters.top_k(z, k))
+    np.testing.assert_array_equal(top_p(z, p), filters.top_p(z, p))
+
+
+def test_sampling_loop():
+    p = model.new_parameters(7, 4, 8, 1, np.random.default_rng(0))
+    p = {name: value + 0.5 * np.random.default_rng(1).standard_normal(value.shape) for name, value in p.items()}
+    fast = GPT(GPTConfig(vocab_size=7, block_size=4, n_layer=1, n_head=2, n_embd=8), Device("numpy"))
+    for name, q in fast.named_parameters():
+        q.value[...] = p[name]
+    from gpt import generate
+
+    greedy = sample(p, [1, 2], 12, 2, np.random.default_rng(0), temperature=0)
+    assert greedy[2:] == list(generate(fast, [1, 2], 12, temperature=0))
+    rng = np.random.default_rng(0)
+    assert sample(p, [1, 2], 12, 2, rng, k=1) == greedy
+    assert sample(p, [1, 2], 12, 2, rng, top=1e-6) == greedy
+    drawn = [sample(p, [1], 1, 2, rng)[1] for _ in range(2000)]
+    z = model.gpt(np.array([[1]]), p, 2)[0][0, -1]
+    expected = filters.softmax(z)
+    np.testing.assert_allclose(np.bincount(drawn, minlength=7) / 2000, expected, atol=0.05)
+
+
+def test_softmax():
+    s = np.random.default_rng(0).standard_normal(9) * 30
+    np.testing.assert_allclose(softmax(s), filters.softmax(s), rtol=1e-14)

@@ -1,0 +1,47 @@
+"""The three programs for somebody who has never seen a derivative in code: short, plain NumPy, and right."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import ROOT
+
+SAYS = {
+    "count_pairs": ["loss 0.7897", "log 14 = 2.6391"],
+    "linear_layer": ["dW by hand", "after step 40: loss 0.000000"],
+    "small_mlp": ["step 500: loss 0.000000", "[0. 1.] -> 1.000", "[1. 1.] -> 0.000"],
+}
+FILES = sorted((ROOT / "first_steps").glob("*.py"))
+
+
+def test_there_are_three():
+    assert {path.stem for path in FILES} == set(SAYS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_first_step(path, tmp_path):
+    source = path.read_text(encoding="utf-8")
+    assert len(source.splitlines()) < 100
+    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {getattr(node, "module", None) or node.names[0].name for node in imports}
+    assert names <= {"numpy", "itertools"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", path], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and not done.stderr
+    for line in SAYS[path.stem]:
+        assert line in done.stdout
+    for line in done.stdout.splitlines():
+        if line.startswith("largest difference"):
+            assert float(line.split()[-1]) < 1e-8
+
+
+def test_plain_training_program():
+    command = [sys.executable, "-W", "error", "-m", "nanograd.reference.training"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and not done.stderr
+    assert "ln V = 2.6391" in done.stdout
+    first, last = (float(line.split()[-1]) for line in done.stdout.splitlines()[1:5:3])
+    assert abs(first - 2.6391) < 0.1 and last < 0.5
