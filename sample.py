@@ -1,14 +1,9 @@
 """Sample a trained GPT: `python sample.py`; what it can be told: `python sample.py --help`."""
 
-from gpt.cli.command_line import parse_sample, run
+from gpt.commands import run_sample
+from gpt.commands import sample as main
 
-
-def main(arguments: list[str]) -> int | None:
-    config = parse_sample(arguments)
-    from gpt.sampling import command  # imported late: --help and a mistyped flag answer at once
-
-    return command.main(config)
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
-    run(main)
+    run_sample()

@@ -1,14 +1,9 @@
 """Train a GPT: `python train.py`; what it can be told: `python train.py --help`."""
 
-from gpt.cli.command_line import parse_train, run
+from gpt.commands import run_train
+from gpt.commands import train as main
 
-
-def main(arguments: list[str]) -> int | None:
-    config = parse_train(arguments)
-    from gpt.training import run as training  # imported late: --help and a mistyped flag answer at once
-
-    return training.main(config)
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
-    run(main)
+    run_train()

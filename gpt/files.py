@@ -31,6 +31,7 @@ from pathlib import Path
 from gpt.errors import RunError
 
 TEMPORARY = ".tmp-"
+PACKAGE = Path(__file__).resolve().parent
 CHUNK = 1 << 22  # bytes handed to the system at once
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -285,3 +286,9 @@ def parse_json(text: str | bytes, damaged: Callable[[str], Exception]):
     except ValueError as error:  # JSONDecodeError and the Unicode errors are ValueErrors
         raise damaged(f"not valid JSON ({error})") from None
     return value
+
+
+def shipped(name: str) -> Path:
+    """The folder `name`, such as data/, that comes along: beside this package, or inside it where it is installed."""
+    inside = PACKAGE / "shipped" / name
+    return inside if inside.is_dir() else PACKAGE.parent / name

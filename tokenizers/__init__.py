@@ -9,15 +9,26 @@
 This package knows nothing of arrays or models. Read `base`, then `char`, then `bpe`; `streaming` prints the
 tokens of a model as they come.
 
-It shares its name with Hugging Face's `tokenizers`, which it neither uses nor replaces: run from this
-repository's root, this one is found first.
+The folder's name is also that of Hugging Face's package, which this one neither uses nor replaces. So the program calls
+it `gpt.tokenizers`: gpt/__init__.py finds it there in a checkout, and an installed package has it there. Inside the
+repository's root `tokenizers` means the same modules.
 """
 
-from tokenizers.base import Tokenizer, TokenizerError, TokenizerFileError
-from tokenizers.bpe import BPETokenizer
-from tokenizers.char import CharTokenizer
-from tokenizers.files import HEADER, read_header
-from tokenizers.streaming import StreamDecoder
+import sys
+
+if __name__ == "tokenizers":  # by the folder's name, in a checkout: the same modules, and no class twice
+    from importlib import import_module
+    from pkgutil import iter_modules
+
+    for found in iter_modules(__path__):
+        sys.modules[f"{__name__}.{found.name}"] = import_module(f"gpt.tokenizers.{found.name}")
+    sys.modules[__name__] = import_module("gpt.tokenizers")
+
+from .base import Tokenizer, TokenizerError, TokenizerFileError
+from .bpe import BPETokenizer
+from .char import CharTokenizer
+from .files import HEADER, read_header
+from .streaming import StreamDecoder
 
 __all__ = [
     "BPETokenizer",

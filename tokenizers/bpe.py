@@ -20,10 +20,10 @@ place, so the ids are the same, and sentencepiece is three times as fast as with
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tokenizers.base import Tokenizer, TokenizerError, TokenizerFileError, check_text, sha256
-from tokenizers.bpe_model import SPACE_SIGN, read_pieces
-from tokenizers.bpe_training import train_model
-from tokenizers.files import (
+from .base import Tokenizer, TokenizerError, TokenizerFileError, check_text, sha256
+from .bpe_model import SPACE_SIGN, read_pieces
+from .bpe_training import train_model
+from .files import (
     HEADER,
     check_fields,
     check_hash,

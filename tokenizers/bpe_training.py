@@ -31,8 +31,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from tokenizers.base import TokenizerError, pieces_of_text
-from tokenizers.bpe_model import LARGEST, N_FIXED, SPACE_SIGN, read_pieces
+from .base import TokenizerError, pieces_of_text
+from .bpe_model import LARGEST, N_FIXED, SPACE_SIGN, read_pieces
 
 BLOCK = 16_384  # characters
 MOST_BLOCKS = 256

@@ -11,8 +11,8 @@ and that a character which the corpus never showed has none: it cannot be writte
 import unicodedata
 from collections.abc import Iterable
 
-from tokenizers.base import Tokenizer, TokenizerError, TokenizerFileError, check_text, pieces_of_text, sha256
-from tokenizers.files import HEADER, check_fields, check_hash, read_header, write_header
+from .base import Tokenizer, TokenizerError, TokenizerFileError, check_text, pieces_of_text, sha256
+from .files import HEADER, check_fields, check_hash, read_header, write_header
 
 MOST_CHARACTERS = 200_000  # more than Unicode has given meaning to
 

@@ -19,7 +19,7 @@ import os
 import stat
 from pathlib import Path
 
-from tokenizers.base import TokenizerFileError, sha256
+from .base import TokenizerFileError, sha256
 
 HEADER = "tokenizer.json"
 VERSION = 1

@@ -23,6 +23,7 @@ from typing import NoReturn, TextIO, TypeVar
 
 from gpt.cli.arguments import parse_given
 from gpt.cli.mpi_job import end_job, fails_first, leave_job, one_voice
+from gpt.cli.output import program
 from gpt.config.flags import Checked, rule_of
 from gpt.config.options import SampleConfig, TrainConfig, refuse_changes
 from gpt.errors import RunError, UsageError
@@ -56,7 +57,8 @@ def parse_train(arguments: Sequence[str]) -> TrainConfig:
     from gpt.config.toml import read_run_config, read_toml
     from gpt.runs import folder as run_folder
 
-    typed = parse_given(TrainConfig, arguments, "train.py", TRAIN_EXAMPLES)
+    examples = TRAIN_EXAMPLES.replace("python train.py", program("train"))
+    typed = parse_given(TrainConfig, arguments, program("train"), examples)
     given = (read_toml(TrainConfig, typed["config"]) if typed.get("config") else {}) | typed
     if not given.get("resume"):
         return TrainConfig(**given)
@@ -72,17 +74,18 @@ def parse_train(arguments: Sequence[str]) -> TrainConfig:
 
 def parse_sample(arguments: Sequence[str]) -> SampleConfig:
     """The configuration of sample.py. Raises UsageError, and SystemExit after --help."""
-    return parse(SampleConfig, arguments, "sample.py", SAMPLE_EXAMPLES)
+    examples = SAMPLE_EXAMPLES.replace("python sample.py", program("sample"))
+    return parse(SampleConfig, arguments, program("sample"), examples)
 
 
 def parse(
-    config_class: type[Configuration], arguments: Sequence[str], program: str, examples: str = ""
+    config_class: type[Configuration], arguments: Sequence[str], command: str, examples: str = ""
 ) -> Configuration:
     """The configuration that a command's arguments ask for. Raises UsageError, and SystemExit after --help.
 
-    `config_class` is any frozen dataclass of flags (gpt/config/flags.py); `program` is its name in --help.
+    `config_class` is any frozen dataclass of flags (gpt/config/flags.py); `command` is its name in --help.
     """
-    return config_class(**parse_given(config_class, arguments, program, examples))
+    return config_class(**parse_given(config_class, arguments, command, examples))
 
 
 def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -120,10 +123,10 @@ def explain(error: BaseException) -> tuple[int, str]:
         return getattr(error, "exit_code", 130), text or "interrupted"
     if isinstance(error, BrokenPipeError):
         return 141, ""
-    world = RunError, _class("tokenizers.base", "TokenizerFileError")
+    world = RunError, _class("gpt.tokenizers.base", "TokenizerFileError")
     usage = (
         UsageError,
-        _class("tokenizers.base", "TokenizerError"),
+        _class("gpt.tokenizers.base", "TokenizerError"),
         _class("nanograd.device.device", "BackendUnavailable"),
     )
     if isinstance(error, world):  # first: a TokenizerFileError is a TokenizerError too

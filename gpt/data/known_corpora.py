@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gpt.data.cache import cache_folder, make_cache_folder
 from gpt.errors import RunError
-from gpt.files import atomic_file
+from gpt.files import atomic_file, shipped
 from gpt.utf8 import shown
 
 EMBEDDED = {"tales": "tales.txt", "tales-zh": "tales-zh.txt"}  # in the repository's data/
@@ -86,12 +86,12 @@ def find(name: str) -> Path | None:
 
 
 def _embedded(name):
-    folder = Path(__file__).resolve().parents[2] / "data"
+    folder = shipped("data")
     path = folder / EMBEDDED[name]
     if not path.is_file():
         raise RunError(
-            f"the embedded corpus {EMBEDDED[name]} is not in {shown(folder)}: run from a clone of the "
-            "repository, or name a text of your own with --data FILE"
+            f"the embedded corpus {EMBEDDED[name]} is not in {shown(folder)}: install the package again, "
+            "or name a text of your own with --data FILE"
         )
     return path
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-import tokenizers
+import gpt.tokenizers
 from gpt.data.batches import LARGE_BYTES, encode_corpus, split
 from gpt.data.cache import cache_folder, is_writable, make_cache_folder
 from gpt.data.corpus import Corpus, open_corpus
 from gpt.errors import RunError, UsageError
+from gpt.tokenizers import BPETokenizer, CharTokenizer, TokenizerError, load_tokenizer
 from gpt.utf8 import shown
-from tokenizers import BPETokenizer, CharTokenizer, TokenizerError, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,6 @@ def _training_code(kind):
         from importlib.metadata import version
 
         digest.update(version("sentencepiece").encode())
-    for path in sorted(Path(tokenizers.__file__).parent.glob("*.py")):
+    for path in sorted(Path(gpt.tokenizers.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

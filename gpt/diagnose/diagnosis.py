@@ -29,8 +29,8 @@ from gpt.runs.load import load_model, own_data
 from gpt.sampling.command import blas_threads, choices
 from gpt.sampling.generate import Generation
 from gpt.sampling.streaming import start_ids
+from gpt.tokenizers import load_tokenizer
 from nanograd import Device
-from tokenizers import load_tokenizer
 
 SAMPLES = 4
 DISTINCT = 4  # the n of distinct-n

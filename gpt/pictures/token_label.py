@@ -9,7 +9,7 @@ LONGEST = 14  # characters; a longer token is cut
 def token_label(tokenizer, token: int) -> str:
     """The text of a token with spaces as ␣ and line breaks as ⏎; bytes that are no character as <E4>.
 
-    >>> from tokenizers import CharTokenizer
+    >>> from gpt.tokenizers import CharTokenizer
     >>> tokenizer = CharTokenizer.train("a b")
     >>> [token_label(tokenizer, token) for token in tokenizer.encode("a b")]
     ['a', '␣', 'b']

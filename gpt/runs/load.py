@@ -10,8 +10,8 @@ from gpt.errors import RunError, UsageError
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, load_checkpoint
 from gpt.runs.folder import demand_run
+from gpt.tokenizers import Tokenizer, load_tokenizer
 from nanograd import Device
-from tokenizers import Tokenizer, load_tokenizer
 
 
 def load_model(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from gpt.cli.output import say, write
 from gpt.sampling.generate import Generation
 from gpt.sampling.streaming import Completion, complete, start_ids
-from tokenizers import TokenizerError
+from gpt.tokenizers import TokenizerError
 
 PROMPT = "> "
 

@@ -8,7 +8,7 @@ Two things hold letters back. A token may end inside a character: its bytes wait
 from collections.abc import Callable, Iterable, Sequence
 
 from gpt.sampling.stop_strings import StopFinder
-from tokenizers import StreamDecoder, TokenizerError
+from gpt.tokenizers import StreamDecoder, TokenizerError
 
 
 class Completion:

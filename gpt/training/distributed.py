@@ -22,13 +22,13 @@ from gpt.config.options import TrainConfig
 from gpt.data.prepare import Data, prepare
 from gpt.errors import UsageError
 from gpt.model import GPT
+from gpt.tokenizers import load_tokenizer
 from gpt.training.anomaly import NotFinite
 from gpt.training.signals import STOP_SIGNALS, StopRequest
 from gpt.training.step import Trainer
 from nanograd import Device
 from nanograd.optim.arena import arenas_of
 from nanograd.parallel.communicator import Communicator, Single
-from tokenizers import load_tokenizer
 
 STEP, EVALUATE, STOP = 1, 2, 3  # the orders
 NO_SIGNALS = (0,) * len(STOP_SIGNALS)

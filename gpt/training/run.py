@@ -74,7 +74,7 @@ def load_data(config: TrainConfig, folder: Path, checkpoint) -> Data:
     """The text and its tokens. A run that goes on uses its own tokenizer, and must find the same text."""
     tokenizer = None
     if checkpoint is not None:
-        from tokenizers import load_tokenizer
+        from gpt.tokenizers import load_tokenizer
 
         tokenizer = load_tokenizer(folder)
         check_tokenizer(tokenizer, checkpoint)

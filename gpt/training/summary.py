@@ -2,6 +2,7 @@
 
 import shlex
 
+from gpt.cli.output import program
 from gpt.data.units import perplexity
 from gpt.training.signals import StopRequest
 
@@ -13,7 +14,7 @@ def summarize(run, stop: StopRequest) -> int:
     if stop.signal is not None:
         if run.trainer.step < run.config.max_steps:
             print(f"\nstopped after step {run.trainer.step}, which is saved; to go on:")
-            print(f"    python train.py --resume --out_dir {where}")
+            print(f"    {program('train')} --resume --out_dir {where}")
         else:
             print(f"\nstopped after the last step, which is saved; the run is in {run.folder}")
         return stop.exit_code
@@ -36,7 +37,7 @@ def summarize(run, stop: StopRequest) -> int:
     found = diagnose(History(run.folder), model.n_parameters(), vocab_size, run.data.train, run.data.val, samples)
     print(f"{found.report()}\n")
     print(f"the run is in {run.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
-    print(f"    python sample.py --out_dir {where}")
+    print(f"    {program('sample')} --out_dir {where}")
     return 0
 
 

@@ -1,0 +1,170 @@
+"""The package as others get it: built, installed into fresh environments, used in any folder, taken away again.
+
+Each environment is made by pip from its index; where none can be reached, the tests that need one are skipped.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+pytestmark = pytest.mark.slow
+
+USE = """
+import json, sys
+import gpt, nanograd, nanograd.layers
+from gpt import GPT, GPTConfig, generate
+from nanograd import AdamW, Device, clip_grad_norm
+from nanograd.gradcheck import check_layer
+import numpy as np
+
+assert gpt.__version__ == nanograd.__version__
+assert "site-packages" in gpt.__file__ and "site-packages" in nanograd.__file__
+device = Device("numpy", dtype="float64")
+report = check_layer(nanograd.layers.Linear(3, 2, device=device), np.random.default_rng(0).standard_normal((4, 3)))
+assert report.ok, report
+model = GPT(GPTConfig(vocab_size=7, block_size=8, n_layer=1, n_head=2, n_embd=8), device)
+assert len(list(generate(model, [1, 2], max_new_tokens=3, seed=0))) == 3
+from gpt.tokenizers import CharTokenizer
+assert CharTokenizer.train("abc").decode([0, 1]) == "ab"
+assert not any(name == "tokenizers" for name in sys.modules), "ours is called gpt.tokenizers"
+"""
+THEIRS = """
+import tokenizers
+from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models
+assert tokenizers.__file__.split("/")[-3] == "site-packages" and hasattr(tokenizers, "AddedToken")
+import gpt.tokenizers
+assert gpt.tokenizers is not tokenizers and hasattr(gpt.tokenizers, "StreamDecoder")
+"""
+
+
+def run(*command, cwd, **options):
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A folder with the wheel and the sdist of this checkout. What git does not know is left out."""
+    pytest.importorskip("build")
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no git checkout")
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    done = subprocess.run([sys.executable, "-m", "build", "--outdir", out, source], capture_output=True, text=True)
+    if done.returncode and "No matching distribution" in done.stdout + done.stderr:
+        pytest.skip("the package index cannot be reached")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return out
+
+
+def names_in(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_what_is_in_the_wheel(built):
+    names = names_in(next(built.glob("*.whl")))
+    assert {name.partition("/")[0] for name in names} == {"gpt", "nanograd", f"{wheel_stem(built)}.dist-info"}
+    for folder, inside in (("gpt", "gpt"), ("nanograd", "nanograd"), ("tokenizers", "gpt/tokenizers")):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert f"{inside}/{path.relative_to(ROOT / folder).as_posix()}" in names
+    assert {"gpt/shipped/data/tales.txt", "gpt/shipped/data/tales-zh.txt", "nanograd/kernels/common.cuh"} <= names
+
+
+def wheel_stem(built) -> str:
+    return "-".join(next(built.glob("*.whl")).name.split("-")[:2])
+
+
+def test_the_sdist_builds_the_same_wheel(built, tmp_path):
+    # `python -m build` has made the wheel from the sdist already; here it is made from an unpacked sdist, as by hand.
+    shutil.unpack_archive(next(built.glob("*.tar.gz")), tmp_path)
+    (folder,) = tmp_path.iterdir()
+    for name in ("train.py", "sample.py", "tokenizers/bpe.py", "data/tales.txt", "tests/test_wheel.py"):
+        assert (folder / name).is_file(), name
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path / "again", folder, cwd=tmp_path)
+    assert names_in(next((tmp_path / "again").glob("*.whl"))) == names_in(next(built.glob("*.whl")))
+
+
+def pythons() -> list[str]:
+    """The names of the Pythons that this machine has, of those that setup.cfg names."""
+    found = []
+    for minor in (11, 12, 13):
+        pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/3.{minor}.*/bin/python")
+        for path in filter(None, [shutil.which(f"python3.{minor}"), *map(str, sorted(pyenv))]):
+            code = "import sys, venv; print(sys.version_info[1])"
+            done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
+            if done.stdout.strip() == str(minor):
+                found.append(path)
+                break
+    return found or [sys.executable]
+
+
+def environments():
+    """(Python, when Hugging Face's packages come): both orders on the first Python, without them on the others."""
+    first, *others = pythons()
+    return [(first, "before"), (first, "after"), *((python, "never") for python in others)]
+
+
+class Environment:
+    def __init__(self, python: str, folder: Path):
+        run(python, "-m", "venv", folder, cwd=folder.parent)
+        self.python = folder / "bin" / "python"
+        self.folder = folder
+
+    def pip(self, *arguments) -> None:
+        run(self.python, "-m", "pip", "--disable-pip-version-check", "-q", *arguments, cwd=self.folder)
+
+    def files(self) -> set[str]:
+        (packages,) = self.folder.glob("lib/*/site-packages")
+        ignored = "__pycache__"
+        return {path.relative_to(packages).as_posix() for path in packages.rglob("*") if ignored not in path.parts}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an environment's programs are elsewhere there")
+@pytest.mark.parametrize(("python", "theirs"), environments())
+def test_a_fresh_environment_beside_hugging_face(built, tmp_path, python, theirs):
+    wheel, elsewhere = next(built.glob("*.whl")), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = Environment(python, tmp_path / "environment")
+    if theirs == "before":
+        environment.pip("install", "transformers")
+    before = environment.files()
+    environment.pip("install", wheel)
+    run(environment.python, "-W", "error", "-c", USE, cwd=elsewhere)
+    if theirs == "after":
+        environment.pip("install", "transformers")
+    if theirs != "never":
+        run(environment.python, "-c", THEIRS, cwd=elsewhere)
+        run(environment.python, "-c", USE, cwd=elsewhere)
+    scripts = environment.folder / "bin"
+    options = ["--backend", "numpy", "--max_steps", "4", "--eval_iters", "1", "--threads", "1", "--sample_tokens", "20"]
+    cache = {"NANOGRAD_CACHE": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    said = run(scripts / "nanograd-train", *options, cwd=elsewhere, env=cache)
+    assert "tales: 400,514 bytes" in said and "nanograd-sample --out_dir out/tales" in said
+    run(scripts / "nanograd-sample", "--max_new_tokens", "5", cwd=elsewhere, env=cache)
+    zh = ["--data", "tales-zh", "--tokenizer", "char", *options]
+    assert "char vocabulary" in run(scripts / "nanograd-train", *zh, cwd=elsewhere, env=cache)
+    # In a checkout the folder tokenizers/ is ours, whatever is installed.
+    code = "import tokenizers, gpt.tokenizers; print(tokenizers is gpt.tokenizers, tokenizers.__file__)"
+    assert run(environment.python, "-c", code, cwd=ROOT, env=cache).startswith("True")
+    run(environment.python, ROOT / "train.py", *options, "--out_dir", tmp_path / "run", cwd=elsewhere, env=cache)
+    after = environment.files()
+    environment.pip("uninstall", "-y", "nanograd")
+    left = environment.files()
+    assert not {name for name in left if name.startswith(("gpt", "nanograd"))}
+    assert before <= left and left <= after
+    if theirs != "never":
+        run(environment.python, "-c", "import tokenizers; assert hasattr(tokenizers, 'AddedToken')", cwd=elsewhere)
