@@ -1,5 +1,8 @@
 """ReLU and GELU: what makes an MLP more than one matrix.
 
+Each output depends on its own input alone, so the chain rule has one term: dx = dy * dy/dx, element by element, where
+the fraction is the function's derivative.
+
 ReLU
 
     y  = max(x, 0)

@@ -12,11 +12,17 @@ Backward. From o = P v:
 
     dv_j = sum_i P_ij do_i               dP_ij = do_i . v_j
 
-Softmax: moving S_ij by one moves P_ij up by P_ij, and its whole row down in proportion, so
+(do_i is the gradient of the loss by o_i, and so on: a matrix product o = P v gives each factor a gradient, as in
+linear.py.) Softmax, of one row: S_ij is in the numerator of P_ij and in the sum z_i below every P_ik. By the quotient
+rule, with [j = k] for 1 where j = k and 0 elsewhere,
 
-    dS_ij = P_ij (dP_ij - sum_k P_ik dP_ik)
+    ∂P_ik/∂S_ij = (E_ik [j = k] z_i - E_ik E_ij) / z_i^2 = P_ik ([j = k] - P_ij)
 
-and the sum needs no (T, T) array, because sum_k P_ik (do_i . v_k) = do_i . o_i. Write g_i = do_i / z_i; then
+and by the chain rule, summing over all k that S_ij acts on,
+
+    dS_ij = sum_k dP_ik P_ik ([j = k] - P_ij) = P_ij (dP_ij - sum_k P_ik dP_ik)
+
+where the sum needs no (T, T) array, because sum_k P_ik (do_i . v_k) = do_i . o_i. Write g_i = do_i / z_i; then
 
     dv_j = sum_i E_ij g_i                dS_ij = E_ij (g_i . v_j  -  g_i . o_i)
 

@@ -5,7 +5,9 @@ Forward, for the logits s (V,) of one position and the id y of the token that re
     p_j  = exp(s_j) / sum_k exp(s_k)
     loss = -log p_y = log(sum_k exp(s_k)) - s_y
 
-Backward. The first term's derivative by s_j is p_j, the second's is 1 where j = y:
+Backward. The derivative of log z is 1/z, and z = sum_k exp(s_k) contains s_j in one term, whose derivative is itself:
+
+    ∂ log z / ∂s_j = (1 / z) exp(s_j) = p_j        ∂s_y / ∂s_j = [j = y], which is 1 where j = y and 0 elsewhere
 
     ds_j = p_j - [j = y]
 

@@ -4,6 +4,8 @@ Embedding, for the id at each position n of the batch:
 
     y_n = weight[ids_n]
 
+It is a linear layer whose input is a one-hot row: y_n = onehot(ids_n) weight, so dweight = onehot(ids)^T dy.
+
 Backward: row v of the table was read at every position whose id is v, and each reading adds its gradient:
 
     dweight[v] = sum over n with ids_n = v of dy_n

@@ -1,6 +1,16 @@
 """What every layer shares: parameters, a memory of the forward pass, scratch buffers, a walk over the tree.
 
-A layer has a `forward` and, right under it, a `backward`. Three rules hold everywhere:
+A layer has a `forward`, from x to y, and right under it a `backward`, from dy to dx. For a loss L, one number at the
+end of the model, dy is the gradient of L by y: an array of y's shape, whose element dy_j = ∂L/∂y_j says how much L
+grows when y_j does. It comes from the layer above: the upstream gradient. dx is the same for x, and follows from
+dy by the chain rule, because x_i acts on L through every y_j:
+
+    dx_i = sum_j dy_j ∂y_j/∂x_i
+
+The matrix of all ∂y_j/∂x_i is the layer's Jacobian. It is not stored: a layer's docstring finds a formula for the sum.
+[i = j] stands for 1 where i = j and 0 elsewhere. nanograd/reference/ has every layer in its shortest form.
+
+Three rules hold everywhere:
 
 * Accumulation is a policy: parameter gradients are added to (`+=`), activation gradients are assigned (`=`).
   So a parameter used in two places, such as a tied embedding, needs no special care.

@@ -5,11 +5,19 @@ Forward, every mean taken over the C channels of one position:
     xhat = (x - mean(x)) * rstd          rstd = 1 / sqrt(var(x) + eps)
     y    = xhat * weight + bias
 
-Backward. Nudging x_j moves every xhat_i, because x_j also moves the mean and rstd:
+Backward. Moving x_j moves every xhat_i, because x_j is in the mean and in rstd too. With xc = x - mean(x), and [i = j]
+for 1 where i = j and 0 elsewhere, one factor at a time:
 
-    d xhat_i / d x_j  =  rstd * ([i = j]  -  1/C  -  xhat_i xhat_j / C)
+    ∂xc_i/∂x_j  = [i = j] - 1/C                                       x_j is a C-th of the mean
+    ∂var/∂x_j   = (2/C) sum_i xc_i ([i = j] - 1/C) = 2 xc_j / C       since var = mean(xc^2), and sum_i xc_i = 0
+    ∂rstd/∂x_j  = -rstd^3 / 2 * ∂var/∂x_j = -rstd^2 xhat_j / C        since rstd = (var + eps)^(-1/2)
 
-Weight that by g = dy * weight, the gradient that reaches xhat, and sum over i:
+and by the product rule for xhat_i = xc_i rstd, in which xc_i rstd is xhat_i again:
+
+    ∂xhat_i/∂x_j  =  rstd ∂xc_i/∂x_j + xc_i ∂rstd/∂x_j  =  rstd * ([i = j]  -  1/C  -  xhat_i xhat_j / C)
+
+The chain rule: weight that by g = dy * weight, the gradient that reaches xhat, and sum over i. [i = j] leaves g_j, 1/C
+makes a mean of g, and xhat_j stands before a mean of g * xhat:
 
     dx = rstd * (g  -  mean(g)  -  xhat * mean(g * xhat))
 

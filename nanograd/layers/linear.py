@@ -4,11 +4,16 @@ Forward, for one position, with weights stored (in, out) as in GPT-2's own files
 
     y_j = sum_i x_i W_ij + b_j
 
-Backward. W_ij touches the loss only through y_j, and does so at every position n of the batch:
+Backward. dy_j = ∂L/∂y_j comes from the layer above (layer.py has the chain rule). From the line above,
 
-    dW_ij = sum_n x_ni dy_nj           dW = x^T dy
-    db_j  = sum_n dy_nj                db = 1^T dy
+    ∂y_j/∂x_i = W_ij        ∂y_j/∂W_ij = x_i        ∂y_j/∂b_j = 1
+
+x_i acts on the loss through every y_j of its position; W_ij and b_j only through y_j, but at every position n of the
+batch. What acts in several places adds up:
+
     dx_i  = sum_j dy_j W_ij            dx = dy W^T
+    dW_ij = sum_n dy_nj x_ni           dW = x^T dy
+    db_j  = sum_n dy_nj                db = 1^T dy
 
 Positions are independent, so (B, T, C) is treated as (B*T, C): three plain 2-D matrix products.
 """

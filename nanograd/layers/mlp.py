@@ -1,4 +1,4 @@
-"""MLP: the part of a block that works on each position alone: widen four times, bend, narrow again.
+"""MLP: the part of a block that works on each position alone: widen four times, an activation, narrow again.
 
     y = W2 act(W1 x + b1) + b2
 

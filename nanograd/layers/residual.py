@@ -4,11 +4,17 @@
 
 with a dropout mask m as in dropout.py, all 1 where nothing is dropped.
 
-Backward. x receives dy as it is: that is its owner's to add, who has dy. The branch receives
+Backward. x acts on y directly, with ∂y_j/∂x_j = 1, and again through h, which the block computed from it. The two
+gradients add up:
+
+    dx = dy + (what the branch returns)
+
+The first part is dy as it is. This layer does not add it: `backward` returns the branch's part alone, and the block,
+which has dy too, adds both where the branch began (Block.backward in gpt/model.py). Into the branch goes
 
     d(h W + b) = m dy
 
-and goes on from there as in linear.py.
+and on from there as in linear.py.
 
 After the product nothing is left but sums, element by element: together they are one pass over y.
 """

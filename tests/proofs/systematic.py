@@ -68,6 +68,7 @@ ALSO = {
     "nanograd/layers/residual.py": (*LAYER, "layers/linear", "layers/mlp", "gpt/model"),
 }
 CHECK = ("gradcheck/check",)  # after the own tests of nanograd/gradcheck/
+PLAIN = ("reference/gradients", "reference/pins")
 TWINS = (
     "tests/kernels/test_launching.py",
     "tests/kernels/test_kernels.py",
@@ -101,6 +102,7 @@ def killers(file: str, line: str = "") -> tuple[str, ...]:
     if "/kernels/" in file:
         return TWINS
     usual = LAYER if file.startswith(RECORDED) else CHECK if "/gradcheck/" in file else ()
+    usual = PLAIN if "/reference/" in file else usual
     own = (mutants.own_tests(file), *(f"tests/{folder_and_name(name)}" for name in ALSO.get(file, usual)))
     paths = dict.fromkeys(own)
     fused = TWINS if line.startswith("@fused") else ()
