@@ -8,6 +8,7 @@ of set phrases repeats itself too, and that is nothing to hold against a model t
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +36,15 @@ from nanograd import Device
 SAMPLES = 4
 DISTINCT = 4  # the n of distinct-n
 VALIDATION_SAMPLES = 40
+NUMBERS_IN_CHINESE = {
+    "train loss": "训练损失",
+    "validation loss": "验证损失",
+    "of a table of token pairs": "只数相邻 token 对的表的损失",
+    "tokens a parameter": "每个参数的训练 token 数",
+    "of validation's": "验证文本中的比例",
+    f"distinct-{DISTINCT}": f"distinct-{DISTINCT}（不重复的比例）",
+    "validation's": "验证文本的 distinct",
+}
 
 EXAMPLES = """\
 examples:
@@ -64,6 +74,7 @@ class Diagnosis:
     findings: list[Finding]
     numbers: dict[str, float]
     note: str
+    note_in_chinese: str = ""
 
     def report(self) -> str:
         """A few lines for a person."""
@@ -100,13 +111,18 @@ def diagnose(
         if not over and not scarce:
             found.append(symptoms.rate_too_low(curves) or symptoms.underfitting(curves))
     found += judge_samples(samples, train, val, vocab_size, numbers)
-    note = ""
+    note = note_in_chinese = ""
     if curves.is_short:
         note = (
             f"too short to judge the curves: {len(curves.steps)} evaluations, and a trend needs "
             f"{symptoms.FEWEST_EVALUATIONS} (a lower --eval_interval makes more)"
         )
-    return Diagnosis([finding for finding in found if finding], {k: float(v) for k, v in numbers.items()}, note)
+        note_in_chinese = (
+            f"曲线太短，无法判断：只有 {len(curves.steps)} 次评估，看趋势至少要 {symptoms.FEWEST_EVALUATIONS} 次"
+            "（更小的 --eval_interval 会多做几次）"
+        )
+    findings = [finding for finding in found if finding]
+    return Diagnosis(findings, {k: float(v) for k, v in numbers.items()}, note, note_in_chinese)
 
 
 def read_curves(run: History, n_parameters: int, vocab_size: int, train: np.ndarray, val: np.ndarray) -> Curves:
@@ -127,6 +143,11 @@ def read_curves(run: History, n_parameters: int, vocab_size: int, train: np.ndar
         tokens_read=last * config.batch_size * config.grad_accum * config.block_size,
         pair_loss=pair_loss(train, val, vocab_size),
     )
+
+
+def number_in_chinese(name: str) -> str:
+    """What one of a Diagnosis' numbers is called in Chinese."""
+    return NUMBERS_IN_CHINESE.get(name) or re.sub(r"copied (\d+)-grams", r"照抄训练文本的 \1 元组", name)
 
 
 def judge_samples(samples, train, val, vocab_size, numbers: dict) -> list[Finding | None]:

@@ -19,7 +19,7 @@ from gpt.runs.lock import LOCK, RunLock
 ROOT = Path("out")
 DEFAULT_NAME = "tales"
 NAME_LIMIT = 40  # characters of a name made from a text's; some file systems allow 255 bytes
-RUN_FILES = "config.toml", "metrics.jsonl", "tokenizer.*", "*.png"
+RUN_FILES = "config.toml", "metrics.jsonl", "samples.jsonl", "tokenizer.*", "*.png", "page.html"
 
 
 def run_name(data: Sequence[str]) -> str:

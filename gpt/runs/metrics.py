@@ -22,14 +22,14 @@ LINE_LIMIT = 1 << 20  # bytes
 
 
 class Metrics:
-    """The metrics file of a run, open for appending; a context manager.
+    """The metrics file of a run, or another one of such lines, open for appending; a context manager.
 
     resume_step: None starts an empty file; a step keeps the lines up to and including that step. RunError if
         the file that is there is damaged (a half-written last line is not damage: it is dropped).
     """
 
-    def __init__(self, run_dir: str | os.PathLike, resume_step: int | None = None):
-        self.path = Path(run_dir) / FILE
+    def __init__(self, run_dir: str | os.PathLike, resume_step: int | None = None, name: str = FILE):
+        self.path = Path(run_dir) / name
         if resume_step is None or not _exists(self.path):
             write_bytes(self.path, b"")
         else:
@@ -41,7 +41,7 @@ class Metrics:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
 
     def log(self, step: int, **values) -> None:
-        """Append one line. Values are numbers (NumPy's too), texts, booleans, None, or a dict of such."""
+        """Append one line. Values are numbers (NumPy's too), texts, booleans, None, or a dict or a list of such."""
         line = json.dumps({name: _plain(value) for name, value in {"step": step, **values}.items()}, allow_nan=False)
         rest = line.encode("ascii") + b"\n"
         with explained("write", self.path):
@@ -66,10 +66,10 @@ class Metrics:
         self.close()
 
 
-def read_metrics(run_dir: str | os.PathLike) -> list[dict]:
+def read_metrics(run_dir: str | os.PathLike, name: str = FILE) -> list[dict]:
     """The lines of a run's metrics file, in order. A half-written last line is left out; a file that is not
     there has no lines. RunError, with the line's number, for any other damage."""
-    path = Path(run_dir) / FILE
+    path = Path(run_dir) / name
     return [values for _, values in _lines(path)] if _exists(path) else []
 
 
@@ -81,6 +81,8 @@ def _exists(path: Path) -> bool:
 def _plain(value):
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

@@ -2,8 +2,8 @@
 
     text, tokenizer, tokens -> model -> { step, log, evaluate, save } -> picture, sample, diagnosis
 
-A run writes config.toml, tokenizer.*, metrics.jsonl, checkpoints/ and loss.png into its folder. What it tells a
-person goes to stdout, warnings and the progress bar to stderr.
+A run writes config.toml, tokenizer.*, metrics.jsonl, samples.jsonl, checkpoints/, loss.png and page.html into its
+folder. What it tells a person goes to stdout, warnings and the progress bar to stderr.
 """
 
 import math
@@ -23,8 +23,10 @@ from gpt.model import GPT
 from gpt.runs import folder as run_folder
 from gpt.runs.checkpoint import checkpoint_bytes, load_latest_good, remove_dead, save_checkpoint
 from gpt.runs.metrics import Metrics
+from gpt.runs.samples import Samples
 from gpt.training.anomaly import TROUBLE, evaluate, likely_causes, trouble_in_step, without_warnings
 from gpt.training.distributed import Distributed, check_even_split, run_worker
+from gpt.training.kept_samples import short_samples
 from gpt.training.loss_spikes import LossSpikes
 from gpt.training.run_state import check_flags, check_tokenizer, run_state
 from gpt.training.signals import StopRequest, interruptible
@@ -116,7 +118,7 @@ class Run:
             run_folder.clear(self.folder)
         self._write_config()  # first: what a killed process leaves behind is then known for a run
         self.data.tokenizer.save(self.folder)
-        self.metrics = Metrics(self.folder)
+        self.metrics, self.samples = Metrics(self.folder), Samples(self.folder)
 
     def _go_on(self, checkpoint) -> None:
         try:
@@ -124,7 +126,7 @@ class Run:
             self.spikes.load_state_dict(checkpoint.state["spikes"])
         except ValueError as error:
             raise RunError(f"{checkpoint.path}: {error}") from error
-        self.metrics = Metrics(self.folder, resume_step=checkpoint.step)
+        self.metrics, self.samples = (kind(self.folder, checkpoint.step) for kind in (Metrics, Samples))
         self.saved_step = checkpoint.step
         self._write_config()
         before = checkpoint.state["flags"]["dtype"]
@@ -159,6 +161,8 @@ class Run:
         """Step until max_steps or until `stop` asks to end; evaluate, log and save on the way."""
         trainer = self.trainer
         with progress_bar(trainer.step, self.config.max_steps) as self.bar:
+            if trainer.step == 0:
+                self._keep_samples(0)
             self.since, self.steps_since = time.perf_counter(), trainer.step
             try:
                 while trainer.step < self.config.max_steps and stop.signal is None:
@@ -224,11 +228,17 @@ class Run:
         step = self.trainer.step
         self.evaluations[step] = losses
         self.metrics.log(step, **values, **losses)
+        self._keep_samples(step)
         say(
             f"step {step:>{len(str(self.config.max_steps))}}: "
             f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f} ({bits:.3f} bits a byte), "
             f"{values['tokens_per_s']:,.0f} tokens/s"
         )
+
+    def _keep_samples(self, step: int) -> None:
+        texts = short_samples(self.trainer.model, self.data.tokenizer, self.config)
+        if texts:
+            self.samples.log(step, texts=texts)
 
     def _save(self) -> None:
         """Save the step that was done last, unless it is saved."""
@@ -239,6 +249,7 @@ class Run:
         val_loss = self.evaluations.get(step, {}).get("val_loss")
         try:
             self.metrics.sync()
+            self.samples.sync()
             save_checkpoint(self.folder, step, *self.trainer.state_dict(), state, val_loss, self.config.keep)
         except RunError as error:
             raise RunError(f"{error}; {self._what_is_safe()}") from error

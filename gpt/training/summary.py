@@ -1,4 +1,4 @@
-"""The end of a run: where it is and how to go on; at its last step also a picture, a sample and a diagnosis."""
+"""The end of a run: where it is and how to go on; at its last step also a picture, a sample, a diagnosis, a page."""
 
 import shlex
 
@@ -10,6 +10,7 @@ from gpt.training.signals import StopRequest
 def summarize(run, stop: StopRequest) -> int:
     """Say where the run is; draw, sample and judge it if it came to its end unasked. Returns the exit code."""
     run.metrics.close()
+    run.samples.close()
     where = shlex.quote(str(run.folder))
     if stop.signal is not None:
         if run.trainer.step < run.config.max_steps:
@@ -19,7 +20,10 @@ def summarize(run, stop: StopRequest) -> int:
             print(f"\nstopped after the last step, which is saved; the run is in {run.folder}")
         return stop.exit_code
     from gpt.diagnose.diagnosis import diagnose
+    from gpt.page.command import write_page
+    from gpt.page.weights import may_write_unasked
     from gpt.pictures import draw_loss
+    from gpt.runs.checkpoint import load_checkpoint
     from gpt.runs.history import History
 
     draw_loss([run.folder], run.folder / "loss.png")
@@ -34,8 +38,14 @@ def summarize(run, stop: StopRequest) -> int:
     if samples:
         print(f"a sample:\n\n{run.data.tokenizer.decode(samples[0]).strip()}\n")
     model, vocab_size = run.trainer.model, run.data.tokenizer.vocab_size
-    found = diagnose(History(run.folder), model.n_parameters(), vocab_size, run.data.train, run.data.val, samples)
+    history = History(run.folder)
+    found = diagnose(history, model.n_parameters(), vocab_size, run.data.train, run.data.val, samples)
     print(f"{found.report()}\n")
+    if may_write_unasked(model.n_parameters()):
+        page = write_page(history, load_checkpoint(run.folder, "best", optimizer=False), run.data, found)
+        print(f"{page} has this model alive in it: open it in a browser")
+    else:
+        print(f"a page with this model alive in it: python -m gpt.page {where}")
     print(f"the run is in {run.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
     print(f"    {program('sample')} --out_dir {where}")
     return 0
