@@ -14,7 +14,7 @@ from gpt.errors import UsageError
 from nanograd import Device
 from nanograd.device.rng import RNG
 from nanograd.layers.attention import CausalSelfAttention
-from nanograd.layers.cross_entropy import CrossEntropy
+from nanograd.layers.cross_entropy import IGNORED, CrossEntropy
 from nanograd.layers.dropout import Dropout
 from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from nanograd.layers.layer import Layer, share_scratch
@@ -57,10 +57,10 @@ class GPT(Layer):
     """The model of `config` on `device`.
 
     `logits, loss = model(idx, targets)`: ids (B, T) and the ids that follow each, (B, T), to logits (B, T, V) and
-    their mean cross-entropy in nats; `loss` is None without targets. `model.backward()` adds the gradient of that
-    loss to every parameter's `grad`. Ids may be NumPy arrays or lists. Raises ValueError for a sequence
-    that is empty or longer than block_size, or an id outside the vocabulary; UsageError for heads that a GPU has no
-    room for.
+    their mean cross-entropy in nats; `loss` is None without targets, and targets of -100 do not count. The logits
+    belong to the caller. `model.backward()` adds the gradient of that loss to every parameter's `grad`. Ids may be
+    NumPy arrays or lists. Raises ValueError for a sequence that is empty or longer than block_size, or an id outside
+    the vocabulary.
     """
 
     def __init__(self, config: GPTConfig, device: Device):
@@ -88,11 +88,13 @@ class GPT(Layer):
             raise UsageError(f"{error}; take a larger --n_head or a smaller --n_embd{fewer}") from None
 
     def forward(self, idx, targets=None, count: int | None = None, keep_logits: bool = True):
-        """`count`: the positions that the loss is a mean over, where this batch is a part of a larger one.
+        """`count`: the positions that the loss is a mean over, where this batch is a part of a larger one. Ids on a GPU
+        are then taken to be checked.
 
         Without `keep_logits` a loss is all that is wanted, and None comes in place of logits.
         """
-        idx = self.device.ids(idx, below=self.config.vocab_size)
+        V, checked = self.config.vocab_size, count is not None
+        idx = self.device.ids(idx, below=V, checked=checked)
         if idx.ndim != 2 or not 0 < idx.shape[1] <= self.config.block_size or not len(idx):
             raise ValueError(
                 f"idx must be (B, T) with T from 1 to block_size {self.config.block_size}, not {tuple(idx.shape)}"
@@ -102,17 +104,22 @@ class GPT(Layer):
             x = block(x)
         logits = self.lm_head(self.ln_f(x))  # (B, T, V)
         if targets is None:
-            return logits, None
-        targets = self.device.ids(targets, below=self.config.vocab_size)
+            return logits.copy(), None  # the layer's own array is overwritten by its next forward pass
+        targets = self.device.ids(targets, below=V, ignored=IGNORED, checked=checked)
         if targets.shape != idx.shape:
             raise ValueError(f"targets have shape {tuple(targets.shape)}, idx {tuple(idx.shape)}")
-        return logits if keep_logits else None, self.loss(logits, targets, count, inplace=not keep_logits)
+        kept = logits.copy() if keep_logits else None
+        return kept, self.loss(logits, targets, count, inplace=True, checked=checked)
 
     def backward(self) -> None:
         dx = self.ln_f.backward(self.lm_head.backward(self.loss.backward()))
         for block in reversed(self.h):
             dx = block.backward(dx)
         self.wte.backward(self.wpe.backward(self.dropout.backward(dx)))
+
+    def __setstate__(self, state: dict) -> None:  # after pickle
+        vars(self).update(state)
+        share_scratch(self.h)
 
     def n_parameters(self) -> int:
         return sum(parameter.value.size for parameter in self.parameters())

@@ -137,7 +137,16 @@ class Device:
             raise BackendUnavailable(f"dtype bfloat16 needs CuPy 14 or later, not {self.xp.__version__}")
 
     def __deepcopy__(self, memo) -> "Device":
-        return self  # a place, not a thing: copies of a model stand on the same device
+        return self  # copies of a model stand on the same device
+
+    def __reduce__(self):  # for pickle
+        if self.name != "numpy":
+            raise TypeError("what is on a GPU cannot be pickled: model.save(folder), or model.state_dict() on the host")
+        return Device, ("numpy", self.precision, self.seed)
+
+    def __repr__(self) -> str:
+        settings = [repr(self.name), f"dtype={self.precision!r}", f"seed={self.seed}", "atomics=True" * self.atomics]
+        return f"Device({', '.join(filter(None, settings))})"
 
     def describe(self) -> str:
         """The backend and the hardware behind it, for a person."""
@@ -193,23 +202,28 @@ class Device:
 
             gemm(a, b, out, add, tf32=self.precision == "tf32")
 
-    def ids(self, ids, below: int):
+    def ids(self, ids, below: int, ignored: int | None = None, checked: bool = False):
         """Token ids on this device, checked on the host first: a GPU would silently wrap those out of range.
 
-        Raises TypeError for anything but integers, ValueError for an id outside [0, below).
+        `ignored` is a number that may stand among them. Ids that are on a GPU are copied to the host for the check,
+        unless they were `checked` before. Raises TypeError for anything but integers, ValueError for an id outside
+        [0, below).
         """
-        if not isinstance(ids, np.ndarray):
-            if not isinstance(ids, list | tuple):
-                return ids  # on the device already
-            ids = np.asarray(ids)
-        self.check_ids(ids, below)
+        if not isinstance(ids, np.ndarray | list | tuple):  # on the device already
+            if not checked:
+                self.check_ids(self.to_host(ids), below, ignored)
+            return ids
+        ids = np.asarray(ids)
+        self.check_ids(ids, below, ignored)
         return self.asarray(ids) if self.name == "numpy" else self.asarray(ids, dtype=np.int32)
 
-    def check_ids(self, ids: np.ndarray, below: int) -> None:
+    def check_ids(self, ids: np.ndarray, below: int, ignored: int | None = None) -> None:
         """The check alone: TypeError for anything but integers, ValueError for an id outside [0, below)."""
         if ids.dtype.kind not in "iu":
             raise TypeError(f"token ids must be integers, not {ids.dtype}")
         if ids.size and (ids.min() < 0 or ids.max() >= below):
+            if ignored is not None and (ids == ignored).any():
+                return self.check_ids(ids[ids != ignored], below)
             bad = ids.min() if ids.min() < 0 else ids.max()
             raise ValueError(f"token id {bad} is outside [0, {below})")
 

@@ -86,7 +86,8 @@ class Probe:
     def _return_to(self, state) -> None:
         for name, (value, grad, blank) in state.items():
             parameter = self.parameters[name]
-            parameter.value, parameter._grad, parameter.grad_is_zero = value, grad, blank
+            parameter.move(value, grad)
+            parameter.grad_is_zero = blank
 
     def move_to(self, values: dict[str, np.ndarray]) -> None:
         """Put the arrays of `values` in place, with their dtypes; parameter gradients become blank."""
@@ -95,7 +96,8 @@ class Probe:
                 parameter = self.parameters[name]
                 if parameter._grad is not None and parameter._grad.dtype != array.dtype:
                     parameter._grad = None
-                parameter.value, parameter.grad_is_zero = self._place(array.copy()), True
+                parameter.move(self._place(array.copy()), parameter._grad)
+                parameter.grad_is_zero = True
             else:
                 self.inputs[name] = self._place(array.copy())
 

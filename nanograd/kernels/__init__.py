@@ -94,6 +94,7 @@ def gelu_forward(layer, x, inplace=False):
 @registered
 def gelu_backward(layer, dy, inplace=False):
     x, dy = layer.recall(), packed(dy)
+    layer.expect_shape("dy", dy, x.shape)
     dx = dy if inplace else layer.scratch("dx", like=dy)
     elementwise("gelu_backward", dy, x, dx, like=dy)
     return dx

@@ -23,6 +23,10 @@ def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
     from nanograd.layers.attention import BLOCK
 
     qkv = contiguous(qkv)
+    if qkv.ndim != 3 or qkv.shape[2] % (3 * layer.n_head):
+        raise ValueError(
+            f"Attention: qkv has shape {qkv.shape}, expected (B, T, n), n a multiple of {3 * layer.n_head}"
+        )
     B, T, C3 = qkv.shape
     C, heads = C3 // 3, layer.n_head
     xp = xp_of(qkv)
@@ -40,6 +44,7 @@ def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
 def attention_backward(layer, dy):  # (B, T, C) -> (B, T, 3C)
     qkv, o, logz, sizes, drops = layer.recall()
     dy = contiguous(dy)
+    layer.expect_shape("dy", dy, o.shape)
     B, T, C = dy.shape
     heads = layer.n_head
     xp = xp_of(dy)

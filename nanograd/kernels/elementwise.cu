@@ -98,8 +98,11 @@ template <typename T, int V>
 __global__ void relu_backward(const T* dy, const T* y, T* dx, long long n) {
   for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
     const Pack<T, V> d = load<V>(dy + i), a = load<V>(y + i);
-    Pack<T, V> result;  // a product, not a choice, so that NaN in dy stays visible, as in the definition
-    for (int j = 0; j < V; ++j) result.at[j] = narrow<T>(widen(d.at[j]) * (wide<T>)(widen(a.at[j]) > 0));
+    Pack<T, V> result;  // a product, not a choice, so that NaN in dy or y stays visible, as in the definition
+    for (int j = 0; j < V; ++j) {
+      const wide<T> value = widen(a.at[j]), slope = value == value ? (wide<T>)(value > 0) : value;
+      result.at[j] = narrow<T>(widen(d.at[j]) * slope);
+    }
     store(dx + i, result);
   }
 }

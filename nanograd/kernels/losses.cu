@@ -1,11 +1,12 @@
-// Cross-entropy fused with softmax: one block a row of `size` logits.
+// Cross-entropy fused with softmax: one block a row of `size` logits. A row whose target is negative is ignored.
 
 template <typename T, int V>
 __global__ void cross_entropy(const T* logits, const int* targets, T* e, wide<T>* losses, wide<T>* z, long long size) {
   using W = wide<T>;
   const long long row = blockIdx.x;
   logits += row * size, e += row * size;
-  const W chosen = widen(logits[targets[row]]);  // now: e may be logits
+  const long long target = targets[row];
+  const W chosen = target < 0 ? (W)0 : widen(logits[target]);  // now: e may be logits
   W top = -infinity<W>();
   for (long long i = threadIdx.x * V; i < size; i += blockDim.x * V) {
     const Pack<T, V> a = load<V>(logits + i);
@@ -24,7 +25,7 @@ __global__ void cross_entropy(const T* logits, const int* targets, T* e, wide<T>
   }
   total = block_reduce<Add>(total);
   if (threadIdx.x == 0) {
-    losses[row] = log(total) + top - chosen;
+    losses[row] = target < 0 ? (W)0 : log(total) + top - chosen;
     z[row] = total;
   }
 }
@@ -39,7 +40,7 @@ __global__ void cross_entropy_backward(T* e, const wide<T>* z, const int* target
   for (long long i = threadIdx.x * V; i < size; i += blockDim.x * V) {
     Pack<T, V> a = load<V>(e + i);
     for (int j = 0; j < V; ++j)
-      a.at[j] = narrow<T>(widen(a.at[j]) * factor - (i + j == target ? (W)scale : (W)0));
+      a.at[j] = narrow<T>(target < 0 ? (W)0 : widen(a.at[j]) * factor - (i + j == target ? (W)scale : (W)0));
     store(e + i, a);
   }
 }

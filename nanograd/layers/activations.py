@@ -24,7 +24,7 @@ import math
 
 import numpy as np
 
-from nanograd.device.device import fused, fused_layer
+from nanograd.device.device import Device, fused, fused_layer
 from nanograd.device.reductions import constant_row
 from nanograd.layers.layer import Layer
 
@@ -40,12 +40,17 @@ def relu(x, y):
 
 @fused
 def relu_backward(dy, y, dx):
-    """dx = dy where y > 0, else 0."""
+    """dx = dy where y > 0, else 0; NaN where y is NaN, which a comparison alone would turn into 0."""
     np.multiply(dy, y > 0, out=dx)
+    if np.isnan(np.vdot(y, y)):  # far quicker than to look at each
+        np.copyto(dx, y, where=np.isnan(y))
 
 
 class ReLU(Layer):
     """max(x, 0), element by element. With `inplace`, the caller needs its array no more, and it is overwritten."""
+
+    def __init__(self, *, device: Device | None = None):
+        pass  # any device: an array is computed where it is
 
     def forward(self, x, inplace: bool = False):  # (...) -> (...)
         y = x if inplace else self.buffer("y", like=x)
@@ -55,6 +60,7 @@ class ReLU(Layer):
 
     def backward(self, dy, inplace: bool = False):  # (...) -> (...)
         y = self.recall()
+        self.expect_shape("dy", dy, y.shape)
         dx = dy if inplace else self.scratch("dx", like=dy)
         relu_backward(dy, y, dx)
         return dx
@@ -104,6 +110,9 @@ class GELU(Layer):
     The slope is computed on the way forward, where t is at hand, and is all that is kept.
     """
 
+    def __init__(self, *, device: Device | None = None):
+        pass  # any device: an array is computed where it is
+
     @fused_layer("gelu_forward")
     def forward(self, x, inplace: bool = False):  # (...) -> (...)
         y, slope = x if inplace else self.buffer("y", like=x), self.buffer("slope", like=x)
@@ -114,6 +123,7 @@ class GELU(Layer):
     @fused_layer("gelu_backward")
     def backward(self, dy, inplace: bool = False):  # (...) -> (...)
         slope = self.recall()
+        self.expect_shape("dy", dy, slope.shape)
         return np.multiply(dy, slope, out=dy if inplace else self.scratch("dx", like=dy))
 
     # u = s x (sqrt(2/pi) / s + (s x)^2) for s^3 = a sqrt(2/pi), and y = s x (1 + t) / (2 s)

@@ -88,11 +88,17 @@ class Attention(Layer):
     On a GPU `tf32` lets the products of float32 be rounded to TF32.
     """
 
-    def __init__(self, n_head: int, dropout: Dropout, tf32: bool = False):
+    def __init__(
+        self, n_head: int, dropout: Dropout | None = None, tf32: bool = False, *, device: Device | None = None
+    ):
         self.n_head, self.tf32 = n_head, tf32
-        self.dropout = dropout
+        self.dropout = dropout or Dropout(0.0, device=device)
 
     def split(self, qkv):  # (B, T, 3C) -> three views (B, H, T, D)
+        if qkv.ndim != 3 or qkv.shape[2] % (3 * self.n_head):
+            raise ValueError(
+                f"Attention: qkv has shape {qkv.shape}, expected (B, T, 3C), C a multiple of {self.n_head}"
+            )
         B, T, C3 = qkv.shape
         parts = qkv.reshape(B, T, 3, self.n_head, C3 // 3 // self.n_head)
         return (parts[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
@@ -124,6 +130,7 @@ class Attention(Layer):
         xp = xp_of(dy)
         q, k, v, o, z, blocks = self.recall()
         B, H, T, D = q.shape
+        self.expect_shape("dy", dy, (B, T, H * D))
         dqkv = self.scratch("dqkv", (B, T, 3 * H * D), like=dy)
         dq, dk, dv = self.split(dqkv)
         g = self.scratch("g", (B, H, T, D), like=dy)

@@ -13,26 +13,34 @@ Backward. The derivative of log z is 1/z, and z = sum_k exp(s_k) contains s_j in
 
 and, the loss being a mean, all of it divided by the number of positions. The softmax and the logarithm never
 meet: taken one after the other they would overflow or take log(0) for logits of 1e4; together they cannot.
+
+A target of -100 (IGNORED, as in torch) says that a position does not count: its loss and its ds are 0, and the mean is
+over the others.
 """
 
 import numpy as np
 
-from nanograd.device.device import fused
+from nanograd.device.device import Device, fused
 from nanograd.device.reductions import sum_channels
-from nanograd.layers.layer import Layer
+from nanograd.layers.layer import Layer, to_host
 from nanograd.layers.softmax import exp_rows
+
+IGNORED = -100  # the target of a position that does not count
 
 
 @fused
 def cross_entropy(logits, targets, e):  # (N, V), (N,), (N, V) -> (N,), (N, 1)
-    """-log softmax(logits)[target] of each row; also e, which may be `logits`, and z with softmax(logits) = e / z."""
-    chosen = logits[np.arange(len(targets)), targets]
+    """-log softmax(logits)[target] of each row, 0 where it is ignored; also e, which may be `logits`, and z with
+    softmax(logits) = e / z."""
+    chosen = logits[np.arange(len(targets)), np.maximum(targets, 0)]
     shift = exp_rows(logits, e)
     z = sum_channels(e)[:, None]
     losses = np.log(z[:, 0])
     losses -= chosen
     if shift is not None:
         losses += shift[:, 0]
+    if targets.size and targets.min() < 0:
+        losses[targets < 0] = 0
     return losses, z
 
 
@@ -40,24 +48,48 @@ def cross_entropy(logits, targets, e):  # (N, V), (N,), (N, V) -> (N,), (N, 1)
 def cross_entropy_backward(e, z, targets, scale):  # (N, V), (N, 1), (N,), number
     """Turn e into dlogits = (e / z - onehot(targets)) * scale, in place."""
     e *= scale / z
-    e[np.arange(len(targets)), targets] -= scale
+    e[np.arange(len(targets)), np.maximum(targets, 0)] -= scale
+    if targets.size and targets.min() < 0:
+        e[targets < 0] = 0
+
+
+def count_targets(targets, below: int) -> int:
+    """How many targets are not IGNORED. Raises ValueError for none, or for one that is no id in [0, below) either."""
+    targets = to_host(targets, copy=False)
+    counted = targets[targets != IGNORED]
+    if not counted.size:
+        raise ValueError(f"all targets are {IGNORED} (ignored): there is nothing to take a mean over")
+    low, high = int(counted.min()), int(counted.max())
+    if low < 0 or high >= below:
+        raise ValueError(
+            f"target {low if low < 0 else high} is neither in [0, {below}) nor {IGNORED}, which is ignored"
+        )
+    return counted.size
 
 
 class CrossEntropy(Layer):
-    """Mean cross-entropy in nats of `logits` (..., V) against the ids `targets` (...).
+    """Mean cross-entropy in nats of `logits` (..., V) against the ids `targets` (...), over those that are not -100.
+
+    Raises ValueError for shapes that do not match, for no positions or none that counts, and for a target that is
+    neither an id nor -100; `checked` says that whoever made the targets has seen to that, which on a GPU saves a wait.
 
     With `count`, the sum over the positions is divided by that instead of their number: a part of a batch then
     contributes its share of the whole batch's mean. With `inplace`, the caller needs `logits` no more, and they are
     overwritten: this is the largest array of a step.
     """
 
-    def forward(self, logits, targets, count: int | None = None, inplace: bool = False):  # (..., V), (...) -> ()
-        V = logits.shape[-1]
+    def __init__(self, *, device: Device | None = None):
+        pass  # any device: arrays are computed where they are
+
+    def forward(self, logits, targets, count: int | None = None, inplace: bool = False, checked: bool = False):
+        V = logits.shape[-1]  # logits (..., V), targets (...) -> ()
+        self.expect_shape("targets", targets, logits.shape[:-1])
         targets = targets.reshape(-1)
-        if logits.size != targets.size * V:
-            raise ValueError(f"logits of shape {logits.shape} need one target for each position, got {targets.size}")
         if targets.size == 0:
             raise ValueError("the loss of no positions is not defined")
+        if not checked:
+            counted = count_targets(targets, V)
+            count = count or counted
         rows = logits.reshape(-1, V)
         e = rows if inplace and rows.flags.c_contiguous else self.buffer("e", like=rows)
         losses, z = cross_entropy(rows, targets, e)

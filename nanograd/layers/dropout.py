@@ -35,14 +35,14 @@ class Dropout(Layer):
     """Drop with probability `p` in [0, 1). The first axis of the input counts samples.
 
     `rng` supplies the random numbers; layers of one model share it. Without one the layer makes its own from
-    the device's seed.
+    the device's seed (0 without a device).
     """
 
-    def __init__(self, p: float, *, device: Device, rng: RNG | None = None):
+    def __init__(self, p: float, *, device: Device | None = None, rng: RNG | None = None):
         if not 0 <= p < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {p}")
         self.p = p
-        self.rng = rng or RNG(device.seed)
+        self.rng = rng or RNG(device.seed if device else 0)
 
     def mask(self, name: str, shape, like):
         """A fresh mask of `shape` in the buffer `name`, or None where nothing is dropped."""
@@ -54,15 +54,16 @@ class Dropout(Layer):
 
     def forward(self, x):  # (B, ...) -> (B, ...)
         if not self.training or self.p == 0:
-            self.remember(None)
+            self.remember(None, x.shape)
             return x
         mask, y = self.buffer("mask", like=x), self.buffer("y", like=x)
         drop(x, self.rng, self.p, mask, y)
-        self.remember(mask)
+        self.remember(mask, x.shape)
         return y
 
     def backward(self, dy):  # (B, ...) -> (B, ...)
-        mask = self.recall()
+        mask, shape = self.recall()
+        self.expect_shape("dy", dy, shape)
         if mask is None:
             return dy
         dx = self.scratch("dx", like=dy)

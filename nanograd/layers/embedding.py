@@ -67,6 +67,7 @@ class Embedding(Layer):
 
     def backward(self, dy) -> None:  # (..., dim) -> nothing: ids have no gradient
         ids = self.recall()
+        self.expect_shape("dy", dy, (*ids.shape, self.weight.shape[1]))
         dy2 = dy.reshape(-1, dy.shape[-1])
         scatter_add_rows(self.weight.grad, ids.reshape(-1), dy2, self.device.atomics)
 
@@ -78,13 +79,17 @@ class PositionEmbedding(Layer):
         self.weight = Parameter(device.normal((n, dim), std, stream))
 
     def forward(self, x):  # (B, T, dim) -> (B, T, dim)
+        n, dim = self.weight.shape
+        if x.ndim != 3 or x.shape[1] > n or x.shape[2] != dim:
+            raise ValueError(f"PositionEmbedding: x has shape {x.shape}, expected (B, T, {dim}) with T at most {n}")
         self.remember(x.shape)
         y = self.buffer("y", like=x)
         add(x, self.weight.value[: x.shape[1]], y)
         return y
 
     def backward(self, dy):  # (B, T, dim) -> (B, T, dim), dy itself
-        B, T, dim = self.recall()
+        B, T, dim = shape = self.recall()
+        self.expect_shape("dy", dy, shape)
         self.weight.grad[:T] += sum_positions(dy.reshape(B, T * dim)).reshape(T, dim)
         return dy
 
@@ -107,6 +112,7 @@ class LMHead(Layer):
 
     def forward(self, x):  # (..., dim) -> (..., n)
         n, dim = self.weight.shape
+        self.expect_shape("x", x, (*x.shape[:-1], dim))
         weight = self.cast_parameter(self.weight, like=x)
         self.remember(x, weight)
         logits = self.buffer("logits", (*x.shape[:-1], n), like=x)
@@ -116,6 +122,7 @@ class LMHead(Layer):
     def backward(self, dlogits):  # (..., n) -> (..., dim)
         n, dim = self.weight.shape
         x, weight = self.recall()
+        self.expect_shape("dlogits", dlogits, (*x.shape[:-1], n))
         dlogits2 = dlogits.reshape(-1, n)
         self.weight.add_product(self.device, dlogits2.T, x.reshape(-1, dim))
         dx = self.scratch("dx", x.shape, like=dlogits)

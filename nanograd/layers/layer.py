@@ -24,6 +24,7 @@ Three rules hold everywhere:
 import copy
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,15 +36,27 @@ from nanograd.device.elementwise import cast
 class Parameter:
     """An array that is learned, and the gradient of the loss with respect to it.
 
-    `value` and `grad` are device arrays of one shape. Both may be views into larger buffers (see `arena.py`).
-    After `zero_grad` the gradient is *blank*: known to be zero, yet not written. It is filled with zeros when
-    somebody looks, and simply overwritten when the first thing to arrive is a matrix product.
+    `value` and `grad` are device arrays of one shape. Both may be views into larger buffers (see `arena.py`), which an
+    optimiser works on: so what is assigned to them is copied into place. `grad = None` makes the gradient zero.
+    Raises ValueError for another shape.
+
+    After `zero_grad` the gradient is known to be zero, yet not written (`grad_is_zero`). It is filled with zeros when
+    it is read, and overwritten when the first thing to be added is a matrix product.
     """
 
     def __init__(self, value):
-        self.value = value
+        self._value = value
         self._grad = None
         self.grad_is_zero = True
+
+    @property
+    def value(self):
+        return self._value
+
+    @value.setter
+    def value(self, value):  # also the second half of `parameter.value += x`
+        if value is not self._value:
+            self._value[...] = self._fitting("value", value)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,8 +69,16 @@ class Parameter:
 
     @grad.setter
     def grad(self, grad):  # also the second half of `parameter.grad += x`
-        if grad is not self._grad:
-            self.grad[...] = grad
+        if grad is None:
+            self.zero_grad()
+        elif grad is not self._grad:
+            self.grad[...] = self._fitting("grad", grad)
+
+    def _fitting(self, what: str, array):
+        array = xp_of(self._value).asarray(as_array(array))
+        if array.shape != self.shape:
+            raise ValueError(f"the {what} of a parameter of shape {self.shape} cannot be of shape {array.shape}")
+        return array
 
     def zero_grad(self) -> None:
         self.grad_is_zero = True
@@ -78,7 +99,28 @@ class Parameter:
 
     def move(self, value, grad) -> None:
         """Live in other memory from now on: `value` and `grad` already hold what the old arrays held."""
-        self.value, self._grad = value, grad
+        self._value, self._grad = value, grad
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.shape}, {self.value.dtype})"
+
+    def __getstate__(self) -> dict:  # for pickle: the values alone
+        return {"_value": self._value, "_grad": None, "grad_is_zero": True}
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict` found no match for, as torch calls it."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+WORKSPACE = (
+    "_saved",
+    "_buffers",
+    "_scratch",
+    "_arenas",
+)  # attributes of a layer that are made again when they are needed
 
 
 class Layer:
@@ -102,6 +144,35 @@ class Layer:
                 setattr(twin, name, copy.deepcopy(value, memo))
         return twin
 
+    def __getstate__(self) -> dict:  # for pickle: settings, parameters and layers, without memory that is made again
+        return {name: value for name, value in vars(self).items() if name not in WORKSPACE}
+
+    def __repr__(self) -> str:
+        """As torch prints a module: the layer's settings and the shapes of its parameters, then the layers below."""
+        own = [f"{name}={parameter.shape}" for name, parameter in self._children(Parameter)]
+        for name, value in vars(self).items():
+            if isinstance(value, bool | int | float | str) and not name.startswith("_") and name != "training":
+                own.append(f"{name}={value!r}")
+        head = f"{type(self).__name__}({', '.join(own)}"
+        lines = []
+        for name, text in [(name, repr(child)) for name, child in self._children(Layer)]:
+            place, _, number = name.rpartition(".")
+            if lines and number.isdigit() and lines[-1][0] == place and lines[-1][3] == text:
+                lines[-1][2] = number  # one more of the same kind in a list
+            else:
+                lines.append([place if number.isdigit() else name, number, number, text])
+        if not lines:
+            return head + ")"
+        shown = []
+        for name, first, last, text in lines:
+            if first.isdigit():
+                count = int(last) - int(first) + 1
+                name, text = (
+                    (f"{name}.{first}", text) if count == 1 else (f"{name}.{first}-{last}", f"{count} x {text}")
+                )
+            shown.append(f"({name}): {text}".replace("\n", "\n  "))
+        return head + "\n  " + "\n  ".join(shown) + "\n)"
+
     # What backward needs of forward
 
     def remember(self, *saved) -> None:
@@ -119,6 +190,11 @@ class Layer:
             raise RuntimeError(f"{name}.backward needs a {name}.forward before it, one forward for each backward")
         self._saved = None
         return saved[0] if len(saved) == 1 else saved
+
+    def expect_shape(self, what: str, array, shape: tuple[int, ...]) -> None:
+        """Raise ValueError, naming both shapes, unless `array`, which is `what` to this layer, has `shape`."""
+        if array.shape != shape:
+            raise ValueError(f"{type(self).__name__}: {what} has shape {array.shape}, expected {shape}")
 
     # Memory that is used again in every step
 
@@ -203,21 +279,44 @@ class Layer:
         """{name: NumPy array} of the parameters on the host. Without `copy`, views of them where that can be."""
         return {name: to_host(parameter.value, copy) for name, parameter in self.named_parameters()}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Copy the arrays of `state` into the parameters of the same names.
+    def load_state_dict(self, state: dict, strict: bool = True) -> IncompatibleKeys:
+        """Copy the tensors of `state` into the parameters of the same names; returns what did not match.
 
-        Raises ValueError, before anything is changed, naming the first tensor that is missing, unknown, of
+        The tensors are NumPy arrays, arrays of the device, or torch tensors. A parameter that two layers share may
+        stand there under either name, or under both with the same numbers. Raises ValueError, before anything is
+        changed: with `strict` if tensors are missing or unexpected, naming them all in order, and always for one of
         another shape, not of numbers, or not finite.
         """
-        own = dict(self.named_parameters())
-        for name in own.keys() - state.keys():
-            raise ValueError(f"tensor {name} is missing")
-        for name, value in state.items():
-            if name not in own:
-                raise ValueError(f"tensor {name} is not one of this model's")
-            check_tensor(name, value, own[name].shape)
+        own, names = dict(self.named_parameters()), self._names_of_shared()
+        state = {name: as_array(value) for name, value in state.items()}
+        for name, first in names.items():
+            if name in state and first in state and not (state[name] == state[first]).all():
+                raise ValueError(f"tensors {first} and {name} differ, and this model has one parameter for both")
+        found = {names.get(name, name): value for name, value in reversed(state.items())}
+        keys = IncompatibleKeys(
+            [name for name in own if name not in found],
+            [name for name in state if names.get(name, name) not in own],
+        )
+        if strict and any(keys):
+            kinds = zip(("missing", "unexpected"), keys, strict=True)
+            raise ValueError("; ".join(f"{kind} tensors: {', '.join(names)}" for kind, names in kinds if names))
         for name, parameter in own.items():
-            parameter.value[...] = xp_of(parameter.value).asarray(state[name], dtype=parameter.value.dtype)
+            if name in found:
+                check_tensor(name, found[name], parameter.shape)
+        for name, parameter in own.items():
+            if name in found:
+                parameter.value[...] = xp_of(parameter.value).asarray(found[name], dtype=parameter.value.dtype)
+        return keys
+
+    def _names_of_shared(self) -> dict[str, str]:
+        """{further name: first name} of the parameters that several layers share."""
+        first, further = {}, {}
+        for prefix, layer in self.named_layers():
+            for name, parameter in layer._children(Parameter):
+                name = f"{prefix}.{name}" if prefix else name
+                if first.setdefault(id(parameter), name) != name:
+                    further[name] = first[id(parameter)]
+        return further
 
 
 def _array_in(held: dict, name: str, shape, like):
@@ -245,6 +344,14 @@ def share_scratch(twins: list[Layer]) -> None:
         shared = group[0][1].__dict__.setdefault("_scratch", {})
         for _, layer in group:
             layer._scratch = shared
+
+
+def as_array(value):
+    """`value` as an array: itself, or where it is a torch tensor the NumPy array with its numbers."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    return value
 
 
 def check_tensor(name: str, value, shape: tuple[int, ...]) -> None:

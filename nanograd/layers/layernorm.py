@@ -76,16 +76,20 @@ class LayerNorm(Layer):
         self.eps = eps
 
     def forward(self, x):  # (..., C) -> (..., C)
+        self.expect_shape("x", x, (*x.shape[:-1], *self.weight.shape))
         rows = x.reshape(-1, x.shape[-1])  # (N, C)
         xhat, y = self.buffer("xhat", like=rows), self.buffer("y", like=x)
         bias = None if self.bias is None else self.bias.value
         rstd = normalize(rows, self.weight.value, bias, self.eps, xhat, y.reshape(rows.shape))
-        self.remember(xhat, rstd)
+        self.remember(xhat, rstd, x.shape)
         return y
 
     def backward(self, dy, residual=None):  # (..., C) -> (..., C)
         """With `residual`, an array like dy: residual + dx, as the stream passes on beside a branch."""
-        xhat, rstd = self.recall()
+        xhat, rstd, shape = self.recall()
+        self.expect_shape("dy", dy, shape)
+        if residual is not None:
+            self.expect_shape("residual", residual, shape)
         rows, rest = (a if a is None else a.reshape(xhat.shape) for a in (dy, residual))  # (N, C)
         dx, scratch = self.scratch("dx", like=dy), self.scratch("product", like=rows)
         arrays = xhat, rstd, dx.reshape(rows.shape), scratch, rest

@@ -37,6 +37,7 @@ class Linear(Layer):
     def product(self, x, memory):  # (..., n_in) -> (..., n_out)
         """x W alone, which forward goes on from; `memory` is self.buffer or self.scratch."""
         n_in, n_out = self.weight.shape
+        self.expect_shape("x", x, (*x.shape[:-1], n_in))
         weight = self.cast_parameter(self.weight, like=x)
         self.remember(x, weight)
         y = memory("y", (*x.shape[:-1], n_out), like=x)
@@ -52,6 +53,7 @@ class Linear(Layer):
     def backward(self, dy):  # (..., n_out) -> (..., n_in)
         n_in, n_out = self.weight.shape
         x, weight = self.recall()
+        self.expect_shape("dy", dy, (*x.shape[:-1], n_out))
         dy2, x2 = dy.reshape(-1, n_out), x.reshape(-1, n_in)
         self.weight.add_product(self.device, x2.T, dy2)
         if self.bias is not None:

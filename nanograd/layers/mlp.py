@@ -30,6 +30,8 @@ class MLP(Layer):
         stream: int = 0,
     ):
         self.c_fc = Linear(n_embd, 4 * n_embd, bias, device=device, stream=stream)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
         self.activation = ACTIVATIONS[activation]()
         end = Dropout(dropout, device=device, rng=rng)
         settings = {"device": device, "std": proj_std, "stream": stream + 1}

@@ -59,8 +59,10 @@ class ResidualLinear(Linear):
     def forward(self, h, x=None):  # (..., n_in), (..., n_out) -> (..., n_out)
         """Without `x` the branch alone. The first axis counts samples, for dropout."""
         y = self.product(h, self.scratch if self.scratch_output else self.buffer)
+        if x is not None:
+            self.expect_shape("x", x, y.shape)
         mask = self.dropout.mask("mask", y.shape, like=y)
-        self.dropout.remember(mask)
+        self.dropout.remember(mask, y.shape)
         bias = None if self.bias is None else self.bias.value
         rows, mask, x = (a if a is None else a.reshape(-1, y.shape[-1]) for a in (y, mask, x))
         finish_branch(rows, bias, mask, x)

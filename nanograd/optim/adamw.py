@@ -90,7 +90,12 @@ def clip_scale(norm, max_norm: float):
 
 
 def clip_grad_norm(model: Layer, max_norm: float, pool: ThreadPool = SERIAL):
-    """Scale all gradients of `model` so that their global norm is at most `max_norm`; returns the norm before."""
+    """Scale all gradients of `model` so that their global norm is at most `max_norm`; returns the norm before.
+
+    Raises TypeError for anything but a model, ValueError for a `max_norm` that is not above 0.
+    """
+    check_model(model, "clip_grad_norm(model, 1.0)")
+    check_range("max_norm", max_norm, max_norm > 0, "above 0")
     norm = grad_norm(model, pool)
     scale = clip_scale(norm, max_norm)
     if not isinstance(scale, float) or scale < 1:
@@ -99,10 +104,24 @@ def clip_grad_norm(model: Layer, max_norm: float, pool: ThreadPool = SERIAL):
     return norm
 
 
+def check_model(model, call: str) -> None:
+    """Raise TypeError, with the `call` that is right, for parameters where the model is meant."""
+    if not isinstance(model, Layer):
+        kind = type(model).__name__
+        raise TypeError(f"the model itself is wanted, not its parameters (this is a {kind}): {call}")
+
+
+def check_range(name: str, value: float, fine: bool, allowed: str) -> None:
+    """Raise ValueError, naming the range, unless `value` is `fine` and finite."""
+    if not fine or not math.isfinite(value):
+        raise ValueError(f"{name} must be {allowed}, not {value}")
+
+
 class AdamW:
     """AdamW over the flat arenas of `model`. Matrices decay by `weight_decay`, vectors do not.
 
-    `lr` may be changed between steps. A `pool` of threads shares the work by slices of the arenas.
+    `lr` may be changed between steps. A `pool` of threads shares the work by slices of the arenas. Raises ValueError
+    for a setting out of its range, TypeError for anything but a model.
     """
 
     def __init__(
@@ -114,6 +133,12 @@ class AdamW:
         weight_decay: float = 0.01,
         pool: ThreadPool = SERIAL,
     ):
+        check_model(model, "AdamW(model, lr=...)")
+        check_range("lr", lr, lr >= 0, "at least 0")
+        for name, beta in zip(("beta1", "beta2"), betas, strict=True):
+            check_range(name, beta, 0 <= beta < 1, "at least 0 and below 1")
+        check_range("eps", eps, eps > 0, "above 0")
+        check_range("weight_decay", weight_decay, weight_decay >= 0, "at least 0")
         self.lr, self.betas, self.eps, self.weight_decay, self.pool = lr, betas, eps, weight_decay, pool
         self.model = model
         self.arenas = arenas_of(model)

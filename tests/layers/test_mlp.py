@@ -30,7 +30,7 @@ def test_is_its_three_layers(float64):
 def test_activation_by_name(float64):
     assert isinstance(MLP(2, device=float64).activation, ReLU)
     assert isinstance(MLP(2, device=float64, activation="gelu").activation, GELU)
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match=r"activation must be one of relu, gelu.*, not 'swish'"):
         MLP(2, device=float64, activation="swish")
 
 

@@ -20,7 +20,7 @@ def test_first_rate_is_above_0_last_is_min_lr_and_none_is_outside(warmup, steps,
     settings = {"lr": lr, "min_lr": min_lr, "warmup_steps": warmup, "max_steps": steps}
     rates = [warmup_cosine(step, **settings) for step in range(steps)]
     assert steps == 1 or rates[0] > 0
-    assert rates[-1] == min_lr
+    assert rates[-1] == (min_lr if steps > 1 else pytest.approx(lr / max(1, warmup)))
     assert all(rate <= lr * (1 + 1e-12) for rate in rates)
     after = rates[min(warmup, steps - 1) :]
     assert all(rate >= min_lr * (1 - 1e-12) for rate in after)
@@ -37,3 +37,13 @@ def test_rises_in_equal_steps_to_lr():
     rates = [warmup_cosine(s, lr=0.5, min_lr=0.0, warmup_steps=10, max_steps=100) for s in range(10)]
     assert rates == pytest.approx([0.05 * k for k in range(1, 11)])
     assert warmup_cosine(10, lr=0.5, min_lr=0.0, warmup_steps=10, max_steps=100) < 0.5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 100])
+def test_without_warmup_the_first_step_is_at_lr(steps):
+    assert warmup_cosine(0, lr=0.5, min_lr=0.1, warmup_steps=0, max_steps=steps) == 0.5
+
+
+def test_a_run_of_one_step_learns_at_lr():
+    assert warmup_cosine(0, lr=0.5, min_lr=0.1, warmup_steps=0, max_steps=1) == 0.5
+    assert warmup_cosine(0, lr=0.5, min_lr=0.1, warmup_steps=1, max_steps=1) == 0.5

@@ -54,6 +54,7 @@ ALSO = {
     "nanograd/device/threads.py": ("parallel/data_parallel",),
     "nanograd/device/rng.py": ("layers/dropout", "layers/attention"),
     "nanograd/parallel/communicator.py": ("gpt/training/mpi",),
+    "nanograd/parallel/world.py": ("parallel/communicator", "gpt/training/mpi"),
     "nanograd/parallel/mpi_ranks.py": ("parallel/communicator", "gpt/training/mpi"),
     "nanograd/parallel/nccl_ranks.py": ("parallel/communicator",),
     "nanograd/device/cuda.py": ("device/device", "doctor"),
