@@ -1,0 +1,169 @@
+"""Inputs for each exercise, and everything that a solution computes from them.
+
+An exercise is a layer or a function. `run(name, module, seed)` makes both passes of the layer, twice, or calls the
+function, and returns all results by name: they are compared with the solution's and with those of each classic mistake.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from exercises.catalog import solved
+
+B, T, C, H, V = 2, 3, 4, 2, 5
+SEEDS = (0, 1)
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """`make(module)` builds the layer, the rest of a composite from solutions; `inputs(rng)` are its inputs."""
+
+    defines: str  # the name that the file must define
+    make: Callable
+    inputs: Callable
+
+
+@dataclass(frozen=True)
+class FunctionCase:
+    """`calls(function, rng)` gives {what: result} of a few calls."""
+
+    defines: str
+    calls: Callable
+
+
+def x_of(*shape):
+    return lambda rng: (rng.standard_normal(shape),)
+
+
+def ids_of(*shape):
+    """Few different ones, so that they repeat."""
+    return lambda rng: (rng.integers(0, 3, shape),)
+
+
+def part(name, *arguments):
+    """A layer of the solution of another exercise."""
+    return getattr(solved(name), CASES[name].defines)(*arguments)
+
+
+def mlp(module):
+    return module.MLP(part("linear", C, 4 * C), part("relu"), part("linear", 4 * C, C))
+
+
+def self_attention(module):
+    return module.SelfAttention(H, part("linear", C, 3 * C), part("attention"), part("linear", C, C))
+
+
+def residual(module):
+    return module.Residual(part("layernorm", C), mlp(solved("mlp")))
+
+
+def block(module):
+    norms = part("layernorm", C), part("layernorm", C)
+    return module.Block(norms[0], self_attention(solved("self_attention")), norms[1], mlp(solved("mlp")))
+
+
+def adamw_calls(adamw, rng):
+    p, m, v = rng.standard_normal((2, 3)), np.zeros((2, 3)), np.zeros((2, 3))
+    found = {}
+    for t in range(1, 4):
+        g = rng.standard_normal((2, 3)) * 10.0 ** rng.integers(-8, 2, (2, 3))
+        p, m, v = adamw(p, g, m, v, t, 0.1, 0.9, 0.95, 1e-8, 0.1)
+        found |= {f"p, t = {t}": p, f"m, t = {t}": m, f"v, t = {t}": v}
+    return found
+
+
+def clip_calls(clip, rng):
+    gradients = {"weight": rng.standard_normal((2, 3)), "bias": rng.standard_normal(3)}
+    found = {}
+    for max_norm in (0.5, 100.0):
+        clipped, norm = clip(dict(gradients), max_norm)
+        found |= {f"{name}, max_norm = {max_norm}": clipped[name] for name in gradients}
+        found[f"norm, max_norm = {max_norm}"] = norm
+    zero, norm = clip({"weight": np.zeros(2)}, 1.0)
+    return found | {"weight, all zeros": zero["weight"], "norm, all zeros": norm}
+
+
+def kv_calls(attend_next, rng):
+    keys = values = np.zeros((H, 0, 2))
+    found = {}
+    for position in range(4):
+        q, k, v = rng.standard_normal((3, H, 1, 2))
+        o, keys, values = attend_next(q, k, v, keys, values)
+        found |= {f"o, position {position}": o, f"keys, position {position}": keys}
+        found[f"values, position {position}"] = values
+    return found
+
+
+def top_p_calls(top_p, rng):
+    z = rng.standard_normal(8) * 2
+    found = {f"p = {p}": top_p(z.copy(), p) for p in (0.1, 0.5, 0.9, 1.0)}
+    return found | {"q = 0.6, 0.4, p = 0.5": top_p(np.log(np.array([0.4, 0.6])), 0.5)}
+
+
+CASES = {
+    "linear_dx": LayerCase("Linear", lambda m: m.Linear(C, 3), x_of(B, T, C)),
+    "linear": LayerCase("Linear", lambda m: m.Linear(C, 3), x_of(B, T, C)),
+    "relu": LayerCase("ReLU", lambda m: m.ReLU(), x_of(B, T, C)),
+    "gelu": LayerCase("GELU", lambda m: m.GELU(), x_of(B, T, C)),
+    "softmax": LayerCase("Softmax", lambda m: m.Softmax(), x_of(B, T, C)),
+    "cross_entropy": LayerCase(
+        "CrossEntropy",
+        lambda m: m.CrossEntropy(),
+        lambda rng: (rng.standard_normal((B, T, V)), rng.integers(0, 3, (B, T))),
+    ),
+    "layernorm": LayerCase("LayerNorm", lambda m: m.LayerNorm(C), x_of(B, T, C)),
+    "rmsnorm": LayerCase("RMSNorm", lambda m: m.RMSNorm(C), x_of(B, T, C)),
+    "embedding": LayerCase("Embedding", lambda m: m.Embedding(V, C), ids_of(B, T)),
+    "tied_table": LayerCase("TiedTable", lambda m: m.TiedTable(V, C), ids_of(B, T)),
+    "dropout": LayerCase("Dropout", lambda m: m.Dropout(0.4), x_of(B, T, C)),
+    "attention": LayerCase("Attention", lambda m: m.Attention(), lambda rng: tuple(rng.standard_normal((3, B, T, 2)))),
+    "self_attention": LayerCase("SelfAttention", self_attention, x_of(B, T, C)),
+    "mlp": LayerCase("MLP", mlp, x_of(B, T, C)),
+    "residual": LayerCase("Residual", residual, x_of(B, T, C)),
+    "block": LayerCase("Block", block, x_of(B, T, C)),
+    "adamw": FunctionCase("adamw", adamw_calls),
+    "clipping": FunctionCase("clip", clip_calls),
+    "kv_cache": FunctionCase("attend_next", kv_calls),
+    "top_p": FunctionCase("top_p", top_p_calls),
+}
+
+
+def spread(layer, rng) -> None:
+    """Move every parameter away from where it starts: a LayerNorm with gain 1 hides mistakes."""
+    for _, parameter in layer.named_parameters():
+        parameter.value[...] += rng.standard_normal(parameter.shape)
+
+
+def layer_at(name: str, module, seed: int):
+    """(the layer, its inputs, the generator that they came from)"""
+    case, rng = CASES[name], np.random.default_rng(seed)
+    layer = case.make(module)
+    inputs = case.inputs(rng)
+    spread(layer, rng)
+    return layer, inputs, rng
+
+
+def run(name: str, module, seed: int) -> dict[str, np.ndarray]:
+    """All results by name. A layer's second pass adds to the first one's parameter gradients: "weight.grad, twice"."""
+    case, rng = CASES[name], np.random.default_rng(seed)
+    if isinstance(case, FunctionCase):
+        calls = case.calls(getattr(module, case.defines), rng)
+        return {what: np.array(result, dtype=float) for what, result in calls.items()}
+    layer, inputs, rng = layer_at(name, module, seed)
+    found = {}
+    for suffix in ("", ", twice"):
+        y = layer(*inputs)
+        dy = rng.standard_normal(np.shape(y)) if np.shape(y) else rng.standard_normal()
+        gradients = layer.backward(dy)
+        if not suffix and gradients is not None:
+            gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+            names = input_names(name)
+            found |= {n: np.array(g, dtype=float) for n, g in zip(names, gradients, strict=False)}
+        found |= {f"{n}.grad{suffix}": np.array(p.grad, dtype=float) for n, p in layer.named_parameters()}
+    return found
+
+
+def input_names(name: str) -> list[str]:
+    """What the gradients that backward returns are called."""
+    return {"attention": ["dq", "dk", "dv"], "softmax": ["ds"], "cross_entropy": ["dlogits"]}.get(name, ["dx"])
