@@ -60,15 +60,9 @@ def float64():
     return Device("numpy", dtype="float64", seed=3)
 
 
-@pytest.fixture(params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
+@pytest.fixture(params=[pytest.param("gpu", marks=pytest.mark.gpu)])
 def gpu_xp(request):
-    """What plays the GPU: the strict stand-in with its kernels on this CPU, or CuPy itself where it can run."""
-    if request.param == "stand-in":
-        from tests.support import cuda_on_cpu, strict_xp
-
-        if cuda_on_cpu.COMPILER is None:
-            pytest.skip("g++ is not installed, which builds the kernels for the CPU")
-        return strict_xp
+    """CuPy, on a GPU or through tools/cuda_on_cpu."""
     from nanograd.device.cuda import find_cupy
 
     missing, cupy = find_cupy()
@@ -77,3 +71,18 @@ def gpu_xp(request):
     if "NANOGRAD_NO_POOL" in os.environ:
         cupy.cuda.set_allocator(None)
     return cupy
+
+
+@pytest.fixture
+def waits(gpu_xp):
+    """A function: how often the host has waited for the GPU, or fetched from it, since it was last called."""
+    from tools.cuda_on_cpu.counts import is_fake, take_counts
+
+    if not is_fake(gpu_xp):
+        pytest.skip("a GPU does not count how often the host waits for it; tools/cuda_on_cpu does")
+
+    def waits() -> int:
+        counts = take_counts()
+        return sum(counts[name]["launches"] for name in ("wait for the device", "copy to the host") if name in counts)
+
+    return waits

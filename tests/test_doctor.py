@@ -10,7 +10,7 @@ import threadpoolctl
 from nanograd import doctor
 from nanograd.device import cuda
 from nanograd.device.cores import available_cores
-from tests.support import strict_xp
+from tests.support import array_stub
 
 
 def labels(report):
@@ -34,7 +34,7 @@ def test_a_thread_is_not_several(monkeypatch, number, expected):
 def gpu(monkeypatch):
     """A machine with a GPU; what plays CuPy."""
     monkeypatch.setattr(doctor.cuda, "cupy_packages", lambda: ["cupy-cuda12x"])
-    return strict_xp.as_cupy(monkeypatch)
+    return array_stub.as_cupy(monkeypatch)
 
 
 def test_names_everything(monkeypatch):
@@ -92,7 +92,7 @@ def test_a_machine_with_a_gpu(monkeypatch, gpu):
     assert told(report, "libraries") == ("cuBLAS and NVRTC load", True)
     assert told(report, "ml_dtypes")[1]
     for number in (0, 1):
-        expected = "a CPU that plays a GPU, compute capability 80, 3.0 of 8.0 GiB free"
+        expected = "a GPU that is not there, compute capability 80, 3.0 of 8.0 GiB free"
         assert told(report, f"GPU {number}") == (expected, True)
 
 

@@ -1,4 +1,4 @@
-"""benchmarks.gpu runs unattended: every part of it, on the stand-in and on PyTorch's CPU, at a size of nothing."""
+"""benchmarks.gpu runs unattended: every part of it, on CuPy and on PyTorch's CPU, at a size of nothing."""
 
 import json
 import subprocess
@@ -12,21 +12,17 @@ from benchmarks.shapes import Shape
 from gpt.config.options import GPTConfig
 from nanograd.device.cuda import find_cupy
 from nanograd.device.device import KERNELS
-from tests.support import cuda_on_cpu, strict_xp
 
 TINY = Shape("tiny", 2, GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=16, activation="gelu"))
 
 
 @pytest.fixture
-def played(monkeypatch):
-    if cuda_on_cpu.COMPILER is None:
-        pytest.skip("g++ is not installed, which builds the kernels for the CPU")
+def busy_for_a_moment(gpu_xp, monkeypatch):
     monkeypatch.setattr(gpu, "BUSY", 4)
-    return strict_xp.as_cupy(monkeypatch)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
-def test_ours_and_matmuls(played, precision):
+def test_ours_and_matmuls(busy_for_a_moment, precision):
     result = gpu.measure(TINY, "nanograd", precision, seconds=0)
     assert result["ms"] > 0 and result["tokens_per_s"] == pytest.approx(16e3 / result["ms"])
     assert {"gemm"} < result["breakdown"].keys() and any("adamw" in name for name in result["breakdown"])
@@ -45,14 +41,14 @@ def test_torch(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_check_passes_here_and_fails_for_a_wrong_kernel(played, monkeypatch):
+def test_the_check_passes_here_and_fails_for_a_wrong_kernel(busy_for_a_moment, monkeypatch):
     small = GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=16, activation="gelu", dropout=0.1)
     assert gpu.check(small, steps=3)["float64"] < 1e-9
     right = KERNELS["gelu_backward"]
 
-    def wrong(layer, dy, spare):
+    def wrong(layer, dy, inplace):
         layer.remember(dy)  # instead of x
-        return right(layer, dy, spare)
+        return right(layer, dy, inplace)
 
     monkeypatch.setitem(KERNELS, "gelu_backward", wrong)
     with pytest.raises(SystemExit, match="float64 is wrong"):

@@ -7,12 +7,12 @@ from nanograd import BackendUnavailable, Device
 from nanograd.device import device as backend
 from nanograd.device.device import fused, xp_of
 from nanograd.layers.attention import Attention
-from tests.support import strict_xp
+from tests.support import array_stub
 
 
 def test_xp_of():
     assert xp_of(np.zeros(1)) is np
-    assert xp_of(strict_xp.zeros(1)) is strict_xp
+    assert xp_of(array_stub.zeros(1)) is array_stub
 
 
 @pytest.mark.parametrize("name", ["torch", "", "CUPY"])
@@ -41,26 +41,26 @@ def test_gpu_dtypes_need_a_gpu(monkeypatch, dtype):
 
 @pytest.mark.parametrize("dtype", backend.GPU_DTYPES)
 def test_gpu_dtypes_need_tensor_cores(monkeypatch, dtype):
-    monkeypatch.setattr(strict_xp.Device, "compute_capability", "75")
-    assert Device(strict_xp).precision == "float32"
+    monkeypatch.setattr(array_stub.Device, "compute_capability", "75")
+    assert Device(array_stub).precision == "float32"
     with pytest.raises(
         BackendUnavailable, match=f"dtype {dtype} needs a GPU of compute capability 8.0 or more, not 7.5"
     ):
-        Device(strict_xp, dtype)
-    monkeypatch.setattr(strict_xp.Device, "compute_capability", "79")  # the last below, if there were one
+        Device(array_stub, dtype)
+    monkeypatch.setattr(array_stub.Device, "compute_capability", "79")  # the last below, if there were one
     with pytest.raises(BackendUnavailable, match=r"not 7\.9"):
-        Device(strict_xp, dtype)
+        Device(array_stub, dtype)
 
 
 def test_bfloat16_needs_a_cupy_that_knows_it(monkeypatch):
-    monkeypatch.setattr(strict_xp, "__version__", "13.6.0")
-    assert Device(strict_xp, "tf32").precision == "tf32"
+    monkeypatch.setattr(array_stub, "__version__", "13.6.0")
+    assert Device(array_stub, "tf32").precision == "tf32"
     with pytest.raises(BackendUnavailable, match=r"dtype bfloat16 needs CuPy 14 or later, not 13\.6\.0"):
-        Device(strict_xp, "bfloat16")
+        Device(array_stub, "bfloat16")
 
 
 def test_atomics_need_a_gpu(monkeypatch):
-    assert not Device("numpy").atomics and Device(strict_xp, atomics=True).atomics
+    assert not Device("numpy").atomics and Device(array_stub, atomics=True).atomics
     with pytest.raises(ValueError, match="atomics need the cupy backend"):
         Device("numpy", atomics=True)
     monkeypatch.setattr(backend, "find_cupy", lambda: ("no CuPy", None))
@@ -71,10 +71,10 @@ def test_atomics_need_a_gpu(monkeypatch):
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
-    monkeypatch.setattr(backend, "find_cupy", lambda: (None, strict_xp))
+    monkeypatch.setattr(backend, "find_cupy", lambda: (None, array_stub))
     device = Device("auto")
-    assert device.name == "cupy" and device.xp is strict_xp
-    assert device.describe() == "CuPy 14.0.0 on a CPU that plays a GPU, float32"
+    assert device.name == "cupy" and device.xp is array_stub
+    assert device.describe() == "CuPy 14.0.0 on a GPU that is not there, float32"
     monkeypatch.setattr(backend, "find_cupy", lambda: ("no CuPy", None))
     assert Device("auto").name == "numpy"
     with pytest.raises(BackendUnavailable, match="no CuPy"):
@@ -89,7 +89,7 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
     ],
 )
 def test_dtypes(dtype, activations, parameters):
-    device = Device(strict_xp, dtype)
+    device = Device(array_stub, dtype)
     assert device.dtype.name == device.empty(1).dtype.name == activations
     assert device.parameter_dtype.name == device.normal((2,), 1.0, 0).dtype.name == parameters
     assert device.zeros(1).dtype.name == device.full(1, 2).dtype.name == parameters
@@ -103,31 +103,31 @@ def test_bfloat16_without_its_package(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     with pytest.raises(BackendUnavailable, match="pip install ml_dtypes"):
-        Device(strict_xp, "bfloat16")
+        Device(array_stub, "bfloat16")
 
 
 def test_parameters_start_alike_on_every_backend():
-    host, device = Device("numpy", seed=4), Device(strict_xp, seed=4)
+    host, device = Device("numpy", seed=4), Device(array_stub, seed=4)
     np.testing.assert_array_equal(host.normal((3, 2), 0.02, 7), device.normal((3, 2), 0.02, 7).get())
     assert not np.array_equal(host.normal((3, 2), 0.02, 7), host.normal((3, 2), 0.02, 8))
 
 
-def test_ids_are_checked_on_the_host():
-    device = Device(strict_xp)
-    before = strict_xp.syncs
+def test_ids_are_checked_on_the_host(gpu_xp, waits):
+    device = Device(gpu_xp)
+    waits()
     assert device.ids([[1, 2]], below=3).dtype == np.int32
     for bad, error in (([3], ValueError), ([-1], ValueError), ([0.5], TypeError)):
         with pytest.raises(error, match="token id"):
             device.ids(bad, below=3)
-    assert strict_xp.syncs == before
+    assert not waits()
 
 
 def test_bfloat16_comes_back_as_float32():
-    device = Device(strict_xp, "bfloat16")
+    device = Device(array_stub, "bfloat16")
     host = device.to_host(device.asarray(np.array([1.0, 2.5]), device.dtype))
     assert host.dtype == np.float32 and host.tolist() == [1.0, 2.5]
     for other in ("float16", "uint16", "float64"):
-        assert device.to_host(strict_xp.zeros(1, dtype=other)).dtype == other
+        assert device.to_host(array_stub.zeros(1, dtype=other)).dtype == other
 
 
 def test_fused_dispatches_by_the_array(monkeypatch):
@@ -137,10 +137,10 @@ def test_fused_dispatches_by_the_array(monkeypatch):
 
     monkeypatch.setitem(backend.KERNELS, "twice", lambda x: "kernel")
     assert twice(np.zeros(1)) == "definition" == twice.definition(None)
-    assert twice(strict_xp.zeros(1)) == "kernel"
+    assert twice(array_stub.zeros(1)) == "kernel"
     monkeypatch.delitem(backend.KERNELS, "twice")
     with pytest.raises(RuntimeError, match="no CUDA kernel of twice: import nanograd"):
-        twice(strict_xp.zeros(1))
+        twice(array_stub.zeros(1))
     assert (twice.__name__, Attention.forward.__name__) == ("twice", "forward")
 
 

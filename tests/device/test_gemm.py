@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from nanograd import Device
+from nanograd.device.device import xp_of
 from nanograd.device.gemm import gemm, layout
-from tests.support import strict_xp
+from tests.support import array_stub
 
 RNG = np.random.default_rng(0)
 BOUNDS = {"float64": 1e-13, "float32": 1e-5, "tf32": 4e-3, "bfloat16": 1e-2}
@@ -53,52 +54,61 @@ def test_rows_of_a_larger_array_and_gaps(gpu_xp):
     np.testing.assert_allclose(numbers(out), numbers(a)[:, 1:4] @ numbers(b)[::2, ::2], rtol=1e-12)
 
 
-BASE = strict_xp.asarray(np.arange(32.0).reshape(4, 8))
+def spread(row, shape):
+    return xp_of(row).broadcast_to(row, shape)
 
 
-@pytest.mark.parametrize(
-    ("view", "expected"),
-    [
-        (BASE, (0, 8)),
-        (BASE[:, :3], (0, 8)),
-        (BASE[:1, :3], (0, 8)),
-        (BASE[:, ::8], (0, 8)),
-        (BASE.T[:, :1], (0, 1)),
-        (BASE.T, (1, 8)),
-        (BASE[:3].T, (1, 8)),
-        (BASE[:1, ::2], (1, 2)),
-        (strict_xp.ndarray(np.broadcast_to(BASE.host[0], (1, 8))), (0, 8)),
-        (BASE[:, ::4], None),
-        (BASE[::2, ::2], None),
-        (BASE[::-1], None),
-        (BASE[:, ::-1], None),
-        (BASE[:1, ::-1], None),
-        (strict_xp.ndarray(np.broadcast_to(BASE.host[0], (4, 8))), None),
-        (strict_xp.ndarray(np.broadcast_to(BASE.host[:, :1], (4, 8))), None),
-    ],
-)
+VIEWS = [  # of a matrix (4, 8), and its layout
+    (lambda base: base, (0, 8)),
+    (lambda base: base[:, :3], (0, 8)),
+    (lambda base: base[:1, :3], (0, 8)),
+    (lambda base: base[:, ::8], (0, 8)),
+    (lambda base: base.T[:, :1], (0, 1)),
+    (lambda base: base.T, (1, 8)),
+    (lambda base: base[:3].T, (1, 8)),
+    (lambda base: base[:1, ::2], (1, 2)),
+    (lambda base: spread(base[0], (1, 8)), (0, 8)),
+    (lambda base: base[:, ::4], None),
+    (lambda base: base[::2, ::2], None),
+    (lambda base: base[::-1], None),
+    (lambda base: base[:, ::-1], None),
+    (lambda base: base[:1, ::-1], None),
+    (lambda base: spread(base[0], (4, 8)), None),
+    (lambda base: spread(base[:, :1], (4, 8)), None),
+]
+BASE = np.arange(32.0).reshape(4, 8)
+
+
+@pytest.mark.parametrize(("view", "expected"), VIEWS)
 def test_what_blas_can_read_as_it_is(view, expected):
-    """And what it cannot, gemm copies."""
+    array = array_stub.ndarray(view(BASE))
     if expected:
-        assert layout(view) == expected
+        assert layout(array) == expected
     else:
         with pytest.raises(ValueError, match="contiguous rows or columns"):
-            layout(view)
-    device, host = Device(strict_xp, "float64"), view.host
+            layout(array)
+
+
+@pytest.mark.parametrize("view", [view for view, _ in VIEWS])
+def test_products_of_all_views(gpu_xp, view):
+    """What BLAS cannot read, gemm copies."""
+    device = Device(gpu_xp, "float64")
+    array, host = view(device.asarray(BASE)), view(BASE)
     right = device.asarray(RNG.standard_normal((host.shape[1], 3)))
     left = device.asarray(RNG.standard_normal((3, host.shape[0])))
-    for a, b, out in ((view, right, device.empty((len(host), 3))), (left, view, device.empty((3, host.shape[1])))):
+    for a, b, out in ((array, right, device.empty((len(host), 3))), (left, array, device.empty((3, host.shape[1])))):
         gemm(a, b, out)
-        np.testing.assert_allclose(out.host, a.host @ b.host, rtol=1e-12)
+        np.testing.assert_allclose(numbers(out), numbers(a) @ numbers(b), rtol=1e-12)
 
 
-def test_a_product_is_stored_and_exact_unless_asked_otherwise():
-    device = Device(strict_xp, "float32")
+def test_a_product_is_stored_and_exact_unless_asked_otherwise(gpu_xp):
+    device = Device(gpu_xp, "float32")
     a, b = matrices(device, 2, 3, 4)
     out = device.full((2, 4), np.nan)
     gemm(a, b, out)
-    np.testing.assert_allclose(out.host, a.host @ b.host, rtol=1e-5)
-    assert strict_xp.gemm_calls[-1] == 68  # CUBLAS_COMPUTE_32F, not ..._FAST_TF32
+    np.testing.assert_allclose(numbers(out), numbers(a) @ numbers(b), rtol=1e-5)  # TF32 has three digits
+    gemm(a, b, out, tf32=True)
+    assert abs(numbers(out) - numbers(a) @ numbers(b)).max() > 1e-5
 
 
 def test_empty_products(gpu_xp):
@@ -111,7 +121,7 @@ def test_empty_products(gpu_xp):
 
 
 def test_what_does_not_fit_is_refused():
-    device = Device(strict_xp, "float32")
+    device = Device(array_stub, "float32")
     a, b = matrices(device, 2, 3, 4)
     with pytest.raises(ValueError, match=r"\(2, 3\) by \(2, 3\)"):
         gemm(a, a, device.empty((2, 3)))

@@ -1,6 +1,6 @@
 """The gradient battery in float64 with the CUDA kernels, and long runs against NumPy's.
 
-Like all tests with `gpu_xp` they run twice: with the kernels compiled for the CPU, and with -m gpu on a GPU.
+Like all tests with `gpu_xp` they need a GPU, or tools/cuda_on_cpu in place of one: `-m gpu`.
 """
 
 import numpy as np

@@ -7,7 +7,7 @@ from nanograd import Device
 from nanograd.gradcheck.check import check_layer
 from nanograd.layers.attention import BLOCK, Attention, CausalSelfAttention, causal_mask
 from nanograd.layers.dropout import Dropout
-from tests.support import strict_xp
+from tests.support import array_stub
 from tests.support.battery import battery_test, jacobian_test
 
 test_attention_battery = battery_test("Attention")
@@ -137,6 +137,6 @@ def test_starts_normal_with_gpt2s_deviation(float64):
 
 @pytest.mark.parametrize(("precision", "rounded"), [("float32", False), ("float64", False), ("tf32", True)])
 def test_products_are_rounded_to_tf32_only_where_that_was_asked_for(precision, rounded):
-    layer = CausalSelfAttention(8, 2, device=Device(strict_xp, precision))
+    layer = CausalSelfAttention(8, 2, device=Device(array_stub, precision))
     assert layer.heads.tf32 is rounded
     assert Attention(2, layer.heads.dropout).tf32 is False

@@ -1,5 +1,6 @@
-"""What ranks say to one another: alone, under a real mpiexec, and over NCCL with a stand-in (or a GPU at hand)."""
+"""What ranks say to one another: alone, under a real mpiexec, and over NCCL."""
 
+import json
 import math
 import os
 import subprocess
@@ -10,29 +11,39 @@ import types
 import numpy as np
 import pytest
 
-from gpt.config.options import GPTConfig, TrainConfig
 from gpt.errors import UsageError
-from gpt.model import GPT
-from gpt.training.distributed import broadcast_json, check_even_split, exchange, receive_json, share_state
-from gpt.training.step import Trainer
-from nanograd import BackendUnavailable, Device
+from gpt.training.distributed import broadcast_json, check_even_split, exchange, receive_json
+from nanograd import BackendUnavailable
 from nanograd.device.cores import available_cores
-from nanograd.optim.arena import arenas_of
 from nanograd.parallel import mpi_ranks
 from nanograd.parallel import world as world_module
 from nanograd.parallel.communicator import Communicator, Single
 from nanograd.parallel.nccl_ranks import NCCLRanks, find_nccl, take_gpu
 from nanograd.parallel.world import started_by_mpi
-from tests.support import ROOT, cuda_on_cpu, fake_nccl, strict_xp
+from tests.support import ROOT
 from tests.support.mpi_job import needs_mpi, run_job
+from tools.cuda_on_cpu.counts import is_fake
 
 LAUNCHERS = (*world_module.SIZE_VARIABLES, *world_module.RANK_VARIABLES)
 
 
-class ThreadRanks(Communicator):
-    """Ranks that are threads, for host arrays: what MPI is to NCCLRanks."""
+class Meeting:
+    """Where ranks that are threads put down what they bring, and see what the others brought."""
 
-    def __init__(self, meeting: fake_nccl.Meeting, rank: int, size: int):
+    def __init__(self, size: int):
+        self.brought, self.barrier = [None] * size, threading.Barrier(size, timeout=20)
+
+    def exchange(self, rank: int, thing) -> list:
+        self.barrier.wait()  # everybody has read what was brought before
+        self.brought[rank] = thing
+        self.barrier.wait()
+        return list(self.brought)
+
+
+class ThreadRanks(Communicator):
+    """Ranks that are threads, for host arrays."""
+
+    def __init__(self, meeting: Meeting | None, rank: int, size: int):
         self.meeting, self.rank, self.size = meeting, rank, size
 
     def all_reduce(self, array):
@@ -52,12 +63,11 @@ class ThreadRanks(Communicator):
 
 def on_threads(size, work):
     """[work(rank's ThreadRanks) for each rank], side by side; the first error is raised."""
-    meeting, results, errors = fake_nccl.Meeting(size), [None] * size, []
+    meeting, results, errors = Meeting(size), [None] * size, []
 
     def run(rank):
         try:
-            with meeting.baton:
-                results[rank] = work(ThreadRanks(meeting, rank, size))
+            results[rank] = work(ThreadRanks(meeting, rank, size))
         except BaseException as error:
             errors.append(error)
             meeting.barrier.abort()
@@ -410,76 +420,69 @@ def test_only_several_ranks_with_gpus_need_nccl(monkeypatch, size, backend, over
 # NCCL
 
 
+COLLECTIVES_OF_NCCL = """
+import numpy as np
+from nanograd import Device
+from nanograd.parallel.communicator import Single
+from nanograd.parallel.world import connect
+from nanograd.parallel.nccl_ranks import NCCLRanks
+
+device = Device("cupy")
+ranks = connect(device)
+ranks = NCCLRanks(ranks, device.xp) if isinstance(ranks, Single) else ranks
+assert isinstance(ranks, NCCLRanks)
+for dtype in ("float32", "float64"):
+    parts = np.random.default_rng(1).standard_normal((ranks.size, 1001)).astype(dtype)
+    mine = device.asarray(parts[ranks.rank])
+    assert ranks.all_reduce(mine) is mine
+    np.testing.assert_allclose(mine.get(), parts.sum(0), rtol=1e-5, atol=1e-6)
+    assert (ranks.broadcast(device.asarray(parts[ranks.rank])).get() == parts[0]).all()
+scalar = ranks.sum(device.asarray(np.float32(ranks.rank + 1)))
+assert scalar.shape == () and float(scalar) == sum(range(1, ranks.size + 1))
+assert ranks.sum(1.5) == 1.5 * ranks.size  # of the host: over MPI
+ranks.barrier()
+print("good")
+"""
+
+
 @pytest.fixture
-def nccl(monkeypatch):
-    """The stand-ins of CuPy and of its NCCL module."""
-    cupy = strict_xp.as_cupy(monkeypatch)
-    monkeypatch.setattr(cupy.cuda, "nccl", fake_nccl, raising=False)
-    cuda = types.ModuleType("cupy.cuda")
-    cuda.nccl = fake_nccl
-    monkeypatch.setitem(sys.modules, "cupy.cuda", cuda)
-    monkeypatch.setattr(strict_xp.Stream, "ptr", 0, raising=False)
-    return cupy
-
-
-def check_nccl(host, cupy):
-    ranks = NCCLRanks(host, cupy)
-    assert (ranks.rank, ranks.size) == (host.rank, host.size)
-    for dtype in ("float32", "float64"):
-        parts = np.random.default_rng(1).standard_normal((host.size, 1001)).astype(dtype)
-        mine = cupy.asarray(parts[host.rank])
-        assert ranks.all_reduce(mine) is mine
-        np.testing.assert_allclose(mine.get(), parts.sum(0), rtol=1e-5)
-        assert (ranks.broadcast(cupy.asarray(parts[host.rank])).get() == parts[0]).all()
-    scalar = ranks.sum(cupy.asarray(np.float32(host.rank + 1)))
-    assert scalar.shape == () and float(scalar) == sum(range(1, host.size + 1))
-    assert ranks.sum(1.5) == 1.5 * host.size  # of the host: over MPI
-    ranks.barrier()
-
-
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_collectives_of_nccl(nccl, size):
-    on_threads(size, lambda host: check_nccl(host, nccl))
-
-
-@pytest.mark.gpu
-def test_collectives_of_nccl_on_one_gpu():
-    cupy = pytest.importorskip("cupy")
+def several_gpus(gpu_xp, monkeypatch):
+    """At least two GPUs, and NCCL."""
     try:
         find_nccl()
     except BackendUnavailable as problem:
         pytest.skip(str(problem))
-    check_nccl(Single(), cupy)
+    if is_fake(gpu_xp):
+        monkeypatch.setenv("FAKE_CUDA_DEVICES", "2")
+    elif gpu_xp.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("there is one GPU here, and NCCL wants one for each rank")
 
 
-def test_ranks_over_nccl_train_as_one_process_does(nccl):
-    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed, which the stand-in for CuPy needs")
-    if cuda_on_cpu.COMPILER is None:
-        pytest.skip("g++ is not installed, which builds the kernels for the CPU")
-    config = TrainConfig(batch_size=4, grad_accum=2, block_size=8, dropout=0.2, max_steps=4, warmup_steps=0, lr=1e-3)
-    tokens = np.random.default_rng(0).integers(0, 11, 400).astype(np.uint16)
-    shape = GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=8, dropout=0.2)
+@needs_mpi
+@pytest.mark.parametrize("size", [1, 2])
+def test_collectives_of_nccl(several_gpus, tmp_path, size):
+    (tmp_path / "collectives.py").write_text(COLLECTIVES_OF_NCCL, encoding="utf-8")
+    done = run_job(size, "collectives.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("good") == size
 
-    def losses(trainer):
-        found = [float(trainer.train_step().loss) for _ in range(4)]
-        return [*found, *trainer.evaluate().values()]
 
-    def work(host):
-        device = Device(nccl, dtype="float64", seed=7 + host.rank)  # weights of their own, until they are shared
-        trainer = Trainer(GPT(shape, device), config, tokens, tokens, 1, NCCLRanks(host, nccl))
-        share_state(trainer)
-        trainer.model.rng.seed = 7
-        found = losses(trainer)
-        return found, [arena.values.get().copy() for arena in arenas_of(trainer.model)]
-
-    expected = losses(Trainer(GPT(shape, Device("numpy", dtype="float64", seed=7)), config, tokens, tokens))
-    before = fake_nccl.NcclCommunicator.calls
-    (first, values), (second, others) = on_threads(2, work)
-    assert fake_nccl.NcclCommunicator.calls > before
-    np.testing.assert_allclose(first, expected, rtol=1e-12)
-    assert first == second
-    for mine, other in zip(values, others, strict=True):
-        assert (mine == other).all()
+@needs_mpi
+@pytest.mark.slow
+def test_two_gpus_over_nccl_train_as_one_process_does(several_gpus, tmp_path):
+    (tmp_path / "text.txt").write_text("the cat sat on the mat; the dog sat on the log. " * 60, encoding="utf-8")
+    flags = "--data=text.txt --n_layer=1 --n_head=2 --n_embd=16 --block_size=8 --batch_size=4 --grad_accum=2"
+    flags += " --dropout=0.2 --dtype=float64 --max_steps=4 --warmup_steps=0 --log_interval=1 --eval_iters=2"
+    losses = []
+    for size, backend in ((0, "numpy"), (2, "cupy")):
+        folder = tmp_path / backend
+        where = f"--backend={backend}", f"--out_dir={folder}"
+        done = run_job(size, ROOT / "train.py", *flags.split(), *where, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+        losses.append([[row.get("loss"), row.get("val_loss") or 0] for row in rows])
+    assert "2 ranks" in done.stdout
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-10)
 
 
 def test_each_rank_of_a_machine_takes_a_gpu_of_its_own():
@@ -498,16 +501,28 @@ def test_each_rank_of_a_machine_takes_a_gpu_of_its_own():
         take_gpu(types.SimpleNamespace(cuda=cuda), types.SimpleNamespace(host_rank=0, host_size=2))
 
 
-def test_a_missing_nccl_is_told_with_what_to_install(nccl, monkeypatch):
-    monkeypatch.setattr(fake_nccl, "available", False)
+def nccl_with(monkeypatch, **parts):
+    """Let CuPy's NCCL module have these parts."""
+    cuda = types.ModuleType("cupy.cuda")
+    cuda.nccl = types.SimpleNamespace(**parts)
+    monkeypatch.setitem(sys.modules, "cupy.cuda", cuda)
+    monkeypatch.setitem(sys.modules, "cupy", types.ModuleType("cupy"))
+
+
+def test_a_missing_nccl_is_told_with_what_to_install(monkeypatch):
+    nccl_with(monkeypatch, available=False)
     with pytest.raises(BackendUnavailable, match="pip install nvidia-nccl-cu12"):
         find_nccl()
 
 
-def test_gpus_that_do_not_get_together(nccl, monkeypatch):
-    def refuse(*arguments):
-        raise fake_nccl.NcclError("unhandled system error")
+def test_gpus_that_do_not_get_together(monkeypatch):
+    class NcclError(RuntimeError):
+        pass
 
-    monkeypatch.setattr(fake_nccl, "NcclCommunicator", refuse)
+    def refuse(*arguments):
+        raise NcclError("unhandled system error")
+
+    names = {"NCCL_FLOAT32": 7, "NCCL_FLOAT64": 8, "get_unique_id": lambda: bytes(128), "NcclError": NcclError}
+    nccl_with(monkeypatch, available=True, NcclCommunicator=refuse, **names)
     with pytest.raises(BackendUnavailable, match="NCCL does not get 1 GPU together: unhandled system error"):
-        NCCLRanks(Single(), nccl)
+        NCCLRanks(Single(), None)

@@ -18,7 +18,6 @@ from nanograd.optim.arena import arenas_of
 from nanograd.parallel import data_parallel
 from nanograd.parallel.data_parallel import CHUNK_ELEMENTS, PARAMETERS_PER_ACTIVATION, DataParallel, Plan, plan_threads
 from nanograd.parallel.processes import CAN_FORK, shared_empty
-from tests.support import strict_xp
 
 forking = pytest.mark.skipif(not CAN_FORK, reason="this system does not fork")
 
@@ -412,8 +411,8 @@ def test_where_no_process_can_be_made_threads_do_the_same(monkeypatch):
     assert not processes.workers
 
 
-def test_a_gpu_is_not_shared_by_processes():
-    model = GPT(GPTConfig(vocab_size=7, block_size=5, n_layer=1, n_head=2, n_embd=8), Device(strict_xp))
+def test_a_gpu_is_not_shared_by_processes(gpu_xp):
+    model = GPT(GPTConfig(vocab_size=7, block_size=5, n_layer=1, n_head=2, n_embd=8), Device(gpu_xp))
     assert not DataParallel(model, ThreadPool(2), 2, processes=True).processes
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from nanograd import Device
 from nanograd.parallel.prefetch import Prefetcher, pinned
-from tests.support import strict_xp
 
 
 def fetch(step):
@@ -34,17 +33,16 @@ def test_fetches_ahead_and_only_once(gpu_xp):
     assert fetched == [0, 1]
 
 
-def test_a_copy_waits_for_the_step_that_used_its_place_and_for_no_later_one(monkeypatch):
-    queued, waits = [], []  # steps; how many of them were queued when the events were made that copies wait for
+def test_a_copy_waits_for_the_step_that_used_its_place_and_for_no_later_one(gpu_xp, monkeypatch):
+    queued, waits, made = [], [], []  # steps; how many of them were queued when an event was made that a copy waits for
+    record = gpu_xp.cuda.Stream.record
+    monkeypatch.setattr(gpu_xp.cuda.Stream, "record", lambda s: made.append((record(s), len(queued))) or made[-1][0])
+    prefetcher = Prefetcher(Device(gpu_xp), fetch, below=51)
 
-    def record(stream, event=None):
-        made = strict_xp.Event()
-        made.after = len(queued)
-        return made
+    def wait_event(event):
+        waits.append(next(after for known, after in reversed(made) if known is event))
 
-    monkeypatch.setattr(strict_xp.Stream, "record", record)
-    prefetcher = Prefetcher(Device(strict_xp), fetch, below=51)
-    monkeypatch.setattr(prefetcher._stream, "wait_event", lambda event: waits.append(event.after), raising=False)
+    monkeypatch.setattr(prefetcher._stream, "wait_event", wait_event, raising=False)
     for step in range(5):
         prefetcher.get(step)
         queued.append(step)
@@ -60,26 +58,13 @@ def test_takes_batches_of_another_shape(gpu_xp):
         np.testing.assert_array_equal(prefetcher.get(step)[0].get(), np.full((step + 1, 2), step))
 
 
-def test_a_batch_stays_until_the_gpu_has_used_it(monkeypatch):
-    """Here the GPU is as late as it may be: it works only when somebody waits for it."""
-    queue, seen = [], []
-
-    def wait(event=None):
-        while queue:
-            queue.pop(0)()
-
-    def copy_later(array, values, stream=None):
-        queue.append(lambda: array.host.__setitem__(..., values))
-
-    monkeypatch.setattr(strict_xp.ndarray, "set", copy_later)
-    monkeypatch.setattr(strict_xp.Event, "synchronize", wait)
-    prefetcher = Prefetcher(Device(strict_xp), fetch, below=51)
+def test_a_batch_stays_until_the_gpu_has_used_it(gpu_xp):
+    """With FAKE_CUDA_LAZY=1 the GPU works only when somebody waits for it."""
+    prefetcher, seen = Prefetcher(Device(gpu_xp), fetch, below=51), []
     for step in range(6):
-        batch = prefetcher.get(step)
-        queue.append(lambda batch=batch: seen.append([ids.host.copy() for ids in batch]))
+        seen.append([ids + 0 for ids in prefetcher.get(step)])
         prefetcher.prefetch(step + 1)
-    wait()
-    np.testing.assert_array_equal(seen, [fetch(step) for step in range(6)])
+    np.testing.assert_array_equal([[ids.get() for ids in batch] for batch in seen], [fetch(step) for step in range(6)])
 
 
 def test_a_copy_that_is_under_way_writes_into_nobody_elses_memory(gpu_xp):

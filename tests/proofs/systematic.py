@@ -48,8 +48,13 @@ OPERATORS = (
 # The test files that have to notice, after a file's own.
 LAYER = ("layers/pytorch",)  # PyTorch's recorded values
 ALSO = {
-    "nanograd/device/device.py": ("layers/embedding", "layers/linear", "gpt/model", "device/gemm", "kernels/strict_xp"),
-    "nanograd/layers/layer.py": ("layers/linear", "layers/embedding", "parallel/data_parallel", "kernels/strict_xp"),
+    "nanograd/device/device.py": (
+        "layers/embedding",
+        "layers/linear",
+        "gpt/model",
+        "device/gemm",
+    ),
+    "nanograd/layers/layer.py": ("layers/linear", "layers/embedding", "parallel/data_parallel"),
     "nanograd/optim/arena.py": ("optim/adamw", "parallel/data_parallel"),
     "nanograd/device/threads.py": ("parallel/data_parallel",),
     "nanograd/device/rng.py": ("layers/dropout", "layers/attention"),
@@ -58,7 +63,7 @@ ALSO = {
     "nanograd/parallel/mpi_ranks.py": ("parallel/communicator", "gpt/training/mpi"),
     "nanograd/parallel/nccl_ranks.py": ("parallel/communicator",),
     "nanograd/device/cuda.py": ("device/device", "doctor"),
-    "nanograd/device/gemm.py": ("device/device", "kernels/strict_xp"),
+    "nanograd/device/gemm.py": ("device/device",),
     "nanograd/anomaly.py": ("gpt/training/anomaly",),
     "nanograd/layers/dropout.py": (*LAYER, "layers/layer"),
     "nanograd/layers/embedding.py": (*LAYER, "layers/layer"),
@@ -73,7 +78,6 @@ PLAIN = ("reference/gradients", "reference/pins")
 TWINS = (
     "tests/kernels/test_launching.py",
     "tests/kernels/test_kernels.py",
-    "tests/kernels/test_strict_xp.py",
 )  # for kernels/*.py, and where a @fused is removed
 # What PyTorch's recorded values test.
 RECORDED = ("nanograd/layers/", "nanograd/optim/adamw.py", "nanograd/device/elementwise.py", "gpt/model.py")

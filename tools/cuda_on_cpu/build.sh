@@ -5,7 +5,7 @@
 set -euo pipefail
 parts=$(cd "$(dirname "$0")" && pwd)
 version=14.2.0
-python=$("${PYTHON:-python3}" -c 'import sys; print(sys.executable, *sys.version_info[:2])')
+python=$("${PYTHON:-python3}" -c 'import sys; print(sys.base_prefix, *sys.version_info[:2])')
 key=$(cat "$parts"/headers/*.h "$parts/patch_cupy.py" "$parts/build.sh" <(echo "$python") | sha256sum | cut -c1-12)
 here=$(realpath -m "${1:-${XDG_CACHE_HOME:-$HOME/.cache}/cuda-on-cpu/$version-$key}")
 mkdir -p "$here/lib" "$here/cache/cupy"
@@ -16,9 +16,8 @@ hash_of() { cat "$@" | sha256sum | cut -c1-12; }
 is_built() { [ "$(cat "$here/$1.built" 2> /dev/null)" = "$2" ]; }
 
 # 1. Python with what the build and CuPy itself need; of NVIDIA's only headers, NVRTC and the assembler
+[ -d "$here/v" ] || "${PYTHON:-python3}" -m venv "$here/v"
 if ! is_built python "$key"; then
-    rm -rf "$here/v"
-    "${PYTHON:-python3}" -m venv "$here/v"
     "$here/v/bin/python" -m pip install -q --disable-pip-version-check 'setuptools>=77' wheel 'Cython>=3.2,<3.3,!=3.2.6' \
         'numpy>=2.1' 'cuda-pathfinder>=1.3.4,==1.*' ml_dtypes \
         'nvidia-cuda-nvrtc-cu12==12.9.*' 'nvidia-cuda-runtime-cu12==12.9.*' 'nvidia-cuda-nvcc-cu12==12.9.*' >&2
@@ -34,12 +33,12 @@ if ! is_built library "$library"; then
         -o "$here/lib/new.so" -Wl,-soname,libcuda.so.1 -ldl
     mv "$here/lib/new.so" "$here/lib/libfakecuda.so"
     ln -sf libfakecuda.so "$here/lib/libcuda.so.1"
-    for name in cublas/lib/libcublas.so.12 cublas/lib/libcublasLt.so.12 nccl/lib/libnccl.so.2; do
-        mkdir -p "$(dirname "$packages/nvidia/$name")"
-        ln -sf "$here/lib/libfakecuda.so" "$packages/nvidia/$name"
-    done
     echo "$library" > "$here/library.built"
 fi
+for name in cublas/lib/libcublas.so.12 cublas/lib/libcublasLt.so.12 nccl/lib/libnccl.so.2; do
+    mkdir -p "$(dirname "$packages/nvidia/$name")"
+    ln -sf "$here/lib/libfakecuda.so" "$packages/nvidia/$name"
+done
 
 # 3. CuPy, in place: as for CUDA 12.9, with NVIDIA's own headers, linked to the fake
 if ! is_built cupy "$key"; then

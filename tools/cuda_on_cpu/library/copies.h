@@ -85,6 +85,9 @@ static cudaError_t check_copy(const void* to, const void* from, size_t size, cud
     return cudaErrorInvalidValue;
   return cudaSuccess;
 }
+static void move(void* to, const void* from, size_t size) {
+  if (!DRY) memmove(to, from, size);
+}
 static bool pageable(const void* pointer) {
   Block* block = block_of(pointer);
   return !block;
@@ -93,7 +96,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t size, cudaMemcpyKind k
   ENTER;
   if (cudaError_t error = check_copy(to, from, size, kind, "cudaMemcpy")) return give(error);
   drain(&legacy);
-  if (!sticky) memmove(to, from, size), count_copy(to, from, size);
+  if (!sticky) move(to, from, size), count_copy(to, from, size);
   return give(sticky);
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind kind, cudaStream_t handle) {
@@ -104,9 +107,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyK
   count_copy(to, from, size);
   if (LAZY && pageable(from)) {  // CUDA has a copy of pageable memory before it returns
     std::vector<char> staged((const char*)from, (const char*)from + size);
-    enqueue(stream, [=, staged = std::move(staged)] { memcpy(to, staged.data(), size); });
+    enqueue(stream, [=, staged = std::move(staged)] { move(to, staged.data(), size); });
   } else {
-    enqueue(stream, [=] { memmove(to, from, size); });
+    enqueue(stream, [=] { move(to, from, size); });
   }
   if (LAZY && pageable(to)) drain(stream);
   return give(sticky);
@@ -130,7 +133,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
   count_copy(to, from, width * height);
   enqueue(stream, [=] {
     for (size_t row = 0; row < height; row++)
-      memmove((char*)to + row * to_pitch, (char*)from + row * from_pitch, width);
+      move((char*)to + row * to_pitch, (char*)from + row * from_pitch, width);
   });
   if (LAZY && (pageable(to) || pageable(from))) drain(stream);
   return give(sticky);
@@ -146,7 +149,9 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t size, cudaStream_t handl
   if (!stream) return give(cudaErrorInvalidResourceHandle);
   if (size && !inside(to, size, "cudaMemset", "the destination")) return give(cudaErrorInvalidValue);
   count_bytes("memset", 0, size);
-  enqueue(stream, [=] { memset(to, value, size); });
+  enqueue(stream, [=] {
+    if (!DRY) memset(to, value, size);
+  });
   return give(sticky);
 }
 cudaError_t cudaMemset(void* to, int value, size_t size) { return cudaMemsetAsync(to, value, size, nullptr); }

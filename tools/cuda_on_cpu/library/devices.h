@@ -30,6 +30,7 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaDeviceSynchronize() {
   ENTER;
   drain_all();
+  count_bytes("wait for the device", 0, 0);
   return give(sticky);
 }
 

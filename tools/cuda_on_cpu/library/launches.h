@@ -17,6 +17,7 @@ static void on_fault(int number, siginfo_t* info, void* context) {
 }
 
 static void run_kernel(CUfunc_st* f, const unsigned (&size)[7], void** parameters) {
+  if (DRY) return (void)tally[f->name].launches++;
   static bool installed = [] {
     struct sigaction action{};
     action.sa_sigaction = on_fault;

@@ -14,6 +14,7 @@
 //   FAKE_CUDA_RACES=1       two accesses to one address, of which one writes, with no barrier in between, are a failure
 //   FAKE_CUDA_ORDER=0       threads take their turns forward, 1: backward, 2: shuffled anew each time
 //   FAKE_CUDA_COUNTS=1      kernels count bytes, operations and conflicts; fake_cuda_counts (counts.h) writes them
+//   FAKE_CUDA_DRY=1         nothing is computed or copied, and memory is only reserved: what would be launched is counted
 //   FAKE_CUDA_PTXAS=FILE    NVIDIA's assembler: kernels then have their true number of registers
 //   FAKE_CUDA_TRANSLATOR=FILE, FAKE_CUDA_PYTHON=FILE, FAKE_CUDA_CACHE=FOLDER: translate.py, what runs it, what it made
 //   FAKE_CUDA_TRACE=1       every call on stderr;  FAKE_CUDA_STATS=1 a summary at the end

@@ -36,7 +36,7 @@ static const char* setting(const char* name, const char* otherwise) {
 }
 static bool on(const char* name) { return strcmp(setting(name, "0"), "0") != 0; }
 static const bool TRACE = on("FAKE_CUDA_TRACE"), STATS = on("FAKE_CUDA_STATS"), LAZY = on("FAKE_CUDA_LAZY"),
-                  FENCE = on("FAKE_CUDA_FENCE"), RACES = on("FAKE_CUDA_RACES"), COUNTS = on("FAKE_CUDA_COUNTS");
+                  FENCE = on("FAKE_CUDA_FENCE"), RACES = on("FAKE_CUDA_RACES"), COUNTS = on("FAKE_CUDA_COUNTS"), DRY = on("FAKE_CUDA_DRY");
 static const int ARCH = atoi(setting("FAKE_CUDA_ARCH", "90")), DEVICES = atoi(setting("FAKE_CUDA_DEVICES", "1"));
 static const size_t TOTAL = (size_t)(atof(setting("FAKE_CUDA_MEMORY", "8")) * (1 << 30));
 static const size_t OPTIN = ARCH >= 90 ? 232448 : ARCH == 80 || ARCH == 87 ? 166912 : ARCH >= 86 ? 101376 : 65536;

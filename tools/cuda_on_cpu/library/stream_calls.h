@@ -35,6 +35,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   CUstream_st* stream = stream_of(handle);
   if (!stream) return give(cudaErrorInvalidResourceHandle);
   drain(stream);
+  count_bytes("wait for the device", 0, 0);
   return give(sticky);
 }
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
