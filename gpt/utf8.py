@@ -30,12 +30,13 @@ def read_text(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[str]:
     """
     try:
         with open(path, "rb") as file:
-            yield from _decode(path, file, block_bytes)
+            yield from decode(path, file, block_bytes)
     except OSError as error:
         raise RunError(f"cannot read {shown(path)}: {error.strerror or error}") from error
 
 
-def _decode(path, file, block_bytes):
+def decode(path, file, block_bytes: int = BLOCK_BYTES) -> Iterator[str]:
+    """Yield the text of an open binary file; `path` is what messages call it. Raises RunError, OSError."""
     offset = 0  # of `pending` in the file
     pending = b""  # the bytes of a character that the last block ended in
     held = ""  # a "\r" that may be half a line end

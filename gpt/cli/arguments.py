@@ -22,6 +22,7 @@ from gpt.config.flags import (
     rule_of,
     shown,
     suggestion,
+    unescape,
 )
 from gpt.errors import UsageError
 
@@ -46,7 +47,7 @@ def parse_given(
         for field, text in given:  # which value was it that does not read as its type?
             check_value(field, _from_text(field, text), f"--{field.name}")
         raise UsageError(" ".join(said.getvalue().split()) or "these flags make no sense") from stop
-    values = {field.name: check_value(field, values[field.name], f"--{field.name}") for field, _ in given}
+    values = {field.name: check_value(field, read(field, values[field.name]), f"--{field.name}") for field, _ in given}
     for field in required(config_class, values):
         plain = f" (or a plain argument {rule_of(field).metavar})" if rule_of(field).positional else ""
         raise UsageError(f"--{field.name}{plain} is missing: {rule_of(field).help}")
@@ -91,6 +92,13 @@ def spell_out(config_class: type[Checked], arguments: Sequence[str]) -> Given | 
         else:
             raise UsageError(f"--{name} needs a value: {_expected(field)}")
     return given
+
+
+def read(field: dataclasses.Field, value: Any) -> Any:
+    """The value of a flag, with the escapes in its text read where it has any."""
+    if not rule_of(field).escapes:
+        return value
+    return unescape(value) if isinstance(value, str) else tuple(map(unescape, value))
 
 
 def _is_flag(argument: str) -> bool:

@@ -11,6 +11,7 @@ one line says what is allowed. Annotations are read as they stand, so a module o
 import dataclasses
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ class Rule:
     bare: str = ""  # the value meant when the flag stands alone
     test: Callable[[str], bool] | None = None  # for text: is this allowed?
     allowed: str = ""  # what `test` allows, in words
+    escapes: bool = False  # typed, \n, \t and \\ in the text stand for a line break, a tab, a backslash
     path: bool = False  # the text names a file or folder
     positional: bool = False  # a plain argument is this flag's value
     saved: bool = True  # belongs to what is needed to run it again, so it goes into config.toml
@@ -47,6 +49,14 @@ class Rule:
 def flag(default: Any, help: str, **rule: Any) -> Any:
     """A dataclass field that is a flag; a default of `...` makes it required. `rule`: the fields of Rule."""
     return dataclasses.field(default=MISSING if default is ... else default, metadata={"rule": Rule(help, **rule)})
+
+
+ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+
+
+def unescape(text: str) -> str:
+    """A text as it was typed on a command line, with its escapes read. A backslash before another letter stays."""
+    return re.sub(r"\\[nt\\]", lambda escape: ESCAPES[escape[0]], text)
 
 
 def rule_of(field: dataclasses.Field) -> Rule:

@@ -258,8 +258,17 @@ class CheckpointFlags(WhichFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptFlags(Checked):
-    prompt: str = flag("", "text to go on with", metavar="TEXT", default_text="none", aliases=("start",))
-    prompt_file: str | None = flag(None, "file with the prompt", metavar="FILE", default_text="none", path=True)
+    prompt: str = flag(
+        "",
+        "text to go on with; \\n, \\t and \\\\ are read as line break, tab and backslash",
+        metavar="TEXT",
+        default_text="none",
+        aliases=("start",),
+        escapes=True,
+    )
+    prompt_file: str | None = flag(
+        None, "file with the prompt; - is standard input", metavar="FILE", default_text="none", path=True
+    )
     interactive: bool = flag(False, "ask for one prompt after another")
 
     def check_together(self) -> None:
@@ -293,12 +302,13 @@ class OutputFlags(Checked):
     num_samples: int = flag(1, "samples to make", at_least=1, at_most=LARGEST_AXIS, aliases=("num_return_sequences",))
     stop: tuple[str, ...] = flag(
         (),
-        "end a sample before this text; may be repeated",
+        "end a sample before this text, with \\n, \\t and \\\\ as in --prompt; may be repeated",
         metavar="TEXT",
         default_text="none",
         aliases=("stop_strings",),
         test=bool,
         allowed="a text that is not empty",
+        escapes=True,
     )
     json: bool = flag(False, "print one JSON object a sample")
     logprobs: int = flag(

@@ -60,7 +60,13 @@ class PicturesFlags(Checked):
     to: str | None = flag(
         None, "folder for the pictures", metavar="DIR", default_text="that of the run", path=True, aliases=("out_dir",)
     )
-    prompt: str = flag("", "text to show the model at work on", metavar="TEXT", default_text="validation text")
+    prompt: str = flag(
+        "",
+        "text to show the model at work on; \\n, \\t and \\\\ are read as in sample.py",
+        metavar="TEXT",
+        default_text="validation text",
+        escapes=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

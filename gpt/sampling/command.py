@@ -20,8 +20,8 @@ from gpt.runs import folder as run_folder
 from gpt.runs.load import load_model
 from gpt.sampling.generate import Generation, fresh_seed
 from gpt.sampling.interactive import converse
-from gpt.sampling.streaming import Completion, complete, start_ids
-from gpt.utf8 import read_text, shown
+from gpt.sampling.streaming import Completion, complete, start_of
+from gpt.utf8 import decode, read_text, shown
 
 
 def main(config: SampleConfig) -> int:
@@ -39,19 +39,21 @@ def main(config: SampleConfig) -> int:
 
 def sample(model, tokenizer, prompt: str, config: SampleConfig, controls: dict) -> int:
     """Generate and print `num_samples` continuations of the prompt."""
+    start = start_of(tokenizer, prompt)
     generation = Generation(
         model,
-        start_ids(tokenizer, prompt),
+        start.ids,
         config.max_new_tokens,
+        first=start.first,
         num_samples=config.num_samples,
         logprobs=config.logprobs or None,
         **controls,
     )
-    completions = [Completion(tokenizer, config.stop) for _ in range(config.num_samples)]
+    completions = [Completion(tokenizer, config.stop, start.given) for _ in range(config.num_samples)]
     printer = None if config.json else Printer(prompt, completions)
-    start = time.perf_counter()
+    began = time.perf_counter()
     complete(generation, completions, printer and printer.show)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - began
     if config.json:
         for i, completion in enumerate(completions):
             print(as_json(record(tokenizer, prompt, generation.seed, i, completion)), flush=True)
@@ -127,9 +129,16 @@ def as_json(fields: dict) -> str:
 
 
 def read_prompt(config: SampleConfig) -> str:
-    """`--prompt`, or the text of `--prompt_file` (read as training texts are). Raises UsageError, RunError."""
+    """`--prompt`, or the text of `--prompt_file` (read as training texts are; `-` is standard input).
+
+    Raises UsageError, RunError.
+    """
     if config.prompt_file is None:
         return config.prompt
+    if config.prompt_file == "-":
+        if sys.stdin is None:
+            raise UsageError("--prompt_file - reads standard input, which is closed")
+        return "".join(decode("standard input", getattr(sys.stdin, "buffer", sys.stdin)))
     path = Path(config.prompt_file)
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"

@@ -11,6 +11,7 @@ falls within float32 rounding of the border between two tokens.) At temperature 
 taken, the lowest id of several, and no number is drawn.
 """
 
+import contextlib
 import math
 import operator
 import secrets
@@ -85,7 +86,10 @@ class Generation:
     `logprobs=k` gives each token its log-probability and the k best tokens with theirs (k may be 0). They are
     those of **the model's own distribution**, before penalties, temperature and filters, as in vLLM and in
     OpenAI's API. `first_sample` numbers the samples from there on: sample 3 of a batch of four is the one of a
-    batch of one with `first_sample=3`. Other arguments, and what is raised, as in `generate`.
+    batch of one with `first_sample=3`. `first` (V,) bool says which tokens a sample may begin with, None that all
+    may. Other arguments, and what is raised, as in `generate`.
+
+    The model is in evaluation mode while it computes, and between two steps in the mode it was in before.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Generation:
         first_sample: int = 0,
         logprobs: int | None = None,
         seed: int | None = None,
+        first: np.ndarray | None = None,
         **controls,
     ):
         self.model = model
@@ -110,7 +115,7 @@ class Generation:
         self.controls = ChoiceFlags(seed=self.seed, **controls)
         self.finished = [False] * num_samples
         self._choosers = [
-            Chooser(self.controls, self.prompt, self.vocab_size, first_sample + i) for i in range(num_samples)
+            Chooser(self.controls, self.prompt, self.vocab_size, first_sample + i, first) for i in range(num_samples)
         ]
 
     def finish(self, sample: int) -> None:
@@ -118,22 +123,16 @@ class Generation:
         self.finished[sample] = True
 
     def __iter__(self) -> Iterator[list[Token | None]]:
-        model, training = self.model, self.model.training
-        decoder = Decoder(model, self.num_samples)
+        decoder = Decoder(self.model, self.num_samples)
         tokens = np.tile(self.prompt, (self.num_samples, 1))  # (B, T)
-        if training:
-            model.eval()
-        try:
-            for _ in range(self.max_new_tokens):
-                logits = model.device.to_host(decoder.feed(tokens))  # (B, V)
-                step = [None if done else self._choose(i, logits[i]) for i, done in enumerate(self.finished)]
-                yield step
-                if all(self.finished):
-                    return
-                tokens = np.array([[token.id if token else 0] for token in step])  # (B, 1); 0: nobody looks
-        finally:
-            if training:
-                model.train()
+        for _ in range(self.max_new_tokens):
+            with evaluation_mode(self.model):  # not around the yield: the caller may train between two tokens
+                logits = self.model.device.to_host(decoder.feed(tokens))  # (B, V)
+            step = [None if done else self._choose(i, logits[i]) for i, done in enumerate(self.finished)]
+            yield step
+            if all(self.finished):
+                return
+            tokens = np.array([[token.id if token else 0] for token in step])  # (B, 1); 0: nobody looks
 
     def _choose(self, sample: int, logits) -> Token:
         token = self._choosers[sample](logits)
@@ -144,11 +143,24 @@ class Generation:
         return Token(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in best))
 
 
+@contextlib.contextmanager
+def evaluation_mode(model) -> Iterator[None]:
+    """Inside, dropout is off; afterwards the model is in the mode it was in."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
+
+
 class Chooser:
     """Chooses the tokens of one sample: its controls, its random numbers, and what it has said so far."""
 
-    def __init__(self, controls: ChoiceFlags, prompt, vocab_size: int, sample: int):
-        self.controls = controls
+    def __init__(self, controls: ChoiceFlags, prompt, vocab_size: int, sample: int, first=None):
+        self.controls, self.first = controls, first
         self.uniform = np.random.default_rng([controls.seed, SAMPLING, sample]).random
         self.counts = self.seen = None
         if (controls.repetition_penalty, controls.frequency_penalty, controls.presence_penalty) != (1, 0, 0):
@@ -161,6 +173,9 @@ class Chooser:
         best = int(logits.argmax())  # of NaN argmax makes the largest of all
         if not math.isfinite(logits[best]):
             raise RunError("the model's scores are not finite: its weights are damaged, or its training went astray")
+        if self.first is not None:
+            logits, self.first = np.where(self.first, logits, -np.inf), None  # (V,)
+            best = int(logits.argmax())
         if self.counts is None and self.controls.temperature == 0:
             return best
         reshaped = apply_controls(self.controls, logits.astype(np.float64), self.seen, self.counts)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from gpt.cli.output import say, write
 from gpt.sampling.generate import Generation
-from gpt.sampling.streaming import Completion, complete, start_ids
+from gpt.sampling.streaming import Completion, complete, start_of
 from gpt.tokenizers import TokenizerError
 
 PROMPT = "> "
@@ -37,15 +37,15 @@ def converse(model, tokenizer, text: str, max_new_tokens: int, stop: Sequence[st
             say("")
             return 0
         try:
-            ids = start_ids(tokenizer, text + line)
+            start = start_of(tokenizer, text + line)
         except TokenizerError as error:
             say(f"error: {error}")
             continue
         text += line
         if not (terminal and sys.stdout.isatty()):
             write(line)  # there the person does not see it yet
-        completion = Completion(tokenizer, stop)
-        generation = Generation(model, ids, max_new_tokens, first_sample=turn, **controls)
+        completion = Completion(tokenizer, stop, start.given)
+        generation = Generation(model, start.ids, max_new_tokens, first=start.first, first_sample=turn, **controls)
         complete(generation, [completion], lambda i, piece: write(piece))
         text += completion.text
         turn += 1

