@@ -15,6 +15,7 @@ from pathlib import Path
 
 WEB = Path(__file__).parent / "web"
 SCRIPTS = (
+    "simd.js",
     "engine.js",
     "words.js",
     "elements.js",
@@ -46,9 +47,12 @@ def build(contents: Mapping, weights: str) -> str:
 
 
 def policy(script: str, style: str) -> str:
-    """What the page may do: run this script, use this style and the empty icon; nothing may be loaded."""
+    """What the page may do: run this script and the WebAssembly it makes, use this style and the empty icon.
+
+    Nothing may be loaded, and no other script runs.
+    """
     return (
-        f"default-src 'none'; script-src {_source(script)}; style-src {_source(style)}; "
+        f"default-src 'none'; script-src {_source(script)} 'wasm-unsafe-eval'; style-src {_source(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
 

@@ -183,8 +183,15 @@ function* slices(characters) {
 // --------------------------------------------------------------------------------------------------------- products
 // What takes the time. Four rows or four weights at once: each number that is loaded is used more than once.
 
+let simd = null;  // a faster product of weights that lie in its memory, where web/simd.js could be used
+
 /** y = x W; of it only the columns from `first` to before `last`. */
 function product(x, w, n_in, n_out, first = 0, last = n_out) {  // (n, in), (in, out) -> (n, out)
+  const quick = simd && w.buffer === simd.buffer ? simd.product(x, w, n_in, n_out, first, last) : null;
+  return quick ?? plain_product(x, w, n_in, n_out, first, last);
+}
+
+function plain_product(x, w, n_in, n_out, first, last) {
   const n = x.length / n_in, y = new Float32Array(n * n_out);
   let r = 0;
   for (; r + 3 < n; r += 4) {
@@ -246,12 +253,25 @@ function add_product(total, a, b, rows, columns) {  // (rows, columns), (n, rows
 }
 
 function dot(a, at, b, bt, length) {
-  let sum = 0;
-  for (let i = 0; i < length; i++) sum += a[at + i] * b[bt + i];
-  return sum;
+  let sum = 0, second = 0, third = 0, fourth = 0, i = 0;  // four sums, none of which waits for another
+  for (; i + 3 < length; i += 4) {
+    sum += a[at + i] * b[bt + i];
+    second += a[at + i + 1] * b[bt + i + 1];
+    third += a[at + i + 2] * b[bt + i + 2];
+    fourth += a[at + i + 3] * b[bt + i + 3];
+  }
+  for (; i < length; i++) sum += a[at + i] * b[bt + i];
+  return sum + second + third + fourth;
 }
 
-const plus = (a, b) => a.map((value, i) => value + b[i]);
+/** make(i) for every i of an array like x. */
+function elementwise(x, make) {
+  const y = new Float32Array(x.length);
+  for (let i = 0; i < y.length; i++) y[i] = make(i);
+  return y;
+}
+
+const plus = (a, b) => elementwise(a, i => a[i] + b[i]);
 const last_row = (x, width) => x.subarray(x.length - width);
 
 // ----------------------------------------------------------------------------------------------------------- layers
@@ -264,7 +284,7 @@ class Linear {
 
   forward(x, first, last) {  // (n, in) -> (n, out)
     const { n_out, bias } = this, y = product(x, this.weight.value, this.n_in, n_out, first, last);
-    if (bias) for (let i = 0; i < y.length; i++) y[i] += bias.value[i % n_out];
+    if (bias) for (let r = 0; r < y.length; r += n_out) for (let j = 0; j < n_out; j++) y[r + j] += bias.value[j];
     this.x = x;
     return y;
   }
@@ -272,7 +292,7 @@ class Linear {
   backward(dy) {  // (n, out) -> (n, in)
     const { n_in, n_out, weight, bias } = this;
     add_product(weight.grad, this.x, dy, n_in, n_out);
-    if (bias) for (let i = 0; i < dy.length; i++) bias.grad[i % n_out] += dy[i];
+    if (bias) for (let r = 0; r < dy.length; r += n_out) for (let j = 0; j < n_out; j++) bias.grad[j] += dy[r + j];
     return product_transposed(dy, weight.value, n_out, n_in);
   }
 }
@@ -383,15 +403,15 @@ class MLP {
     const { bend } = this;
     this.hidden = this.c_fc.forward(x);  // (n, n_inner)
     this.gate = this.c_gate ? this.c_gate.forward(x) : null;
-    const bent = this.gate ? this.hidden.map((u, i) => u * bend(this.gate[i])) : this.hidden.map(u => bend(u));
-    return this.c_proj.forward(bent);
+    const { hidden, gate } = this;
+    return this.c_proj.forward(elementwise(hidden, gate ? i => hidden[i] * bend(gate[i]) : i => bend(hidden[i])));
   }
 
   backward(dy) {  // (n, C) -> (n, C)
     const { bend, slope, hidden, gate } = this, d = this.c_proj.backward(dy);  // (n, n_inner)
-    if (!gate) return this.c_fc.backward(d.map((value, i) => value * slope(hidden[i])));
-    const dgate = d.map((value, i) => value * hidden[i] * slope(gate[i]));
-    return plus(this.c_gate.backward(dgate), this.c_fc.backward(d.map((value, i) => value * bend(gate[i]))));
+    if (!gate) return this.c_fc.backward(elementwise(d, i => d[i] * slope(hidden[i])));
+    const dgate = elementwise(d, i => d[i] * hidden[i] * slope(gate[i]));
+    return plus(this.c_gate.backward(dgate), this.c_fc.backward(elementwise(d, i => d[i] * bend(gate[i]))));
   }
 }
 
@@ -465,20 +485,24 @@ class CausalSelfAttention {
   /** One position's weights (H, keys), from the oldest kept key on; the values they gather go to o. */
   gather(q, cache, o, at) {
     const { H, K, D } = this, KD = K * D, keys = Math.min(cache.length, cache.size), oldest = cache.length - keys;
-    const P = new Float32Array(H * keys), s = 1 / Math.sqrt(D);
+    const P = new Float32Array(H * keys), sums = new Float64Array(D);
+    const s = 1 / Math.sqrt(D), { k, v } = cache, end = cache.size * KD;
     for (let h = 0; h < H; h++) {
-      const shared = Math.floor(h * K / H) * D, from = at + h * D;
+      const shared = Math.floor(h * K / H) * D, from = at + h * D, first = oldest % cache.size * KD + shared;
       let largest = -Infinity, z = 0;
-      for (let j = 0; j < keys; j++) {
-        const score = s * dot(q, from, cache.k, (oldest + j) % cache.size * KD + shared, D);
-        P[h * keys + j] = score;
+      for (let j = 0, row = first; j < keys; j++, row += KD) {
+        if (row >= end) row -= end;
+        const score = P[h * keys + j] = s * dot(q, from, k, row, D);
         if (score > largest) largest = score;
       }
       for (let j = 0; j < keys; j++) z += P[h * keys + j] = Math.exp(P[h * keys + j] - largest);
-      for (let j = 0; j < keys; j++) {
-        const p = P[h * keys + j] /= z, row = (oldest + j) % cache.size * KD + shared;
-        for (let d = 0; d < D; d++) o[from + d] += p * cache.v[row + d];
+      sums.fill(0);
+      for (let j = 0, row = first; j < keys; j++, row += KD) {
+        if (row >= end) row -= end;
+        const p = P[h * keys + j] /= z;
+        for (let d = 0; d < D; d++) sums[d] += p * v[row + d];
       }
+      o.set(sums, from);
     }
     return P;
   }
@@ -655,13 +679,13 @@ class Decoder {
 }
 
 // --------------------------------------------------------------------------------------------------------- sampling
-// The controls of gpt/sampling/filters.py, in their order. A row of logits is a Float64Array (V,); each gives a new one.
+// The controls of gpt/sampling/filters.py, in their order. A row of logits is a Float64Array (V,); each makes a new one.
 
 const ROUNDING = 1e-12;  // a sum of probabilities that is short of p by less has reached it
 const keep = (logits, kept) => logits.map((z, i) => kept(z, i) ? z : -Infinity);
 const largest_of = logits => logits.reduce((a, b) => Math.max(a, b), -Infinity);
 /** Ids by falling logit, equal ones by rising id. */
-const ranked = logits => Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
+const ranked = (logits, ids = Array.from(logits.keys())) => ids.sort((a, b) => logits[b] - logits[a] || a - b);
 
 function repetition_penalty(logits, theta, seen) {
   return logits.map((z, i) => !seen.has(i) ? z : z > 0 ? z / theta : z * theta);
@@ -687,9 +711,9 @@ function top_k(logits, k) {
 }
 
 function top_p(logits, p) {
-  const q = softmax(logits), kept = new Set();
+  const q = softmax(logits), kept = new Set(), least = 0.999 * (1 - p) / q.length;  // those below sum to less than 1 - p
   let sum = 0;
-  for (const i of ranked(logits)) {
+  for (const i of ranked(logits, Array.from(q.keys()).filter(i => q[i] > least))) {
     kept.add(i);
     sum += q[i];
     if (sum >= p - ROUNDING) break;
@@ -797,16 +821,29 @@ function seed_sequence(words) {
 
 // ----------------------------------------------------------------------------------------------------------- engine
 
+/** What web/simd.js offers, with room for so many numbers; null where it or WebAssembly is not there. */
+function fast(size, { block_size, n_embd, n_inner }) {
+  try {
+    return typeof Simd === "undefined" ? null : new Simd(size, (block_size + 3) * Math.max(4 * n_embd, n_inner ?? 0));
+  } catch {
+    return null;
+  }
+}
+
 /** A run's model and tokenizer: `contents` is what gpt/page/contents.py makes, `base64` the weights. */
 class Engine {
   constructor({ model, tokenizer, tensors, dtype, controls }, base64) {
     const bytes = from_base64(base64), parameters = new Parameters();
-    for (const { name, shape, offset } of tensors) {
-      const size = shape.reduce((a, b) => a * b, 1);
-      const value = dtype === "float16" ? from_float16(new Uint16Array(bytes.buffer, offset, size))
-        : new Float32Array(bytes.buffer, offset, size);
+    const sum = numbers => numbers.reduce((a, b) => a + b, 0);
+    const sizes = tensors.map(({ shape }) => shape.reduce((a, b) => a * b, 1));
+    simd = fast(sum(sizes), model);
+    const memory = simd?.buffer ?? new ArrayBuffer(4 * sum(sizes));
+    tensors.forEach(({ name, shape, offset }, i) => {
+      const value = new Float32Array(memory, 4 * sum(sizes.slice(0, i)), sizes[i]);
+      value.set(dtype === "float16" ? from_float16(new Uint16Array(bytes.buffer, offset, sizes[i]))
+        : new Float32Array(bytes.buffer, offset, sizes[i]));
       parameters.set(name, { name, shape, value, grad: null });
-    }
+    });
     this.tokenizer = new (tokenizer.kind === "char" ? CharTokenizer : BPETokenizer)(tokenizer);
     this.model = new GPT(model, parameters);
     this.defaults = controls;  // of sampling, by name
@@ -925,5 +962,7 @@ class Writer {
   }
 }
 
-return Object.assign(Engine, { Writer, Decoder, CharTokenizer, BPETokenizer, choose, softmax, log_softmax, ranked, from_utf8, characters_of });
+return Object.assign(Engine, {
+  plain_product, Writer, Decoder, CharTokenizer, BPETokenizer, choose, softmax, log_softmax, ranked, from_utf8,
+});
 })();

@@ -315,3 +315,28 @@ def test_a_char_run_names_the_character_it_does_not_know(opened, tmp_path):
         0,
     ]
     assert opened.problems() == []
+
+
+def test_the_product_in_webassembly_is_that_of_plain_javascript(browser):
+    assert browser.run("return typeof Simd") == "function"
+    worst, used = browser.run("""
+        let worst = 0, used = 0;
+        for (const [n, n_in, n_out, first, last] of [
+            [1, 5, 16, 0, 16], [1, 7, 24, 8, 24], [1, 16, 48, 16, 48], [2, 3, 8, 0, 8], [4, 9, 24, 8, 16],
+            [9, 33, 40, 0, 40], [7, 2, 12, 0, 12], [1, 3, 4, 0, 4],
+        ]) {
+            const simd = new Simd(n_in * n_out, 16 * 64), w = new Float32Array(simd.buffer, 0, n_in * n_out);
+            const random = array => array.forEach((_, i) => { array[i] = Math.sin(1 + i * i * 0.7); });
+            const x = new Float32Array(n * n_in);
+            random(x), random(w);
+            const y = simd.product(x, w, n_in, n_out, first, last);
+            const plain = Engine.plain_product(x, w, n_in, n_out, first, last);
+            if (!y) continue;
+            used++;
+            for (let r = 0; r < n; r++) for (let j = first; j < last; j++) {
+                worst = Math.max(worst, Math.abs(y[r * n_out + j] - plain[r * n_out + j]));
+            }
+        }
+        return [worst, used];
+    """)
+    assert worst < 1e-5 and used == 6
