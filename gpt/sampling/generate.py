@@ -12,10 +12,12 @@ taken, the lowest id of several, and no number is drawn.
 """
 
 import contextlib
+import difflib
 import math
 import operator
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +40,14 @@ class Token(NamedTuple):
 
 
 def generate(
-    model, ids: Sequence[int], max_new_tokens: int = 100, *, stop: Sequence[str] = (), tokenizer=None, **controls
+    model,
+    ids: Sequence[int],
+    max_new_tokens: int = 100,
+    *,
+    eos_id: int | Sequence[int] = (),
+    stop: Sequence[str] = (),
+    tokenizer=None,
+    **controls,
 ) -> Iterator[int]:
     """Yield up to `max_new_tokens` token ids, as ints, that continue the prompt `ids` (at least one id).
 
@@ -46,15 +55,15 @@ def generate(
 
     `controls` are those of sample.py, with its defaults: repetition_penalty, frequency_penalty,
     presence_penalty, temperature, top_k, top_p, min_p and seed, as `gpt.config.ChoiceFlags` lists them. `ids`
-    may be longer than the model's context: the window slides. With `stop` strings (and the `tokenizer` to read
-    the tokens with) it ends after the token that completes one of them.
+    may be longer than the model's context: the window slides. It ends after `eos_id`, or any of several, and with
+    `stop` strings (and the `tokenizer` to read the tokens with) after the token that completes one of them.
 
     Raises UsageError for a value out of range, TypeError for an unknown control, RunError if the model's logits
     are not finite.
     """
     if stop and tokenizer is None:
         raise UsageError("stop strings need the tokenizer: generate(..., stop=[...], tokenizer=tokenizer)")
-    batch = Generation(model, ids, max_new_tokens, **controls)
+    batch = Generation(model, ids, max_new_tokens, eos_id=eos_id, **controls)
     text = Completion(tokenizer, stop) if stop else None
 
     def tokens():
@@ -76,8 +85,8 @@ def generate_batch(model, ids: Sequence[int], max_new_tokens: int = 100, **optio
 class Generation:
     """Samples of one prompt, generated as one batch. Iterating yields, for each step, a list of `num_samples`.
 
-    An item of the list is the `Token` that its sample chose, or None for a sample that has finished. The caller
-    says when one has: `finish(i)`; when all have, or after `max_new_tokens` steps, the iteration ends.
+    An item of the list is the `Token` that its sample chose, or None for a sample that has finished: after `eos_id`,
+    or when the caller says so, `finish(i)`. When all have, or after `max_new_tokens` steps, the iteration ends.
 
         batch = Generation(model, ids, 100, num_samples=4, seed=0, logprobs=5)
         for step in batch:
@@ -103,6 +112,7 @@ class Generation:
         logprobs: int | None = None,
         seed: int | None = None,
         first: np.ndarray | None = None,
+        eos_id: int | Sequence[int] = (),
         **controls,
     ):
         self.model = model
@@ -112,7 +122,8 @@ class Generation:
         self.num_samples = check_count("num_samples", num_samples, at_least=1)
         self.logprobs = None if logprobs is None else check_count("logprobs", logprobs, at_least=0)
         self.seed = fresh_seed() if seed is None else seed
-        self.controls = ChoiceFlags(seed=self.seed, **controls)
+        self.controls = check_controls(self.seed, controls)
+        self.eos_ids = check_eos(eos_id, self.vocab_size)
         self.finished = [False] * num_samples
         self._choosers = [
             Chooser(self.controls, self.prompt, self.vocab_size, first_sample + i, first) for i in range(num_samples)
@@ -136,6 +147,8 @@ class Generation:
 
     def _choose(self, sample: int, logits) -> Token:
         token = self._choosers[sample](logits)
+        if token in self.eos_ids:
+            self.finish(sample)
         if self.logprobs is None:
             return Token(token)
         logprobs = filters.log_softmax(logits.astype(np.float64))
@@ -215,6 +228,39 @@ def most_likely(logits, k: int):
     """The ids of the k largest of (V,) values, the largest first, equal ones by rising id."""
     ids = np.flatnonzero(filters.top_k(logits, k) > -np.inf) if k else np.array([], dtype=int)
     return ids[np.argsort(-logits[ids], kind="stable")]
+
+
+ELSEWHERE = {  # what other libraries call it, and what there is here
+    "do_sample": "temperature=0 takes the likeliest token, any other temperature draws one",
+    "max_length": "max_new_tokens counts the tokens that are added",
+    "num_return_sequences": "generate_batch(..., num_samples=N) makes several samples",
+    "eos_token_id": "eos_id is the id that ends a sample",
+    "stop_strings": "stop is a list of texts that end a sample",
+    "typical_p": "min_p is the nearest there is",
+}
+
+
+def check_controls(seed: int, controls: dict) -> ChoiceFlags:
+    """The controls under Python's names. Raises TypeError for one that is not there, UsageError for a wrong value."""
+    names = [field.name for field in fields(ChoiceFlags)]
+    for name in controls:
+        if name not in names:
+            near = difflib.get_close_matches(name, [*names, "max_new_tokens", "eos_id", "stop", "tokenizer"], n=1)
+            hint = ELSEWHERE.get(name) or (f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}")
+            raise TypeError(f"generate has no parameter {name}: {hint}")
+    try:
+        return ChoiceFlags(seed=seed, **controls)
+    except UsageError as error:
+        raise UsageError(str(error).replace("--", "")) from None  # the flag's name is the parameter's
+
+
+def check_eos(eos_id, vocab_size: int) -> frozenset[int]:
+    """The ids that end a sample. Raises UsageError for one that is none."""
+    ids = [eos_id] if isinstance(eos_id, int | np.integer) else list(eos_id or ())
+    for one in ids:
+        if isinstance(one, bool) or not isinstance(one, int | np.integer) or not 0 <= one < vocab_size:
+            raise UsageError(f"eos_id must be an id of the vocabulary, 0 to {vocab_size - 1}, or several, not {one!r}")
+    return frozenset(map(int, ids))
 
 
 def fresh_seed() -> int:

@@ -381,3 +381,38 @@ def test_a_batch_of_a_real_model_holds_the_samples_made_alone(model):
     for i in range(4):
         alone = generate_batch(model, [1, 2], 30, first_sample=i, seed=2, temperature=1.0)
         assert tokens_of(alone) == tokens_of(together, i)
+
+
+# As a Python user calls it
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"do_sample": True}, "generate has no parameter do_sample: temperature=0 takes the likeliest token"),
+        ({"max_length": 5}, "generate has no parameter max_length: max_new_tokens counts"),
+        ({"temprature": 1}, r"generate has no parameter temprature: did you mean temperature\?"),
+        ({"beams": 4}, "generate has no parameter beams: there are repetition_penalty, "),
+    ],
+)
+def test_unknown_parameters_get_a_suggestion(wrong, message):
+    with pytest.raises(TypeError, match=message):
+        generate(constant(0.0, 1.0), [0], **wrong)
+
+
+def test_messages_name_parameters_not_flags():
+    with pytest.raises(UsageError, match=r"^temperature must be at least 0, not -1"):
+        generate(constant(0.0, 1.0), [0], temperature=-1)
+
+
+@pytest.mark.parametrize("eos", [2, [2], (0, 2), np.int64(2)])
+def test_a_sample_ends_after_eos(eos):
+    assert list(generate(saying([1, 1, 2, 1], 4), [3], eos_id=eos, temperature=0)) == [1, 1, 2]
+    batch = generate_batch(saying([1, 2, 1], 4), [3], 5, num_samples=2, eos_id=eos, temperature=0)
+    assert [[token.id for token in step] for step in batch] == [[1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize("eos", [-1, 4, "a", True, [1, 9]])
+def test_an_eos_that_is_no_id_is_refused(eos):
+    with pytest.raises(UsageError, match="eos_id must be an id of the vocabulary, 0 to 3"):
+        generate(saying([1, 1], 4), [3], eos_id=eos)
