@@ -405,6 +405,7 @@ def test_messages_name_parameters_not_flags():
         generate(constant(0.0, 1.0), [0], temperature=-1)
 
 
+@pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("eos", [2, [2], (0, 2), np.int64(2)])
 def test_a_sample_ends_after_eos(eos):
     assert list(generate(saying([1, 1, 2, 1], 4), [3], eos_id=eos, temperature=0)) == [1, 1, 2]
