@@ -81,9 +81,8 @@ def guarded(path: Path, phase: str, call):
         raise Problem("reads_input", phase=phase) from None
     except BaseException as error:
         text = " ".join(str(error).split())[:200]
-        raise Problem(
-            "raises", phase=phase, line=line_in(error, path), what=f"{type(error).__name__}: {text}".rstrip(": ")
-        ) from None
+        line, what = line_in(error, path), f"{type(error).__name__}: {text}".rstrip(": ")
+        raise Problem("raises" if line else "raises_outside", phase=phase, line=line, what=what) from None
 
 
 def line_in(error: BaseException, path: Path) -> int:
@@ -104,6 +103,8 @@ def judge(name: str, path: Path) -> dict:
         if not callable(getattr(module, case.defines, None)):
             kind = "class" if isinstance(case, LayerCase) else "function"
             raise Problem(f"no_{kind}", defines=case.defines)
+        if isinstance(case, LayerCase) and not is_layer(getattr(module, case.defines)):
+            raise Problem("no_layer", defines=case.defines)
         judge_layer(name, module, path) if isinstance(case, LayerCase) else judge_function(name, module, path)
         compare(name, module, path, verdict)
         if isinstance(case, LayerCase) and not verdict["wrong"]:
@@ -114,17 +115,22 @@ def judge(name: str, path: Path) -> dict:
     return verdict
 
 
+def is_layer(thing) -> bool:
+    from nanograd import Layer
+
+    return isinstance(thing, type) and issubclass(thing, Layer)
+
+
 def judge_layer(name: str, module, path: Path) -> None:
     """Raise Problem unless the layer runs at all, its forward is as it was, and backward returns what it should."""
     import numpy as np
 
-    from exercises.cases import input_names, layer_at, run
+    from exercises.cases import CASES, input_names, layer_at, run
     from exercises.catalog import solved
-    from nanograd import Layer
 
     layer, inputs, rng = guarded(path, "__init__", lambda: layer_at(name, module, 0))
-    if not isinstance(layer, Layer):
-        raise Problem("no_layer", defines=type(layer).__name__)
+    if not is_layer(type(layer)):
+        raise Problem("no_layer", defines=CASES[name].defines)
     right, _, _ = layer_at(name, solved(name), 0)
     if {n: p.shape for n, p in layer.named_parameters()} != {n: p.shape for n, p in right.named_parameters()}:
         raise Problem("parameters", names=", ".join(n for n, _ in right.named_parameters()) or "-")

@@ -21,7 +21,8 @@ A model is functions applied one after the other. Its gradient is the same list 
 with dL/dL = 1.
 
 Read in this order: linear, activations, normalization, softmax, cross_entropy, embedding, attention, mlp, model, adamw,
-training, sampling. Shapes are in comments; `...` stands for any axes in front, such as batch and time (B, T).
+training, sampling. What later models do otherwise (RMSNorm, SwiGLU, grouped heads) is in the same files, and in rope
+and muon. Shapes are in comments; `...` stands for any axes in front, such as batch and time (B, T).
 
     B batch   T time, positions   C channels   H heads   D channels of a head, C / H   V vocabulary
 """

@@ -3,6 +3,8 @@
     dx_i = dy_i f'(x_i)
 
     ReLU     f(x) = max(x, 0)                    f'(x) = 1 where x > 0, else 0       (at x = 0 taken as 0)
+    ReLU^2   f(x) = max(x, 0)^2                  f'(x) = 2 max(x, 0)                 (So et al. 2021)
+    SiLU     f(x) = x s,  s = 1 / (1 + e^-x)     f'(x) = s + x s (1 - s)             since s' = s (1 - s)
     GELU     f(x) = x (1 + t) / 2                f'(x) = (1 + t) / 2 + x (1 - t^2) / 2 * u'
              u = sqrt(2/π) (x + 0.044715 x^3)    u'    = sqrt(2/π) (1 + 3 * 0.044715 x^2)
              t = tanh(u)                         since tanh' = 1 - tanh^2
@@ -22,6 +24,23 @@ def relu(x):  # (...) -> (...)
 
 def relu_backward(dy, x):
     return np.where(x > 0, dy, 0)
+
+
+def relu2(x):  # (...) -> (...)
+    return relu(x) ** 2
+
+
+def relu2_backward(dy, x):
+    return 2 * relu(x) * dy
+
+
+def silu(x):  # (...) -> (...)
+    return x / (1 + np.exp(-x))
+
+
+def silu_backward(dy, x):
+    s = 1 / (1 + np.exp(-x))
+    return dy * (s + x * s * (1 - s))
 
 
 def gelu(x):  # (...) -> (...)

@@ -15,7 +15,8 @@ Backward, each line undoing one above, as in linear.py: both factors of a matrix
 The causal mask has no derivative of its own: it is a constant that was added.
 
 With several heads the C channels are cut into H pieces of D, and each head works on its own. One linear map makes q, k
-and v of all heads, another mixes what the heads found.
+and v of all heads, another mixes what the heads found. Where several heads of queries share one of keys and values
+(grouped heads, Ainslie et al. 2023), the shared one gets the sum of their gradients.
 """
 
 import math
@@ -56,6 +57,15 @@ def split_heads(x, n_head):  # (B, T, C) -> (B, H, T, D)
 def merge_heads(x):  # (B, H, T, D) -> (B, T, C), the inverse of split_heads and also its backward
     B, H, T, D = x.shape
     return x.transpose(0, 2, 1, 3).reshape(B, T, H * D)
+
+
+def share_heads(x, n):  # (B, K, T, D) -> (B, K n, T, D): each head n times
+    return np.repeat(x, n, axis=1)
+
+
+def share_heads_backward(dy, x, n):
+    B, K, T, D = x.shape
+    return dy.reshape(B, K, n, T, D).sum(2)
 
 
 def queries_keys_values(x, W_qkv, n_head):  # (B, T, C), (C, 3C) -> three (B, H, T, D)

@@ -16,7 +16,9 @@ from nanograd.reference import (
     linear,
     mlp,
     model,
+    muon,
     normalization,
+    rope,
     softmax,
 )
 from tests.support import ROOT
@@ -48,6 +50,8 @@ IDS = np.array([[1, 0, 1], [2, 1, 2]])
 CASES = {
     "linear": (linear.linear, linear.linear_backward, [numbers(B, T, C), numbers(C, 3), numbers(3)], []),
     "relu": (activations.relu, activations.relu_backward, [numbers(B, T, C)], []),
+    "relu2": (activations.relu2, activations.relu2_backward, [numbers(B, T, C)], []),
+    "silu": (activations.silu, activations.silu_backward, [numbers(B, T, C)], []),
     "gelu": (activations.gelu, activations.gelu_backward, [numbers(B, T, C)], []),
     "layernorm": (
         normalization.layernorm,
@@ -70,6 +74,14 @@ CASES = {
         [numbers(B, T, C), numbers(C, 4 * C), numbers(4 * C), numbers(4 * C, C), numbers(C)],
         [],
     ),
+    "swiglu": (
+        mlp.swiglu,
+        mlp.swiglu_backward,
+        [numbers(B, T, C), numbers(C, 5), numbers(C, 5), numbers(5, C)],
+        [],
+    ),
+    "share_heads": (attention.share_heads, attention.share_heads_backward, [numbers(B, H, T, 2)], [3]),
+    "rotate": (rope.rotate, rope.rotate_backward, [numbers(B, H, T, 4)], [rope.angles(T, 4, 10.0)]),
     "embedding": (
         lambda weight: embedding.embedding(IDS, weight),
         lambda dy, weight: embedding.embedding_backward(dy, IDS, weight),
@@ -94,7 +106,7 @@ def test_jacobian(name):
 
 
 def test_every_backward_of_the_plain_model_is_checked():
-    modules = activations, attention, cross_entropy, embedding, linear, mlp, normalization, softmax
+    modules = activations, attention, cross_entropy, embedding, linear, mlp, normalization, rope, softmax
     names = {n.removesuffix("_backward") for m in modules for n, f in vars(m).items() if n.endswith("_backward")}
     assert names == set(CASES)
 
@@ -136,6 +148,24 @@ def test_whole_model(n_layer, length):
     report = check_layer(Plain(forward, backward), *values, rules=False)
     assert report.ok and report.full, report
     assert len(report.entries) == len(p)
+
+
+def test_rotated_dot_products_depend_on_the_distance_alone():
+    phi = rope.angles(6, 4)
+    q, k = (np.tile(numbers(4), (6, 1)) for _ in range(2))
+    S = rope.rotate(q, phi) @ rope.rotate(k, phi).T
+    np.testing.assert_allclose(S[1:, 1:], S[:-1, :-1], rtol=1e-12)
+    assert not np.allclose(S[0, 0], S[0, 5])
+
+
+@pytest.mark.parametrize("shape", [(8, 32), (32, 8), (16, 16)])
+def test_muon_makes_matrices_nearly_orthogonal(shape):
+    singular = np.linalg.svd(muon.nearly_orthogonal(numbers(*shape)), compute_uv=False)
+    assert singular.max() < 1.22 and np.median(singular) > 0.65
+    W, m = muon.muon(np.ones(shape), numbers(*shape), np.zeros(shape), lr=0.1)
+    step = np.linalg.svd((np.ones(shape) - W) / 0.1, compute_uv=False)
+    assert 0.6 < np.median(step) / max(1, (shape[1] / shape[0]) ** 0.5) < 1.25
+    assert m.shape == shape
 
 
 def test_adamw_of_a_constant_gradient_moves_by_lr():

@@ -9,12 +9,11 @@ from gpt.config.options import GPTConfig
 from gpt.model import GPT
 from gpt.sampling import filters
 from nanograd import AdamW, Device, clip_grad_norm
-from nanograd.layers.activations import GELU
 from nanograd.optim.schedule import warmup_cosine
-from nanograd.reference import activations, adamw, attention, embedding, model, normalization
+from nanograd.reference import activations, adamw, attention, embedding, model, normalization, rope
 from nanograd.reference.cross_entropy import cross_entropy, cross_entropy_backward
 from nanograd.reference.linear import linear, linear_backward
-from nanograd.reference.mlp import mlp, mlp_backward
+from nanograd.reference.mlp import mlp, mlp_backward, swiglu, swiglu_backward
 from nanograd.reference.sampling import sample, top_k, top_p
 from nanograd.reference.softmax import softmax
 from nanograd.reference.training import random_batch, training_step
@@ -57,14 +56,49 @@ def plain_layernorm(layer, x, dy):
     )
 
 
+def plain_rmsnorm(layer, x, dy):
+    weight = np.ones(x.shape[-1]) if layer.weight is None else layer.weight.value
+    given = x, weight, layer.eps
+    return normalization.rmsnorm(*given), named(["dx", "weight"], normalization.rmsnorm_backward(dy, *given))
+
+
+def plain_relu2(layer, x, dy):
+    return activations.relu2(x), {"dx": activations.relu2_backward(dy, x)}
+
+
+def rotated(layer, x, backward=False):  # (B, heads, T, D) -> the same
+    """As the RoPE `layer` does; in its interleaved layout channels change places before and after."""
+    D = x.shape[-1]
+    order = np.arange(D) if layer.layout == "half" else np.concatenate([np.arange(0, D, 2), np.arange(1, D, 2)])
+    phi = np.arange(x.shape[-2])[:, None] * np.array(layer.frequencies)
+    turn = rope.rotate_backward if backward else rope.rotate
+    turned = turn(x[..., order], x, phi) if backward else turn(x[..., order], phi)
+    return turned[..., np.argsort(order)]
+
+
+def plain_rope(layer, x, dy):  # (B, T, heads, D)
+    y, dx = (rotated(layer, a.swapaxes(1, 2), back).swapaxes(1, 2) for a, back in ((x, False), (dy, True)))
+    return y, {"dx": dx}
+
+
 def plain_attention(layer, qkv, dy):
-    q, k, v = (attention.split_heads(part, layer.n_head) for part in np.split(qkv, 3, axis=-1))
-    y = attention.merge_heads(attention.attention(q, k, v))
-    gradients = attention.attention_backward(attention.split_heads(dy, layer.n_head), q, k, v)
-    return y, {"dx": np.concatenate([attention.merge_heads(g) for g in gradients], axis=-1)}
+    """In H heads of queries and K of keys and values."""
+    H = layer.n_head
+    K = getattr(layer, "n_kv_head", H)
+    heads = attention.split_heads(qkv, H + 2 * K)  # (B, H + 2K, T, D)
+    q, k, v = heads[:, :H], heads[:, H : H + K], heads[:, H + K :]
+    shared = [attention.share_heads(part, H // K) for part in (k, v)]
+    y = attention.merge_heads(attention.attention(q, *shared))
+    dq, *dshared = attention.attention_backward(attention.split_heads(dy, H), q, *shared)
+    dkv = [attention.share_heads_backward(d, part, H // K) for d, part in zip(dshared, (k, v), strict=True)]
+    return y, {"dx": attention.merge_heads(np.concatenate([dq, *dkv], axis=1))}
 
 
 def plain_self_attention(layer, x, dy):
+    if getattr(layer, "rope", None) or getattr(layer, "q_norm", None) or layer.c_proj.weight.shape[0] != x.shape[-1]:
+        return later_self_attention(layer, x, dy)
+    if getattr(layer.heads, "n_kv_head", layer.heads.n_head) != layer.heads.n_head:
+        return later_self_attention(layer, x, dy)
     W, b = weight_and_bias(layer.c_attn)
     x1, W1 = np.concatenate([x, np.ones_like(x[..., :1])], axis=-1), np.concatenate([W, b[None]])  # x W + b = x1 W1
     given = x1, W1, *weight_and_bias(layer.c_proj), layer.heads.n_head
@@ -73,12 +107,61 @@ def plain_self_attention(layer, x, dy):
     return attention.self_attention(*given), named(names, [dx1[..., :-1], dW1[:-1], dW1[-1], *dproj])
 
 
+def later_self_attention(layer, x, dy):
+    """With grouped heads, and QK-norm and RoPE where the layer has them."""
+    H, K = layer.heads.n_head, layer.heads.n_kv_head
+    W, b = weight_and_bias(layer.c_attn)
+    heads = attention.split_heads(linear(x, W, b), H + 2 * K)
+    parts = {"q_norm": heads[:, :H], "k_norm": heads[:, H : H + K]}
+    before, gradients = dict(parts), {}
+    for name, part in parts.items():
+        norm = getattr(layer, name)
+        weight = np.ones(part.shape[-1]) if norm is None or norm.weight is None else norm.weight.value
+        parts[name] = part if norm is None else normalization.rmsnorm(part, weight, norm.eps)
+        parts[name] = rotated(layer.rope, parts[name]) if layer.rope else parts[name]
+    qkv = attention.merge_heads(np.concatenate([*parts.values(), heads[:, H + K :]], axis=1))
+    W2, b2 = weight_and_bias(layer.c_proj)
+    do, gradients["c_proj.weight"], gradients["c_proj.bias"] = linear_backward(
+        dy, plain_attention(layer.heads, qkv, np.zeros((*x.shape[:2], len(W2))))[0], W2, b2
+    )
+    y, inner = plain_attention(layer.heads, qkv, do)
+    dheads = attention.split_heads(inner["dx"], H + 2 * K)
+    dparts = {"q_norm": dheads[:, :H], "k_norm": dheads[:, H : H + K]}
+    for name, dpart in dparts.items():
+        norm = getattr(layer, name)
+        dpart = rotated(layer.rope, dpart, backward=True) if layer.rope else dpart
+        if norm is not None:
+            weight = np.ones(dpart.shape[-1]) if norm.weight is None else norm.weight.value
+            dpart, gradients[f"{name}.weight"] = normalization.rmsnorm_backward(dpart, before[name], weight, norm.eps)
+        dparts[name] = dpart
+    dqkv = attention.merge_heads(np.concatenate([*dparts.values(), dheads[:, H + K :]], axis=1))
+    gradients["dx"], gradients["c_attn.weight"], gradients["c_attn.bias"] = linear_backward(dqkv, x, W, b)
+    return linear(y, W2, b2), gradients
+
+
+KINDS = {"ReLU": "relu", "GELU": "gelu", "ReLUSquared": "relu2"}
+
+
 def plain_mlp(layer, x, dy):
-    kind = "gelu" if isinstance(layer.activation, GELU) else "relu"
+    kind = KINDS[type(layer.activation).__name__]
     f, f_backward = getattr(activations, kind), getattr(activations, f"{kind}_backward")
     given = x, *weight_and_bias(layer.c_fc), *weight_and_bias(layer.c_proj)
     names = ["dx", "c_fc.weight", "c_fc.bias", "c_proj.weight", "c_proj.bias"]
     return mlp(*given, f), named(names, mlp_backward(dy, *given, f, f_backward))
+
+
+def plain_swiglu(layer, gate, up, dy):
+    dgate, dup = activations.silu_backward(dy * up, gate), dy * activations.silu(gate)
+    return activations.silu(gate) * up, {"dx": (dgate, dup)}
+
+
+def plain_gated_mlp(layer, x, dy):
+    parts = [layer.c_gate, layer.c_fc]
+    if parts[0].bias is not None:
+        return None  # the plain one, as Llama's, has no biases
+    given = x, *(part.weight.value for part in (*parts, layer.c_proj))
+    names = ["dx", "c_gate.weight", "c_fc.weight", "c_proj.weight"]
+    return swiglu(*given), named(names, swiglu_backward(dy, *given))
 
 
 def plain_embedding(layer, ids, dy):
@@ -99,7 +182,8 @@ def plain_lm_head(layer, x, dy):
 
 
 def plain_block(layer, x, dy):
-    if isinstance(layer.mlp.activation, GELU) or layer.attn.c_attn.bias is not None:
+    article = type(layer.ln_1).__name__ == "LayerNorm" and type(layer.mlp.activation).__name__ == "ReLU"
+    if not article or layer.attn.c_attn.bias is not None:
         return None  # the plain block is the article's; the functions above have the other choices
     p = {name: value.value for name, value in layer.named_parameters()}
     C = x.shape[-1]
@@ -113,6 +197,11 @@ PLAIN = {
     "Linear": plain_linear,
     "ResidualLinear": plain_linear,
     "ReLU": plain_relu,
+    "ReLUSquared": plain_relu2,
+    "RMSNorm": plain_rmsnorm,
+    "RoPE": plain_rope,
+    "SwiGLU": plain_swiglu,
+    "GatedMLP": plain_gated_mlp,
     "GELU": plain_gelu,
     "LayerNorm": plain_layernorm,
     "Attention": plain_attention,
@@ -136,7 +225,7 @@ def spread(layer, rng):
         p.value[...] += 0.5 * rng.standard_normal(p.shape)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", [name for name in PLAIN if name in BATTERY])
 @given(st.data())
 def test_fast_layer_is_the_plain_one(name, data):
     layer, inputs = BATTERY[name](Sizes(data.draw))
@@ -150,13 +239,13 @@ def test_fast_layer_is_the_plain_one(name, data):
     y = np.array(layer(*inputs))
     dy = rng.standard_normal(y.shape)
     dx = layer.backward(dy.copy())
-    found = {n: p.grad for n, p in layer.named_parameters()} | ({} if dx is None else {"dx": dx})
+    found = {n: p.grad for n, p in layer.named_parameters()} | ({} if dx is None else {"dx": np.array(dx)})
     plain = PLAIN[name](layer, *inputs, dy)
     if plain is None:
         return
     assert_same(y, plain[0], "output")
     for what, gradient in found.items():
-        assert_same(gradient, plain[1][what], what)
+        assert_same(gradient, np.array(plain[1][what]), what)
 
 
 @given(st.data())
