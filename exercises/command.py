@@ -125,6 +125,8 @@ def verdict_lines(name: str, verdict: dict, lang: str) -> list[str]:
     if verdict["ok"]:
         kind = "check_right_function" if "," in right and "=" in right else "check_right"
         lines = [say(kind, lang, name=name, right=right)]
+        if verdict.get("remark"):
+            lines.append(say(f"remark_{verdict['remark']}", lang))
     elif verdict["problem"]:
         lines = [f"{name}: " + say(verdict["problem"], lang, **verdict["values"])]
     else:

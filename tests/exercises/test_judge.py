@@ -229,3 +229,101 @@ def test_the_systems_language_comes_first(monkeypatch, variables, language):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert words.system_language() == language
+
+
+# Right answers that are written otherwise than the solution
+
+RIGHT_OTHERWISE = [
+    ("relu", "        return np.where(x > 0, dy, 0)\n", ""),
+    ("relu", "        dx = dy.copy()\n        dx[x <= 0] = 0\n        return dx\n", ""),
+    ("linear_dx", '        return np.einsum("bto,io->bti", dy, self.weight.value)\n', ""),
+    (
+        "linear",
+        """
+        for n in range(len(x)):
+            self.weight.grad += x[n].T @ dy[n]
+            self.bias.grad = self.bias.grad + dy[n].sum(0)
+        return dy @ self.weight.value.T
+""",
+        "",
+    ),
+    (
+        "cross_entropy",
+        "        return (dloss * (p - np.eye(p.shape[1])[y]) / len(y)).reshape(shape)\n",
+        "keeps_float32",
+    ),
+    (
+        "softmax",
+        """
+        ds = np.zeros_like(dp)
+        for i in np.ndindex(p.shape[:-1]):
+            ds[i] = (np.diag(p[i]) - np.outer(p[i], p[i])) @ dp[i]
+        return ds
+""",
+        "",
+    ),
+    (
+        "layernorm",
+        """
+        C = dy.shape[-1]
+        self.weight.grad += np.einsum("btc,btc->c", dy, xhat)
+        self.bias.grad += np.einsum("btc->c", dy)
+        g = dy * self.weight.value
+        J = (np.eye(C) - 1 / C - xhat[..., :, None] * xhat[..., None, :] / C) * rstd[..., None]
+        return np.einsum("...i,...ij->...j", g, J)
+""",
+        "keeps_float32",
+    ),
+    (
+        "embedding",
+        """
+        for i in np.ndindex(ids.shape):
+            self.weight.grad[ids[i]] += dy[i]
+""",
+        "",
+    ),
+    (
+        "attention",
+        """
+        dv = np.einsum("...ij,...id->...jd", P, do)
+        dP = np.einsum("...id,...jd->...ij", do, v)
+        dS = P * (dP - (do * (P @ v)).sum(-1)[..., None]) * scale
+        return np.einsum("...ij,...jd->...id", dS, k), np.einsum("...ij,...id->...jd", dS, q), dv
+""",
+        "",
+    ),
+    (
+        "top_p",
+        """
+    q = np.exp(z - z.max())
+    q = q / q.sum()
+    total, out = 0.0, np.full(len(z), -np.inf)
+    for i in sorted(range(len(z)), key=lambda i: -z[i]):
+        if total >= p:
+            break
+        out[i] = z[i]
+        total += q[i]
+    return out
+""",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize("name, lines, remark", RIGHT_OTHERWISE)
+def test_right_answers_in_other_words_pass(name, lines, remark, tmp_path):
+    todo = re.escape(f'raise NotImplementedError("{name}")')
+    source = re.sub(rf" +{todo}\n", lambda _: lines.lstrip("\n"), exercise(name).template("en"))
+    verdict = verdict_on(source, name, tmp_path)
+    assert verdict["ok"], verdict
+    assert verdict.get("remark", "") == remark
+    for lang in words.LANGUAGES:
+        assert len(verdict_lines(name, verdict, lang)) == 1 + bool(remark)
+
+
+def test_every_rule_of_the_gradient_check_has_words():
+    from exercises.judge import GOOD_MANNERS
+    from nanograd.gradcheck.rules import RULES
+
+    assert set(GOOD_MANNERS) <= {rule.__name__ for rule in RULES}
+    assert all(f"remark_{rule}" in words.messages() for rule in GOOD_MANNERS)

@@ -256,6 +256,11 @@ def test_fast_cross_entropy_is_the_plain_one(data):
     assert_same(layer.backward(dloss), cross_entropy_backward(dloss, logits, targets), "dlogits")
 
 
+def test_every_layer_is_held_against_the_plain_model():
+    """But Dropout, which is a product with a mask: tests/layers/test_dropout.py says what that must be."""
+    assert set(BATTERY) <= set(PLAIN) | {"CrossEntropy", "Dropout"}
+
+
 # The whole model
 
 CONFIG = GPTConfig(vocab_size=13, block_size=8, n_layer=2, n_head=2, n_embd=8)
