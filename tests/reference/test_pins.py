@@ -14,6 +14,7 @@ from nanograd.reference import activations, adamw, attention, embedding, model, 
 from nanograd.reference.cross_entropy import cross_entropy, cross_entropy_backward
 from nanograd.reference.linear import linear, linear_backward
 from nanograd.reference.mlp import mlp, mlp_backward, swiglu, swiglu_backward
+from nanograd.reference.muon import muon
 from nanograd.reference.sampling import sample, top_k, top_p
 from nanograd.reference.softmax import softmax
 from nanograd.reference.training import random_batch, training_step
@@ -333,3 +334,28 @@ def test_sampling_loop():
 def test_softmax():
     s = np.random.default_rng(0).standard_normal(9) * 30
     np.testing.assert_allclose(softmax(s), filters.softmax(s), rtol=1e-14)
+
+
+def test_twenty_steps_of_muon_are_the_plain_ones():
+    fast_muon = pytest.importorskip("nanograd.optim.muon")
+    fast = GPT(CONFIG, Device("numpy", dtype="float64", seed=1))
+    spread(fast, np.random.default_rng(3))
+    optimizer = fast_muon.Muon(fast, lr=1e-3, muon_lr=0.02, momentum=0.8, weight_decay=0.01)
+    own = {name: p for name, p in fast.named_parameters() if name.startswith("h.") and len(p.shape) == 2}
+    parts = {name: 3 if "c_attn" in name else 1 for name in own}  # queries, keys and values each for itself
+    plain = {name: np.split(p.value.copy(), parts[name], axis=1) for name, p in own.items()}
+    momenta = {name: [np.zeros_like(W) for W in matrices] for name, matrices in plain.items()}
+    rng = np.random.default_rng(6)
+    for step in range(20):
+        optimizer.zero_grad()
+        for name, p in fast.named_parameters():
+            p.grad += rng.standard_normal(p.shape)
+        for name, p in own.items():
+            gradients = np.split(p.grad, parts[name], axis=1)
+            for i, g in enumerate(gradients):
+                arrays = plain[name][i], g, momenta[name][i]
+                plain[name][i], momenta[name][i] = muon(*arrays, lr=0.02, momentum=0.8, weight_decay=0.01)
+        optimizer.step()
+        for name, p in own.items():
+            expected = np.concatenate(plain[name], axis=1)
+            np.testing.assert_allclose(p.value, expected, rtol=BOUND, atol=BOUND, err_msg=f"{name} after {step + 1}")
