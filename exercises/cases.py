@@ -69,7 +69,7 @@ def adamw_calls(adamw, rng):
     for t in range(1, 4):
         g = rng.standard_normal((2, 3)) * 10.0 ** rng.integers(-8, 2, (2, 3))
         p, m, v = adamw(p, g, m, v, t, 0.1, 0.9, 0.95, 1e-8, 0.1)
-        found |= {f"p, t = {t}": p, f"m, t = {t}": m, f"v, t = {t}": v}
+        found |= {f"p (t = {t})": p, f"m (t = {t})": m, f"v (t = {t})": v}
     return found
 
 
@@ -78,10 +78,10 @@ def clip_calls(clip, rng):
     found = {}
     for max_norm in (0.5, 100.0):
         clipped, norm = clip(dict(gradients), max_norm)
-        found |= {f"{name}, max_norm = {max_norm}": clipped[name] for name in gradients}
-        found[f"norm, max_norm = {max_norm}"] = norm
+        found |= {f"{name} (max_norm {max_norm:g})": clipped[name] for name in gradients}
+        found[f"norm (max_norm {max_norm:g})"] = norm
     zero, norm = clip({"weight": np.zeros(2)}, 1.0)
-    return found | {"weight, all zeros": zero["weight"], "norm, all zeros": norm}
+    return found | {"weight (all zeros)": zero["weight"], "norm (all zeros)": norm}
 
 
 def kv_calls(attend_next, rng):
@@ -90,15 +90,15 @@ def kv_calls(attend_next, rng):
     for position in range(4):
         q, k, v = rng.standard_normal((3, H, 1, 2))
         o, keys, values = attend_next(q, k, v, keys, values)
-        found |= {f"o, position {position}": o, f"keys, position {position}": keys}
-        found[f"values, position {position}"] = values
+        found |= {f"o (position {position})": o, f"keys (position {position})": keys}
+        found[f"values (position {position})"] = values
     return found
 
 
 def top_p_calls(top_p, rng):
     z = rng.standard_normal(8) * 2
     found = {f"p = {p}": top_p(z.copy(), p) for p in (0.1, 0.5, 0.9, 1.0)}
-    return found | {"q = 0.6, 0.4, p = 0.5": top_p(np.log(np.array([0.4, 0.6])), 0.5)}
+    return found | {"p = 0.5 of 0.6 and 0.4": top_p(np.log(np.array([0.4, 0.6])), 0.5)}
 
 
 CASES = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from exercises.cases import CASES, LayerCase
 from exercises.catalog import HINTS, NAMES, exercise
 from exercises.child import run_child
 from exercises.progress import Progress, duration
@@ -121,9 +122,10 @@ def existing(path: Path, how: str) -> Path:
 
 def verdict_lines(name: str, verdict: dict, lang: str) -> list[str]:
     """A few lines: which result is right, which is wrong and where, and a question."""
-    right = ", ".join(what for what in verdict.get("right", []) if not what.endswith(", twice"))
+    wrong = {each["name"].removesuffix(", twice") for each in verdict.get("wrong", [])}
+    right = ", ".join(w for w in verdict.get("right", []) if not w.endswith(", twice") and w not in wrong)
     if verdict["ok"]:
-        kind = "check_right_function" if "," in right and "=" in right else "check_right"
+        kind = "check_right" if isinstance(CASES[name], LayerCase) else "check_right_function"
         lines = [say(kind, lang, name=name, right=right)]
         if verdict.get("remark"):
             lines.append(say(f"remark_{verdict['remark']}", lang))

@@ -327,3 +327,9 @@ def test_every_rule_of_the_gradient_check_has_words():
 
     assert set(GOOD_MANNERS) <= {rule.__name__ for rule in RULES}
     assert all(f"remark_{rule}" in words.messages() for rule in GOOD_MANNERS)
+
+
+def test_minus_infinity_on_both_sides_is_no_difference(tmp_path):
+    mistake = next(m for m in exercise("top_p").mistakes if m.en[0] == "the token that reaches p dropped")
+    verdict = verdict_on(exercise("top_p").planted(mistake), "top_p", tmp_path)
+    assert verdict["wrong"] and all(wrong["yours"] != wrong["expected"] for wrong in verdict["wrong"])

@@ -348,7 +348,7 @@ def test_twenty_steps_of_muon_are_the_plain_ones():
     rng = np.random.default_rng(6)
     for step in range(20):
         optimizer.zero_grad()
-        for name, p in fast.named_parameters():
+        for p in fast.parameters():
             p.grad += rng.standard_normal(p.shape)
         for name, p in own.items():
             gradients = np.split(p.grad, parts[name], axis=1)
