@@ -101,11 +101,42 @@ def top_p_calls(top_p, rng):
     return found | {"p = 0.5 of 0.6 and 0.4": top_p(np.log(np.array([0.4, 0.6])), 0.5)}
 
 
+def difference_calls(differences, rng):
+    x = rng.standard_normal((2, 3))
+    given = np.zeros((3, 2))  # where the one-sided difference of a square is h, and the right one 0
+    calls = {"of a sum of cubes": (lambda x: (x**3).sum(), x), "of a product": (lambda x: x.prod(), x)}
+    calls["of squares at 0"] = (lambda x: (x * x).sum() * 1e3, given)
+    return {what: np.round(differences(f, x.copy()), 4) for what, (f, x) in calls.items()}
+
+
+def schedule_calls(learning_rate, rng):
+    return {
+        f"warmup {warmup} of {steps}": [learning_rate(step, 1.0, 0.1, warmup, steps) for step in range(steps)]
+        for warmup, steps in ((3, 8), (1, 5))
+    }
+
+
+def bpe_calls(bpe_step, rng):
+    found = {}
+    for text in (
+        [1, 2, 1, 2, 3],
+        [1, 1, 1],
+        [3, 2, 2, 3, 1, 1],
+        [2, 1, 2, 1, 2, 3, 1],
+        rng.integers(0, 3, 30).tolist(),
+    ):
+        pair, merged = bpe_step(list(text), 9)
+        what = " ".join(map(str, text)) if len(text) < 10 else "a longer list"
+        found |= {f"the pair of {what}": list(pair), f"{what} merged": merged}
+    return found
+
+
 CASES = {
     "linear_dx": LayerCase("Linear", lambda m: m.Linear(C, 3), x_of(B, T, C)),
     "linear": LayerCase("Linear", lambda m: m.Linear(C, 3), x_of(B, T, C)),
     "relu": LayerCase("ReLU", lambda m: m.ReLU(), x_of(B, T, C)),
     "gelu": LayerCase("GELU", lambda m: m.GELU(), x_of(B, T, C)),
+    "differences": FunctionCase("differences", difference_calls),
     "softmax": LayerCase("Softmax", lambda m: m.Softmax(), x_of(B, T, C)),
     "cross_entropy": LayerCase(
         "CrossEntropy",
@@ -122,10 +153,15 @@ CASES = {
     "mlp": LayerCase("MLP", mlp, x_of(B, T, C)),
     "residual": LayerCase("Residual", residual, x_of(B, T, C)),
     "block": LayerCase("Block", block, x_of(B, T, C)),
+    "rope": LayerCase("RoPE", lambda m: m.RoPE(theta=10.0), x_of(B, T, C)),
+    "swiglu": LayerCase("SwiGLU", lambda m: m.SwiGLU(), lambda rng: tuple(rng.standard_normal((2, B, T, C)))),
+    "grouped_heads": LayerCase("ShareHeads", lambda m: m.ShareHeads(2), x_of(B, 4, T, 2)),
     "adamw": FunctionCase("adamw", adamw_calls),
     "clipping": FunctionCase("clip", clip_calls),
+    "schedule": FunctionCase("learning_rate", schedule_calls),
     "kv_cache": FunctionCase("attend_next", kv_calls),
     "top_p": FunctionCase("top_p", top_p_calls),
+    "bpe_step": FunctionCase("bpe_step", bpe_calls),
 }
 
 
@@ -166,4 +202,5 @@ def run(name: str, module, seed: int) -> dict[str, np.ndarray]:
 
 def input_names(name: str) -> list[str]:
     """What the gradients that backward returns are called."""
-    return {"attention": ["dq", "dk", "dv"], "softmax": ["ds"], "cross_entropy": ["dlogits"]}.get(name, ["dx"])
+    names = {"attention": ["dq", "dk", "dv"], "swiglu": ["dg", "du"], "grouped_heads": ["dk"]}
+    return ({"softmax": ["ds"], "cross_entropy": ["dlogits"]} | names).get(name, ["dx"])

@@ -14,13 +14,14 @@ from pathlib import Path
 
 TASKS = Path(__file__).parent / "tasks"
 ORDER = {
-    "basics": ("linear_dx", "linear", "relu", "gelu", "softmax", "cross_entropy"),
+    "basics": ("linear_dx", "linear", "differences", "relu", "gelu", "softmax", "cross_entropy"),
     "transformer": (
-        *("layernorm", "rmsnorm", "embedding", "tied_table", "dropout"),
-        *("attention", "self_attention", "mlp", "residual", "block"),
+        *("layernorm", "rmsnorm", "embedding", "tied_table", "dropout", "attention", "self_attention"),
+        *("mlp", "residual", "block", "rope", "swiglu", "grouped_heads"),
     ),
-    "training": ("adamw", "clipping"),
+    "training": ("adamw", "clipping", "schedule"),
     "sampling": ("kv_cache", "top_p"),
+    "text": ("bpe_step",),
 }
 NAMES = tuple(name for names in ORDER.values() for name in names)
 BEGIN, END = "# <<<", "# >>>"

@@ -131,6 +131,7 @@ def verdict_lines(name: str, verdict: dict, lang: str) -> list[str]:
             lines.append(say(f"remark_{verdict['remark']}", lang))
     elif verdict["problem"]:
         lines = [f"{name}: " + say(verdict["problem"], lang, **verdict["values"])]
+        lines += question_lines(name, verdict, lang) if verdict.get("mistakes") else []
     else:
         lines = [say("check_wrong", lang, name=name)]
         lines += wrong_lines(verdict, lang)

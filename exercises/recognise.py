@@ -80,6 +80,8 @@ def recognise(name: str, results) -> tuple[list[int], dict[str, float]]:
 
 def common_factor(pairs) -> float | None:
     """The number that all of the right array was multiplied by, if there is one."""
+    if any(a.shape != b.shape for a, b in pairs):
+        return None
     a, b = (np.concatenate([array.ravel() for array in arrays]) for arrays in zip(*pairs, strict=True))
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or not b.any():
         return None

@@ -38,7 +38,7 @@ def judge_here(monkeypatch):
 
 def test_from_the_start_to_the_first_right_backward(run, tmp_path):
     code, printed = run("list")
-    assert code == 0 and "0 of 20 exercises done" in printed and "linear_dx" in printed
+    assert code == 0 and "0 of 26 exercises done" in printed and "linear_dx" in printed
     code, printed = run("start linear_dx")
     path = tmp_path / "my_layers" / "linear_dx.py"
     assert code == 0 and path.is_file()
@@ -76,7 +76,7 @@ def test_start_keeps_what_is_there(run, tmp_path):
 
 def test_chinese(run, tmp_path, monkeypatch):
     judge_here(monkeypatch)
-    assert "20 个练习" in run("list", "zh")[1]
+    assert "26 个练习" in run("list", "zh")[1]
     run("start softmax", "zh")
     path = tmp_path / "my_layers" / "softmax.py"
     assert "在这里写你的代码" in path.read_text(encoding="utf-8")
