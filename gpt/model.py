@@ -4,6 +4,9 @@
     x = x + attn(ln_1(x));  x = x + mlp(ln_2(x))         in each block
     logits = lm_head(ln_f(x))
 
+With RoPE there is no wpe: attention rotates queries and keys instead. RMSNorm keeps the names of the LayerNorms that it
+stands in for.
+
 Backward through a residual x + f(x): the gradient reaches x by both ways and adds up, dx = dy + f'(dy).
 """
 
@@ -20,8 +23,32 @@ from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from nanograd.layers.layer import Layer, share_scratch
 from nanograd.layers.layernorm import LayerNorm
 from nanograd.layers.mlp import MLP
+from nanograd.layers.rmsnorm import RMSNorm
+from nanograd.layers.rope import RoPE
+from nanograd.layers.swiglu import GatedMLP
 
 STD = 0.02  # of the weights at the start, as in GPT-2
+GATE_STREAMS = 10_000  # the first of the random streams of gates, above those of all other weights
+
+
+def norm_of(config: GPTConfig, device: Device) -> Layer:
+    """The norm before a part of a block."""
+    if config.norm == "rmsnorm":
+        return RMSNorm(config.n_embd, device=device, eps=config.norm_eps)
+    return LayerNorm(config.n_embd, config.bias, device=device, eps=config.norm_eps)
+
+
+def attention_options(config: GPTConfig, device: Device) -> dict:
+    """What CausalSelfAttention is told beyond the sizes of GPT-2's."""
+    D, weight = config.head_channels, config.qk_norm == "rms_weight"
+    norms = (RMSNorm(D, weight, device=device, eps=config.norm_eps) for _ in range(2))
+    return {
+        "qkv_bias": config.qkv_bias,
+        "n_kv_head": config.n_kv_head,
+        "head_dim": config.head_dim,
+        "rope": RoPE(D, **config.rope_settings) if config.position == "rope" else None,
+        "qk_norm": None if config.qk_norm == "none" else tuple(norms),
+    }
 
 
 class Block(Layer):
@@ -34,15 +61,18 @@ class Block(Layer):
             "dropout": config.dropout,
             "rng": rng,
             "bias": config.bias,
-            "proj_std": STD / math.sqrt(2 * config.n_layer),
+            "proj_std": 0.0 if config.zero_init else STD / math.sqrt(2 * config.n_layer),
         }
-        stream = 10 + 4 * number
-        self.ln_1 = LayerNorm(config.n_embd, config.bias, device=device)
-        self.attn = CausalSelfAttention(
-            config.n_embd, config.n_head, qkv_bias=config.qkv_bias, stream=stream, **settings
-        )
-        self.ln_2 = LayerNorm(config.n_embd, config.bias, device=device)
-        self.mlp = MLP(config.n_embd, activation=config.activation, stream=stream + 2, **settings)
+        C, stream = config.n_embd, 10 + 4 * number
+        self.ln_1 = norm_of(config, device)
+        options = attention_options(config, device)
+        self.attn = CausalSelfAttention(C, config.n_head, stream=stream, **options, **settings)
+        self.ln_2 = norm_of(config, device)
+        settings |= {"stream": stream + 2, "n_inner": config.inner_channels}
+        if config.activation == "swiglu":
+            self.mlp = GatedMLP(C, gate_stream=GATE_STREAMS + number, **settings)
+        else:
+            self.mlp = MLP(C, activation=config.activation, **settings)
 
     def forward(self, x):  # (B, T, C) -> (B, T, C)
         middle = self.attn(self.ln_1(x), x)
@@ -69,11 +99,13 @@ class GPT(Layer):
             self._check_heads()
         self.rng = RNG(device.seed)
         self.wte = Embedding(config.vocab_size, config.n_embd, device=device, std=STD, stream=0)
-        self.wpe = PositionEmbedding(config.block_size, config.n_embd, device=device, std=STD, stream=1)
+        self.wpe = None
+        if config.position == "learned":
+            self.wpe = PositionEmbedding(config.block_size, config.n_embd, device=device, std=STD, stream=1)
         self.dropout = Dropout(config.dropout, device=device, rng=self.rng)
         self.h = [Block(config, device, self.rng, number) for number in range(config.n_layer)]
         share_scratch(self.h)
-        self.ln_f = LayerNorm(config.n_embd, config.bias, device=device)
+        self.ln_f = norm_of(config, device)
         tied = self.wte if config.tie_weights else None
         self.lm_head = LMHead(config.vocab_size, config.n_embd, device=device, tied=tied, std=STD, stream=2)
         self.loss = CrossEntropy()
@@ -82,7 +114,7 @@ class GPT(Layer):
         from nanograd.kernels.attention import check_heads
 
         try:
-            check_heads(self.device, self.config.n_embd // self.config.n_head)
+            check_heads(self.device, self.config.head_channels)
         except ValueError as error:
             fewer = "" if self.device.dtype.itemsize < 8 else ", or --dtype float32"
             raise UsageError(f"{error}; take a larger --n_head or a smaller --n_embd{fewer}") from None
@@ -99,7 +131,7 @@ class GPT(Layer):
             raise ValueError(
                 f"idx must be (B, T) with T from 1 to block_size {self.config.block_size}, not {tuple(idx.shape)}"
             )
-        x = self.dropout(self.wpe(self.wte(idx)))  # (B, T, C)
+        x = self.dropout(self.embed(idx))  # (B, T, C)
         for block in self.h:
             x = block(x)
         logits = self.lm_head(self.ln_f(x))  # (B, T, V)
@@ -115,7 +147,13 @@ class GPT(Layer):
         dx = self.ln_f.backward(self.lm_head.backward(self.loss.backward()))
         for block in reversed(self.h):
             dx = block.backward(dx)
-        self.wte.backward(self.wpe.backward(self.dropout.backward(dx)))
+        dx = self.dropout.backward(dx)
+        self.wte.backward(dx if self.wpe is None else self.wpe.backward(dx))
+
+    def embed(self, ids):  # (B, T) -> (B, T, C)
+        """What the first block is given, but for dropout."""
+        x = self.wte(ids)
+        return x if self.wpe is None else self.wpe(x)
 
     def __setstate__(self, state: dict) -> None:  # after pickle
         vars(self).update(state)

@@ -44,6 +44,7 @@ class Rule:
     positional: bool = False  # a plain argument is this flag's value
     saved: bool = True  # belongs to what is needed to run it again, so it goes into config.toml
     resume: bool = False  # may change when a run is continued
+    later: bool = False  # came when there were runs without it: where it is missing in one, the default is meant
 
 
 def flag(default: Any, help: str, **rule: Any) -> Any:
@@ -233,13 +234,14 @@ class Checked:
     def from_dict(cls, given: Mapping[str, Any], where: str = "") -> typing.Self:
         """The configuration whose every value is given, as `dataclasses.asdict` and JSON give it.
 
+        Only a flag that came later (see Rule) may be missing, and then has its default.
         Raises UsageError for an unknown, missing or wrongly typed value; `where` ("state.json: ") opens the
         message.
         """
         if not isinstance(given, Mapping):
             raise UsageError(f"{where}a configuration must be a table of names and values, not {shown(given)}")
         values = check_names(cls, given, where)
-        missing = [f.name for f in fields(cls) if f.name not in values]
+        missing = [f.name for f in fields(cls) if f.name not in values and not rule_of(f).later]
         if missing:
             raise UsageError(f"{where}{missing[0]} is missing")
         return cls(**values)

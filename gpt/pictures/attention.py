@@ -29,11 +29,13 @@ def attention_weights(model, ids: Sequence[int]) -> list[np.ndarray]:
     """
     device = model.device
     model(np.array([ids]))  # checks the ids, and the model's idea of a context
-    x = model.wpe(model.wte(device.ids(np.array([ids]), below=model.config.vocab_size)))  # (1, T, C)
+    x = model.embed(device.ids(np.array([ids]), below=model.config.vocab_size))  # (1, T, C)
     weights = []
     for block in model.h:
-        q, k, _ = block.attn.heads.split(block.attn.c_attn(block.ln_1(x)))  # (1, H, T, D)
+        heads = block.attn.heads
+        q, k, _ = heads.split(block.attn.queries_keys_values(block.ln_1(x)))  # (1, H, T, D), (1, K, T, D)
         q, k = (device.to_host(part[0]).astype(np.float64) for part in (q, k))
+        k = k.repeat(heads.n_head // heads.n_kv_head, axis=0)  # (H, T, D)
         scores = q @ k.swapaxes(1, 2) / math.sqrt(q.shape[-1])  # (H, T, T)
         scores[:, ~np.tri(len(ids), dtype=bool)] = -np.inf
         e = np.exp(scores - scores.max(-1, keepdims=True))

@@ -72,12 +72,13 @@ def model_config(checkpoint: Checkpoint) -> GPTConfig:
     except UsageError as error:
         raise RunError(f"{where} describes no model: {error}") from None
     shapes = {name: tensor.shape for name, tensor in checkpoint.model_state.items()}
-    expected = {
-        "wte.weight": (config.vocab_size, config.n_embd),
-        "wpe.weight": (config.block_size, config.n_embd),
-    }
+    expected = {"wte.weight": (config.vocab_size, config.n_embd)}
+    if config.position == "learned":
+        expected["wpe.weight"] = (config.block_size, config.n_embd)
+    qkv = (config.n_head + 2 * config.kv_heads) * config.head_channels
     for layer in range(config.n_layer):
-        expected[f"h.{layer}.mlp.c_fc.weight"] = (config.n_embd, 4 * config.n_embd)
+        expected[f"h.{layer}.attn.c_attn.weight"] = (config.n_embd, qkv)
+        expected[f"h.{layer}.mlp.c_fc.weight"] = (config.n_embd, config.inner_channels)
     for name, shape in expected.items():
         if shapes.get(name) != shape:
             found = f"shape {shapes[name]}" if name in shapes else "no such tensor"

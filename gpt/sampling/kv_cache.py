@@ -13,11 +13,12 @@ import math
 
 import numpy as np
 
+from gpt.config.model_flags import GPTConfig
 from gpt.model import GPT
 from gpt.sampling.folded import FoldedGPT
 from nanograd.device.device import bits, contiguous, fused, xp_of
 from nanograd.device.elementwise import add
-from nanograd.layers.attention import masked_exp
+from nanograd.layers.attention import masked_exp, shared_matmul
 
 
 class Decoder:
@@ -33,7 +34,7 @@ class Decoder:
         self.tokens = 0
         self._window = np.zeros((batch_size, self.block_size), dtype=np.int64)  # the ids in the context
         self._length = 0  # how many they are
-        if model.device.name == "numpy":
+        if model.device.name == "numpy" and can_fold(config):
             self._extend = FoldedGPT(model, batch_size).extend
         else:
             self._extend = CachedGPT(model, batch_size).extend
@@ -57,20 +58,28 @@ class Decoder:
         return self._extend(ids, start)
 
 
+def can_fold(config: GPTConfig) -> bool:
+    """Are these GPT-2's blocks, which folded.py knows?"""
+    plain = config.norm == "layernorm" and config.position == "learned" and config.activation != "swiglu"
+    return plain and config.kv_heads == config.n_head and config.head_dim is None and config.qk_norm == "none"
+
+
 class CachedGPT:
     """`model` layer by layer, on any device, with the keys and values of `batch_size` sequences."""
 
     def __init__(self, model: GPT, batch_size: int):
         config = model.config
-        shape = (batch_size, config.n_head, config.block_size, config.n_embd // config.n_head)
+        shape = (batch_size, config.kv_heads, config.block_size, config.head_channels)
         self.model = model
-        self.cache = [(model.device.empty(shape), model.device.empty(shape)) for _ in model.h]  # (B, H, T, D)
+        self.cache = [(model.device.empty(shape), model.device.empty(shape)) for _ in model.h]  # (B, K, T, D)
 
     def extend(self, ids, start: int):  # (B, n) -> (B, V)
         """The logits at the last of n positions from `start`, after all before it."""
         model = self.model
         n = ids.shape[1]
-        x = plus(model.wte(model.device.asarray(ids)), model.wpe.weight.value[start : start + n])  # (B, n, C)
+        x = model.wte(model.device.asarray(ids))  # (B, n, C)
+        if model.wpe is not None:
+            x = plus(x, model.wpe.weight.value[start : start + n])
         for block, cache in zip(model.h, self.cache, strict=True):
             x = plus(x, attend(block.attn, block.ln_1(x), cache, start))
             if block is model.h[-1]:  # above the last attention only the last position is asked for
@@ -79,10 +88,10 @@ class CachedGPT:
         return model.lm_head(model.ln_f(x[:, -1]))
 
 
-def attend(attention, x, cache, start):  # (B, n, C), keys and values (B, H, T, D) -> (B, n, C)
+def attend(attention, x, cache, start):  # (B, n, C), keys and values (B, K, T, D) -> (B, n, C)
     """`attention` for positions start, start + 1, …, over the cache; their own keys and values are added to it."""
     n = x.shape[1]
-    q, k, v = attention.heads.split(attention.c_attn(x))  # (B, H, n, D)
+    q, k, v = attention.heads.split(attention.queries_keys_values(x, start))  # (B, H, n, D), (B, K, n, D) twice
     keys, values = (kept[:, :, : start + n] for kept in cache)
     bits(keys)[:, :, start:] = bits(k)
     bits(values)[:, :, start:] = bits(v)
@@ -90,12 +99,15 @@ def attend(attention, x, cache, start):  # (B, n, C), keys and values (B, H, T, 
 
 
 @fused
-def cached_attention(q, keys, values, start):  # (B, H, n, D), twice (B, H, start + n, D) -> (B, n, H D)
+def cached_attention(q, keys, values, start):  # (B, H, n, D), twice (B, K, start + n, D) -> (B, n, H D)
     """What queries at positions start, start + 1, … gather from all keys and values up to their own."""
     B, H, n, D = q.shape
-    weights = np.matmul(q * (1 / math.sqrt(D)), keys.swapaxes(2, 3))  # (B, H, n, start + n)
+    weights = np.empty((B, H, n, keys.shape[2]), dtype=q.dtype)
+    shared_matmul(q * (1 / math.sqrt(D)), keys.swapaxes(2, 3), weights)
     z = masked_exp(weights)
-    y = np.matmul(weights, values) / z  # (B, H, n, D)
+    y = np.empty((B, H, n, D), dtype=q.dtype)
+    shared_matmul(weights, values, y)
+    y /= z
     return y.swapaxes(1, 2).reshape(B, n, H * D)
 
 

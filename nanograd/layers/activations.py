@@ -1,4 +1,4 @@
-"""ReLU and GELU: what makes an MLP more than one matrix.
+"""ReLU, its square and GELU: what makes an MLP more than one matrix.
 
 Each output depends on its own input alone, so the chain rule has one term: dx = dy * dy/dx, element by element, where
 the fraction is the function's derivative.
@@ -7,6 +7,11 @@ ReLU
 
     y  = max(x, 0)
     dx = dy where x > 0, else 0          at x = 0 the slope is taken as 0
+
+ReLU squared (So et al. 2021, Primer, https://arxiv.org/abs/2109.08668), with r = max(x, 0):
+
+    y  = r^2
+    dx = 2 r dy                          there is no kink at 0
 
 GELU, in the tanh form that GPT-2 uses (Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415):
 
@@ -70,6 +75,48 @@ class ReLU(Layer):
     def activate(self, x):  # (...) -> (...)
         """For a model that is only read: y / AFTER, of BEFORE times the input; over x itself, with nothing kept."""
         relu(x, x)
+        return x
+
+
+@fused
+def relu_squared(x, r, y):
+    """r = max(x, 0) and y = r^2. `r` may be `x`."""
+    relu.definition(x, r)
+    np.multiply(r, r, out=y)
+
+
+@fused
+def relu_squared_backward(dy, r, dx):
+    """dx = 2 r dy. `dx` may be `dy`."""
+    np.multiply(dy, r, out=dx)
+    dx += dx
+
+
+class ReLUSquared(Layer):
+    """max(x, 0)^2, element by element. With `inplace`, as for ReLU."""
+
+    def __init__(self, *, device: Device | None = None):
+        pass  # any device: an array is computed where it is
+
+    def forward(self, x, inplace: bool = False):  # (...) -> (...)
+        r, y = x if inplace else self.buffer("r", like=x), self.buffer("y", like=x)
+        relu_squared(x, r, y)
+        self.remember(r)
+        return y
+
+    def backward(self, dy, inplace: bool = False):  # (...) -> (...)
+        r = self.recall()
+        self.expect_shape("dy", dy, r.shape)
+        dx = dy if inplace else self.scratch("dx", like=dy)
+        relu_squared_backward(dy, r, dx)
+        return dx
+
+    BEFORE = AFTER = 1.0
+
+    def activate(self, x):  # (...) -> (...)
+        """For a model that is only read: y / AFTER, of BEFORE times the input; over x itself, with nothing kept."""
+        relu(x, x)
+        x *= x
         return x
 
 
@@ -142,4 +189,4 @@ class GELU(Layer):
         return x
 
 
-ACTIVATIONS = {"relu": ReLU, "gelu": GELU}
+ACTIVATIONS = {"relu": ReLU, "gelu": GELU, "relu2": ReLUSquared}

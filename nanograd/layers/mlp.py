@@ -15,7 +15,7 @@ from nanograd.layers.residual import ResidualLinear
 
 
 class MLP(Layer):
-    """c_fc (C -> 4C), activation ("relu" or "gelu"), c_proj (4C -> C) with dropout."""
+    """c_fc (C -> 4C, or `n_inner`), activation ("relu", "gelu" or "relu2"), c_proj back to C with dropout."""
 
     def __init__(
         self,
@@ -28,14 +28,16 @@ class MLP(Layer):
         bias: bool = True,
         proj_std: float = 0.02,
         stream: int = 0,
+        n_inner: int | None = None,
     ):
-        self.c_fc = Linear(n_embd, 4 * n_embd, bias, device=device, stream=stream)
+        n_inner = n_inner or 4 * n_embd
+        self.c_fc = Linear(n_embd, n_inner, bias, device=device, stream=stream)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
         self.activation = ACTIVATIONS[activation]()
         end = Dropout(dropout, device=device, rng=rng)
         settings = {"device": device, "std": proj_std, "stream": stream + 1}
-        self.c_proj = ResidualLinear(4 * n_embd, n_embd, bias, dropout=end, **settings)
+        self.c_proj = ResidualLinear(n_inner, n_embd, bias, dropout=end, **settings)
 
     def forward(self, x, residual=None):  # (..., C) -> (..., C)
         """With `residual`, an array like x: residual + what it is without."""

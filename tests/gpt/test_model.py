@@ -10,10 +10,16 @@ from gpt.config.options import GPTConfig
 from gpt.model import GPT
 from nanograd import AdamW, Device, clip_grad_norm
 from nanograd.gradcheck.check import check_model
+from nanograd.layers.rope import rope_frequencies
 from tests.support.battery import battery_test, jacobian_test
 
 test_block_battery = battery_test("Block")
 test_block_jacobian = jacobian_test("Block")
+
+LLAMA = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "bias": False}
+QWEN3 = LLAMA | {"head_dim": 4, "qk_norm": "rms_weight", "rope_theta": 1e6, "norm_eps": 1e-6, "tie_weights": True}
+SPEEDRUN = LLAMA | {"n_kv_head": None, "activation": "relu2", "qk_norm": "rms", "zero_init": True}
+LLAMA3_ROPE = {"rope_scaling": "llama3", "rope_factor": 8.0, "rope_original_context": 8}
 
 SMALL = {"vocab_size": 7, "block_size": 5, "n_layer": 2, "n_head": 2, "n_embd": 4}
 
@@ -40,6 +46,13 @@ def batch(B=2, T=5, V=7, seed=0):
         ({"vocab_size": 1}, 2, 3),
         ({"n_embd": 1, "n_head": 1}, 2, 3),
         ({"n_layer": 1, "block_size": 1}, 1, 1),
+        (LLAMA, 2, 5),
+        (LLAMA | LLAMA3_ROPE | {"dropout": 0.3, "n_head": 4, "n_kv_head": 2, "n_embd": 8}, 2, 5),
+        (LLAMA | {"qkv_bias": True, "n_inner": 3}, 1, 4),
+        (QWEN3, 2, 5),
+        (SPEEDRUN, 2, 5),
+        ({"position": "rope", "qk_norm": "rms", "n_embd": 8}, 2, 3),
+        ({"activation": "swiglu"}, 2, 3),
     ],
 )
 def test_every_gradient(float64, settings, B, T):
@@ -88,6 +101,53 @@ def test_names_are_gpt2s(float64):
         "ln_f.bias": (4,),
         "lm_head.weight": (7, 4),
     }
+
+
+def test_names_of_a_llama_and_a_qwen3(float64):
+    shapes = {name: p.shape for name, p in gpt(float64, n_layer=1, n_inner=6, **LLAMA).named_parameters()}
+    assert shapes == {
+        "wte.weight": (7, 4),
+        "h.0.ln_1.weight": (4,),
+        "h.0.attn.c_attn.weight": (4, 8),
+        "h.0.attn.c_proj.weight": (4, 4),
+        "h.0.ln_2.weight": (4,),
+        "h.0.mlp.c_gate.weight": (4, 6),
+        "h.0.mlp.c_fc.weight": (4, 6),
+        "h.0.mlp.c_proj.weight": (6, 4),
+        "ln_f.weight": (4,),
+        "lm_head.weight": (7, 4),
+    }
+    shapes = {name: p.shape for name, p in gpt(float64, n_layer=1, **QWEN3).named_parameters()}
+    assert shapes["h.0.attn.q_norm.weight"] == shapes["h.0.attn.k_norm.weight"] == (4,)
+    assert shapes["h.0.attn.c_attn.weight"] == (4, 16) and shapes["h.0.attn.c_proj.weight"] == (8, 4)
+    assert not [name for name in gpt(float64, **SPEEDRUN).state_dict() if "q_norm" in name]
+
+
+def test_zero_init_makes_every_block_the_identity_at_the_start(float64):
+    model = gpt(float64, **SPEEDRUN)
+    x = np.random.default_rng(0).standard_normal((2, 5, 4))
+    for block in model.h:
+        np.testing.assert_array_equal(block(x), x)
+    assert gpt(float64, **(SPEEDRUN | {"zero_init": False})).h[0].mlp.c_proj.weight.value.any()
+
+
+@pytest.mark.parametrize("settings", [{}, QWEN3])
+def test_eps_and_ropes_settings_reach_their_layers(float64, settings):
+    model = gpt(float64, **(settings | {"norm_eps": 0.25}))
+    norms = [layer for _, layer in model.named_layers() if hasattr(layer, "eps")]
+    assert len(norms) == (9 if settings else 5) and all(layer.eps == 0.25 for layer in norms)
+    if settings:
+        model = gpt(float64, **(QWEN3 | LLAMA3_ROPE))
+        settings = {"scaling": "llama3", "factor": 8.0, "original_context": 8}
+        expected = rope_frequencies(4, 1e6, **settings)
+        assert [block.attn.rope.frequencies for block in model.h] == [tuple(expected)] * 2
+
+
+def test_no_two_matrices_of_a_llama_start_from_the_same_numbers(float64):
+    model = gpt(float64, **(LLAMA | {"n_embd": 8, "vocab_size": 20}))
+    matrices = [p.value.reshape(-1) for p in model.parameters() if p.value.ndim == 2]
+    starts = {tuple(np.round(matrix[:4] / matrix[0], 6)) for matrix in matrices}
+    assert len(starts) == len(matrices)
 
 
 def test_tied_head_has_no_entry_of_its_own(float64):
@@ -176,7 +236,7 @@ def test_ids_that_are_no_integers_are_refused(float64):
         gpt(float64)(np.zeros((1, 2)))
 
 
-@pytest.mark.parametrize("settings", [{}, {"activation": "gelu", "tie_weights": True}])
+@pytest.mark.parametrize("settings", [{}, {"activation": "gelu", "tie_weights": True}, LLAMA, QWEN3])
 def test_float32_is_near_float64(settings):
     shape = {"n_embd": 32, "block_size": 64, "vocab_size": 50} | settings
     idx, targets = batch(4, 64, 50)
@@ -191,7 +251,7 @@ def test_float32_is_near_float64(settings):
         assert np.abs(single - results[1][name]).max() < 2e-5 * np.abs(results[1][name]).max(), name
 
 
-@pytest.mark.parametrize("settings", [{}, {"activation": "gelu", "tie_weights": True, "qkv_bias": True}])
+@pytest.mark.parametrize("settings", [{}, {"activation": "gelu", "tie_weights": True, "qkv_bias": True}, QWEN3])
 def test_overfits_one_batch(settings):
     model = gpt(Device("numpy", seed=0), n_embd=32, block_size=8, vocab_size=20, **settings)
     optimizer = AdamW(model, lr=1e-2, weight_decay=0.0)

@@ -3,11 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from nanograd.layers.activations import ACTIVATIONS, GELU, ReLU
+from nanograd.layers.activations import ACTIVATIONS, GELU, ReLU, ReLUSquared
 from tests.support.battery import battery_test, jacobian_test
 
 test_relu_battery = battery_test("ReLU")
 test_relu_jacobian = jacobian_test("ReLU")
+test_relu_squared_battery = battery_test("ReLUSquared")
+test_relu_squared_jacobian = jacobian_test("ReLUSquared")
 test_gelu_battery = battery_test("GELU")
 test_gelu_jacobian = jacobian_test("GELU")
 
@@ -33,10 +35,17 @@ def test_gelu_far_out_is_0_or_x_and_overflows_nowhere():
 
 
 def test_names():
-    assert {"relu": ReLU, "gelu": GELU} == ACTIVATIONS
+    assert {"relu": ReLU, "gelu": GELU, "relu2": ReLUSquared} == ACTIVATIONS
 
 
-@pytest.mark.parametrize("activation", [ReLU, GELU])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_relu_squared_is_the_square_of_relu(inplace):
+    layer, x, dy = ReLUSquared(), np.array([-2.0, 0.0, 0.5, 3.0]), np.array([5.0, 5.0, 5.0, 5.0])
+    np.testing.assert_array_equal(layer(x, inplace=inplace), [0, 0, 0.25, 9])
+    np.testing.assert_array_equal(layer.backward(dy, inplace=inplace), [0, 0, 5, 30])
+
+
+@pytest.mark.parametrize("activation", [ReLU, ReLUSquared, GELU])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_model_that_is_only_read_bends_the_same(activation, dtype):
     x = np.linspace(-4, 4, 24).reshape(2, 3, 4).astype(dtype)

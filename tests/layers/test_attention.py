@@ -7,6 +7,8 @@ from nanograd import Device
 from nanograd.gradcheck.check import check_layer
 from nanograd.layers.attention import BLOCK, Attention, CausalSelfAttention, causal_mask
 from nanograd.layers.dropout import Dropout
+from nanograd.layers.rmsnorm import RMSNorm
+from nanograd.layers.rope import RoPE
 from tests.support import array_stub
 from tests.support.battery import battery_test, jacobian_test
 
@@ -20,14 +22,16 @@ def attention(n_head, device, dropout=0.0):
     return Attention(n_head, Dropout(dropout, device=device))
 
 
-def by_loops(qkv, n_head):
+def by_loops(qkv, n_head, n_kv_head=None):
     """Attention as the formula has it, one position at a time."""
-    B, T, C3 = qkv.shape
-    C, D = C3 // 3, C3 // 3 // n_head
-    y = np.zeros((B, T, C))
+    K = n_kv_head or n_head
+    B, T, channels = qkv.shape
+    D = channels // (n_head + 2 * K)
+    y = np.zeros((B, T, n_head * D))
     for b in range(B):
         for h in range(n_head):
-            q, k, v = (qkv[b, :, i * C + h * D : i * C + (h + 1) * D] for i in range(3))
+            shared = h // (n_head // K)
+            q, k, v = (qkv[b, :, i * D : (i + 1) * D] for i in (h, n_head + shared, n_head + K + shared))
             for t in range(T):
                 scores = k[: t + 1] @ q[t] / math.sqrt(D)
                 weights = np.exp(scores - scores.max())
@@ -39,6 +43,37 @@ def by_loops(qkv, n_head):
 def test_is_the_formula_at_every_length(float64, T):
     qkv = np.random.default_rng(T).standard_normal((2, T, 12))
     np.testing.assert_allclose(attention(2, float64)(qkv), by_loops(qkv, 2), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("T", [1, 5, BLOCK + 1])
+@pytest.mark.parametrize(("H", "K"), [(4, 2), (6, 2), (3, 1), (2, 2)])
+def test_heads_in_a_row_share_keys_and_values(float64, H, K, T):
+    qkv = np.random.default_rng(T).standard_normal((2, T, (H + 2 * K) * 3))
+    layer = Attention(H, Dropout(0.0, device=float64), n_kv_head=K)
+    np.testing.assert_allclose(layer(qkv), by_loops(qkv, H, K), rtol=1e-11, atol=1e-13)
+
+
+def test_shared_keys_and_values_get_the_sum_of_the_gradients(float64):
+    H, K, D, T = 6, 2, 4, BLOCK + 3
+    rng = np.random.default_rng(0)
+    shared, dy = rng.standard_normal((2, T, (H + 2 * K) * D)), rng.standard_normal((2, T, H * D))
+    heads = shared.reshape(2, T, -1, D)
+    repeated = np.concatenate([heads[:, :, :H], heads[:, :, H:].repeat(H // K, axis=2)], axis=2).reshape(2, T, -1)
+    few, many = Attention(H, Dropout(0.0, device=float64), n_kv_head=K), attention(H, float64)
+    np.testing.assert_allclose(few(shared), many(repeated), rtol=1e-11, atol=1e-13)
+    d_few, d_many = few.backward(dy).reshape(2, T, -1, D), many.backward(dy).reshape(2, T, -1, D)
+    np.testing.assert_allclose(d_few[:, :, :H], d_many[:, :, :H], rtol=1e-10, atol=1e-12)
+    summed = d_many[:, :, H:].reshape(2, T, 2 * K, H // K, D).sum(3)
+    np.testing.assert_allclose(d_few[:, :, H:], summed, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("n_kv_head", [2, 1])
+def test_gradients_of_shared_heads_across_blocks_of_rows(float64, dropout, n_kv_head):
+    qkv = np.random.default_rng(0).standard_normal((1, BLOCK + 2, (2 + 2 * n_kv_head) * 2))
+    layer = Attention(2, Dropout(dropout, device=float64), n_kv_head=n_kv_head)
+    report = check_layer(layer, qkv, samples=20, tolerance=1e-11)
+    assert report.ok, report
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -121,9 +156,38 @@ def test_shapes_names_and_biases(float64):
     assert names == {"c_attn.weight", "c_attn.bias", "c_proj.weight"}
 
 
-def test_heads_that_do_not_divide_the_channels_are_refused(float64):
+def test_columns_are_queries_then_keys_then_values_rotated_and_normalised(float64):
+    norms = RMSNorm(4, device=float64), RMSNorm(4, device=float64)
+    layer = CausalSelfAttention(6, 4, n_kv_head=2, head_dim=4, device=float64, rope=RoPE(4), qk_norm=norms)
+    shapes = {name: p.shape for name, p in layer.named_parameters()}
+    assert shapes == {
+        "c_attn.weight": (6, 32),
+        "q_norm.weight": (4,),
+        "k_norm.weight": (4,),
+        "c_proj.weight": (16, 6),
+        "c_proj.bias": (6,),
+    }
+    rng = np.random.default_rng(0)
+    for p in layer.parameters():
+        p.value[...] += rng.standard_normal(p.shape)
+    x = rng.standard_normal((2, 5, 6))
+    heads = (x @ layer.c_attn.weight.value).reshape(2, 5, 8, 4)
+    for start in (0, 3):
+        q, k = (
+            RoPE(4)(norm(part), start) for norm, part in zip(norms, (heads[:, :, :4], heads[:, :, 4:6]), strict=True)
+        )
+        qkv = np.concatenate([q, k, heads[:, :, 6:]], axis=2).reshape(2, 5, 32)
+        np.testing.assert_allclose(layer.queries_keys_values(x, start), qkv, rtol=1e-12, atol=1e-14)
+        if start == 0:
+            expected = by_loops(qkv, 4, 2) @ layer.c_proj.weight.value + layer.c_proj.bias.value
+            np.testing.assert_allclose(layer(x), expected, rtol=1e-11, atol=1e-13)
+
+
+def test_heads_that_do_not_divide_the_channels_or_each_other_are_refused(float64):
     with pytest.raises(ValueError, match="multiple"):
         CausalSelfAttention(6, 4, device=float64)
+    with pytest.raises(ValueError, match="n_head 4 is not a multiple of n_kv_head 3"):
+        CausalSelfAttention(8, 4, n_kv_head=3, device=float64)
 
 
 def test_starts_normal_with_gpt2s_deviation(float64):

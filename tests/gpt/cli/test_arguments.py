@@ -88,7 +88,7 @@ MISTAKES = [
     ("--n_layer --seed 3", "--n_layer needs a value"),
     ("--out_dir", "--out_dir needs a value: folder of the run"),
     ("--data --seed 3", "--data needs a value: text to learn"),
-    ("--activation", "--activation needs a value: relu or gelu"),
+    ("--activation", "--activation needs a value: relu or gelu or relu2 or swiglu"),
     ("--n_layer two", "--n_layer must be a whole number, at least 1 and at most 1000, not 'two'"),
     ("--n_layer 1e1", "--n_layer must be a whole number, at least 1 and at most 1000, not '1e1'"),
     ("--n_layer=", "--n_layer must be a whole number, at least 1 and at most 1000, not ''"),

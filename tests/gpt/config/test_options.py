@@ -30,6 +30,14 @@ ARTICLE = {
     "bias": True,
     "qkv_bias": False,
     "tie_weights": False,
+    "norm": "layernorm",
+    "norm_eps": 1e-5,
+    "position": "learned",
+    "n_kv_head": None,
+    "head_dim": None,
+    "qk_norm": "none",
+    "n_inner": None,
+    "zero_init": False,
     "batch_size": 32,
     "grad_accum": 1,
     "max_steps": 1000,
@@ -51,7 +59,27 @@ BAD_TRAINING = [
     ({"dropout": 1.5}, "--dropout must be at least 0 and below 1, not 1.5"),
     ({"dropout": 1}, "--dropout must be at least 0 and below 1, not 1.0"),
     ({"dropout": -0.1}, "--dropout must be at least 0 and below 1, not -0.1"),
-    ({"activation": "tanh"}, "--activation must be relu or gelu, not 'tanh'"),
+    ({"activation": "tanh"}, "--activation must be relu or gelu or relu2 or swiglu, not 'tanh'"),
+    ({"norm": "batchnorm"}, "--norm must be layernorm or rmsnorm, not 'batchnorm'"),
+    ({"norm_eps": 0}, "--norm_eps must be above 0, not 0.0"),
+    ({"n_kv_head": 3}, "--n_kv_head must divide --n_head (4), and 3 does not"),
+    ({"n_kv_head": 8}, "--n_kv_head must divide --n_head (4), and 8 does not"),
+    ({"n_kv_head": 0}, "--n_kv_head must be at least 1 and at most 1048576, not 0"),
+    ({"n_inner": 0}, "--n_inner must be at least 1 and at most 1048576, not 0"),
+    ({"position": "rope", "n_embd": 12}, "rotates pairs of channels: --n_embd / --n_head must be even, not 3"),
+    ({"position": "rope", "head_dim": 5}, "rotates pairs of channels: --head_dim must be even, not 5"),
+    ({"rope_theta": 5e5}, "--rope_theta goes with --position rope: without it, it would change nothing"),
+    ({"rope_scaling": "linear", "rope_factor": 2}, "--rope_scaling goes with --position rope"),
+    ({"position": "rope", "rope_factor": 2}, "--rope_factor goes with --rope_scaling linear or llama3"),
+    ({"position": "rope", "rope_scaling": "linear"}, "--rope_scaling linear needs a --rope_factor above 1"),
+    (
+        {"position": "rope", "rope_scaling": "linear", "rope_factor": 2, "rope_original_context": 64},
+        "--rope_original_context goes with --rope_scaling llama3",
+    ),
+    (
+        {"position": "rope", "rope_scaling": "llama3", "rope_factor": 8, "rope_low_freq_factor": 4},
+        "--rope_low_freq_factor must be below --rope_high_freq_factor (4.0), not 4.0",
+    ),
     ({"bias": 1}, "--bias must be true or false, not 1"),
     ({"lr": 0}, "--lr must be above 0, not 0.0"),
     ({"lr": float("nan")}, "--lr must be a finite number, above 0, not nan"),
@@ -155,6 +183,20 @@ def test_model_config_carries_every_flag_of_the_model():
         "bias": False,
         "qkv_bias": True,
         "tie_weights": True,
+        "norm": "rmsnorm",
+        "norm_eps": 1e-6,
+        "position": "rope",
+        "rope_theta": 5e5,
+        "rope_scaling": "llama3",
+        "rope_factor": 32.0,
+        "rope_low_freq_factor": 2.0,
+        "rope_high_freq_factor": 8.0,
+        "rope_original_context": 4096,
+        "n_kv_head": 1,
+        "head_dim": 64,
+        "qk_norm": "rms_weight",
+        "n_inner": 100,
+        "zero_init": True,
     }
     assert set(changed) == {f.name for f in fields(ModelFlags)}
     assert asdict(TrainConfig(**changed).model_config(99)) == {**changed, "vocab_size": 99}
@@ -178,6 +220,29 @@ def test_from_dict_refuses_what_is_unknown_missing_or_of_another_type():
     ]
     for given, message in cases:
         assert message_of(lambda given=given: GPTConfig.from_dict(given, "state.json: ")).startswith(message)
+
+
+def test_a_model_saved_before_there_were_other_blocks_is_the_default():
+    whole = asdict(GPTConfig(65, n_layer=3))
+    first = ["n_layer", "n_head", "n_embd", "block_size", "dropout", "activation"]
+    first += ["bias", "qkv_bias", "tie_weights", "vocab_size"]
+    assert GPTConfig.from_dict({name: whole[name] for name in first}) == GPTConfig(65, n_layer=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (4, 32, 512)),
+        ({"n_kv_head": 2, "head_dim": 8, "n_inner": 300}, (2, 8, 300)),
+        ({"activation": "swiglu"}, (4, 32, 344)),
+        ({"activation": "swiglu", "n_embd": 576, "n_head": 9}, (9, 64, 1536)),
+        ({"activation": "swiglu", "n_inner": 7}, (4, 32, 7)),
+        ({"head_dim": 48, "n_embd": 130}, (4, 48, 520)),
+    ],
+)
+def test_what_stands_in_for_sizes_that_are_not_given(given, expected):
+    config = GPTConfig(65, **given)
+    assert (config.kv_heads, config.head_channels, config.inner_channels) == expected
 
 
 def test_a_resume_may_change_how_long_and_where_but_not_what():

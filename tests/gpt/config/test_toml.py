@@ -38,6 +38,13 @@ def values_of(field):
 def configurations(draw):
     chosen = {f.name: draw(values_of(f)) for f in fields(TrainConfig)}
     chosen |= {"n_embd": chosen["n_head"] * draw(st.integers(1, 2**20 // chosen["n_head"]))}
+    chosen |= {"head_dim": None, "n_kv_head": draw(st.sampled_from([None, 1, chosen["n_head"]]))}
+    if chosen["position"] == "learned" or chosen["n_embd"] // chosen["n_head"] % 2:
+        chosen |= {"position": "learned", "rope_theta": 10000.0, "rope_scaling": "none"}
+    if chosen["rope_scaling"] == "none" or chosen["rope_factor"] == 1:
+        chosen |= {"rope_factor": 1.0, "rope_scaling": "none"}
+    if chosen["rope_scaling"] != "llama3" or chosen["rope_low_freq_factor"] >= chosen["rope_high_freq_factor"]:
+        chosen |= {"rope_low_freq_factor": 1.0, "rope_high_freq_factor": 4.0, "rope_original_context": 8192}
     chosen["min_lr"] = chosen["min_lr"] and min(chosen["min_lr"], chosen["lr"])
     chosen["warmup_steps"] = chosen["warmup_steps"] and min(chosen["warmup_steps"], chosen["max_steps"])
     chosen["overwrite"] = chosen["overwrite"] and not chosen["resume"]

@@ -16,6 +16,9 @@ CONFIGS = {
     "no bias": {"bias": False, "activation": "gelu"},
     "qkv bias": {"qkv_bias": True, "n_layer": 1},
     "one head": {"n_head": 1, "dropout": 0.5},
+    "relu2, eps": {"activation": "relu2", "norm_eps": 0.5, "n_inner": 5},
+    "llama": {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "bias": False},
+    "qk norm": {"position": "rope", "qk_norm": "rms_weight", "head_dim": 6, "qkv_bias": True},
 }
 T, V = 7, 13
 
