@@ -9,7 +9,8 @@ function element(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "on") for (const [event, handler] of Object.entries(value)) made.addEventListener(event, handler);
     else if (name === "class") made.className = value;
-    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      made.setAttribute(name, value === true ? "" : value);
   }
   made.append(...children.filter(child => child !== null));
   return made;
@@ -25,7 +26,7 @@ function drawing(tag, attributes = {}, ...children) {
 // ------------------------------------------------------------------------------------------------------- language
 
 let language = "en";
-const translated = [];  // functions that write their part of the page again
+const translated = []; // functions that write their part of the page again
 
 function words(key, values = {}) {
   const text = WORDS[language][key] ?? WORDS.en[key] ?? key;
@@ -40,7 +41,8 @@ function set_language(code) {
   language = code;
   document.documentElement.lang = code === "zh" ? "zh-Hans" : "en";
   for (const place of document.querySelectorAll("[data-t]")) place.textContent = words(place.dataset.t);
-  for (const place of document.querySelectorAll("[data-label]")) place.setAttribute("aria-label", words(place.dataset.label));
+  for (const place of document.querySelectorAll("[data-label]"))
+    place.setAttribute("aria-label", words(place.dataset.label));
   for (const code of Object.keys(WORDS)) $(`lang-${code}`).setAttribute("aria-pressed", String(code === language));
   for (const write of translated) write();
 }
@@ -49,11 +51,21 @@ function set_language(code) {
 
 function number(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  if (value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6)) return value.toExponential(digits - 1).replace("-", "−");
+  if (value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6))
+    return value.toExponential(digits - 1).replace("-", "−");
   return String(Number(value.toPrecision(digits))).replace("-", "−");
 }
 
-const percent = p => p >= 0.9995 ? "100%" : p >= 0.0995 ? `${(100 * p).toFixed(0)}%` : p >= 0.00095 ? `${(100 * p).toFixed(1)}%` : p > 0 ? "<0.1%" : "0%";
+const percent = p =>
+  p >= 0.9995
+    ? "100%"
+    : p >= 0.0995
+      ? `${(100 * p).toFixed(0)}%`
+      : p >= 0.00095
+        ? `${(100 * p).toFixed(1)}%`
+        : p > 0
+          ? "<0.1%"
+          : "0%";
 const whole = value => value.toLocaleString("en-US");
 
 // --------------------------------------------------------------------------------------------------------- tokens
@@ -62,9 +74,11 @@ const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
 
 /** How a token is shown by itself: on one line, nothing invisible; bytes that are no character as <E4>. */
 function token_label(tokenizer, id) {
-  const bytes = tokenizer.token_bytes(id), text = Engine.from_utf8(bytes);
+  const bytes = tokenizer.token_bytes(id),
+    text = Engine.from_utf8(bytes);
   if (!bytes.length) return "<unk>";
-  if (text.includes("\uFFFD")) return Array.from(bytes, byte => byte < 0x80 ? sign(String.fromCharCode(byte)) : `<${hex(byte, 2)}>`).join("");
+  if (text.includes("\uFFFD"))
+    return Array.from(bytes, byte => (byte < 0x80 ? sign(String.fromCharCode(byte)) : `<${hex(byte, 2)}>`)).join("");
   return Array.from(text, sign).join("");
 }
 
@@ -84,8 +98,8 @@ function texts_of(tokenizer, ids) {
     let end = pending.length;
     if (i + 1 < ids.length) {
       let lead = end - 1;
-      while (lead > end - 4 && lead > 0 && (pending[lead] & 0xC0) === 0x80) lead--;
-      const length = pending[lead] >= 0xF0 ? 4 : pending[lead] >= 0xE0 ? 3 : pending[lead] >= 0xC0 ? 2 : 1;
+      while (lead > end - 4 && lead > 0 && (pending[lead] & 0xc0) === 0x80) lead--;
+      const length = pending[lead] >= 0xf0 ? 4 : pending[lead] >= 0xe0 ? 3 : pending[lead] >= 0xc0 ? 2 : 1;
       if (lead >= 0 && length > end - lead) end = lead;
     }
     const text = Engine.from_utf8(pending.slice(0, end));
@@ -116,7 +130,8 @@ class TokenText {
 
   /** Show these ids; `kind(i)` is a class for token i. Elements that stay the same are kept. */
   show(tokenizer, ids, kind = () => "") {
-    const texts = texts_of(tokenizer, ids), { children } = this.place;
+    const texts = texts_of(tokenizer, ids),
+      { children } = this.place;
     while (children.length > ids.length) this.place.lastChild.remove();
     texts.forEach((text, i) => {
       const shown = text.replaceAll("\n", "⏎\n");
@@ -141,7 +156,8 @@ class TokenText {
   /** A background for token i: a colour of the style by name, and how much of it, 0 to 1. */
   shade(i, colour, amount) {
     const share = `${Math.round(85 * Math.min(1, Math.max(0, amount)))}%`;
-    this.place.children[i].style.backgroundColor = amount > 0 ? `color-mix(in srgb, var(--${colour}) ${share}, transparent)` : "";
+    this.place.children[i].style.backgroundColor =
+      amount > 0 ? `color-mix(in srgb, var(--${colour}) ${share}, transparent)` : "";
   }
 
   go(i, focus = true) {
@@ -160,14 +176,18 @@ class TokenText {
   }
 }
 
-/** The ids of a text; what is wrong with it is said at `place`, and null comes back. */
-function encode_or_say(engine, text, place) {
+/** What encode() makes of a text; what is wrong with that is said at `place`, and null comes back. */
+function try_or_say(encode, place) {
   place.textContent = "";
   try {
-    return engine.encode(text);
+    return encode();
   } catch (error) {
-    place.textContent = error.character === undefined ? words("problem_text", { problem: error.message })
-      : words("problem_character", { character: `${sign(error.character)} (U+${hex(error.character.codePointAt(0), 4)})` });
+    place.textContent =
+      error.character === undefined
+        ? words("problem_text", { problem: error.message })
+        : words("problem_character", {
+            character: `${sign(error.character)} (U+${hex(error.character.codePointAt(0), 4)})`,
+          });
     return null;
   }
 }

@@ -415,14 +415,28 @@ class MLP {
   }
 }
 
-/** Turns channels i and i + D/2 of each head by the angle position * theta^(-2i/D), in place; `back` by minus that. */
-function rotate(x, D, position, theta, back = false) {  // heads of one position, each (D,)
-  for (let i = 0; i < D / 2; i++) {
-    const angle = position * theta ** (-2 * i / D) * (back ? -1 : 1), cos = Math.cos(angle), sin = Math.sin(angle);
-    for (let a = i, b = i + D / 2; b < x.length; a += D, b += D) {
-      const xa = x[a], xb = x[b];
+/** RoPE's angles per position, one for each pair of a head's channels, with its scalings for longer contexts. */
+function rope_frequencies(D, config) {  // -> (D/2,)
+  const { rope_theta, rope_scaling, rope_factor, rope_low_freq_factor: low, rope_high_freq_factor: high } = config;
+  return Float64Array.from({ length: D / 2 }, (_, i) => {
+    const f = rope_theta ** (-2 * i / D);
+    if (rope_scaling === "linear") return f / rope_factor;
+    if (rope_scaling !== "llama3") return f;
+    const r = (config.rope_original_context * f / (2 * Math.PI) - low) / (high - low);
+    const kept = Math.min(1, Math.max(0, r));
+    return ((1 - kept) / rope_factor + kept) * f;
+  });
+}
+
+/** Turns channels i and i + D/2 of each head by position * frequencies[i], in place; with `back`, by minus that. */
+function rotate(x, position, frequencies, back = false) {  // heads of one position, each (D,)
+  const half = frequencies.length;
+  for (let i = 0; i < half; i++) {
+    const angle = position * frequencies[i], cos = Math.cos(angle), sin = back ? -Math.sin(angle) : Math.sin(angle);
+    for (let a = i; a < x.length; a += 2 * half) {
+      const xa = x[a], xb = x[a + half];
       x[a] = xa * cos - xb * sin;
-      x[b] = xb * cos + xa * sin;
+      x[a + half] = xb * cos + xa * sin;
     }
   }
 }
@@ -443,16 +457,19 @@ class Cache {
 
 /** Each position gathers values from itself and those before it; H / K heads of queries share keys and values. */
 class CausalSelfAttention {
-  constructor(parameters, { n_embd, n_head, n_kv_head, position, rope_theta, qk_norm, norm_eps }) {
-    Object.assign(this, { C: n_embd, H: n_head, K: n_kv_head ?? n_head, D: n_embd / n_head });
-    this.theta = position === "rope" ? rope_theta ?? 10000 : null;
-    this.c_attn = new Linear(parameters.under("c_attn"));  // (C, C + 2 K D): q, then k, then v
-    this.c_proj = new Linear(parameters.under("c_proj"));
-    this.q_norm = qk_norm ? new RMSNorm(parameters.under("q_norm"), norm_eps, this.D) : null;
-    this.k_norm = qk_norm ? new RMSNorm(parameters.under("k_norm"), norm_eps, this.D) : null;
+  constructor(parameters, config) {
+    const { n_embd, n_head, n_kv_head, head_dim, position, qk_norm, norm_eps } = config;
+    const H = n_head, K = n_kv_head ?? H, D = head_dim ?? n_embd / H;
+    Object.assign(this, { C: n_embd, H, K, D, HD: H * D, KD: K * D });
+    this.frequencies = position === "rope" ? rope_frequencies(D, config) : null;
+    this.c_attn = new Linear(parameters.under("c_attn"));  // (C, (H + 2 K) D): q, then k, then v
+    this.c_proj = new Linear(parameters.under("c_proj"));  // (H D, C)
+    const normed = qk_norm === "rms" || qk_norm === "rms_weight";
+    this.q_norm = normed ? new RMSNorm(parameters.under("q_norm"), norm_eps, D) : null;
+    this.k_norm = normed ? new RMSNorm(parameters.under("k_norm"), norm_eps, D) : null;
   }
 
-  /** The rows' columns from `first` on, `width` of them, as an array of its own; and its way back. */
+  /** The rows' columns from `first` on, `width` of them, as an array of its own. */
   columns(x, first, width) {  // (n, all) -> (n, width)
     const all = this.c_attn.n_out, part = new Float32Array(x.length / all * width);
     for (let r = 0; r * all < x.length; r++) part.set(x.subarray(r * all + first, r * all + first + width), r * width);
@@ -461,22 +478,22 @@ class CausalSelfAttention {
 
   /** The rows that follow those in `cache`, which takes up theirs. With `only_last`, the last row of the result. */
   forward(x, cache, only_last = false) {  // (n, C) -> (n, C) or (1, C)
-    const { C, H, K, D, theta } = this, KD = K * D, n = x.length / C, start = cache.length;
+    const { C, HD, KD, frequencies } = this, n = x.length / C, start = cache.length;
     const queries = only_last ? n - 1 : 0;  // the first row that asks
-    const qkv = only_last ? this.c_attn.forward(x, C, C + 2 * KD) : this.c_attn.forward(x);
-    let q = this.columns(only_last ? this.c_attn.forward(last_row(x, C), 0, C) : qkv, 0, C);
-    let k = this.columns(qkv, C, KD);
-    const v = this.columns(qkv, C + KD, KD);
+    const qkv = only_last ? this.c_attn.forward(x, HD, HD + 2 * KD) : this.c_attn.forward(x);
+    let q = this.columns(only_last ? this.c_attn.forward(last_row(x, C), 0, HD) : qkv, 0, HD);
+    let k = this.columns(qkv, HD, KD);
+    const v = this.columns(qkv, HD + KD, KD);
     if (this.q_norm) [q, k] = [this.q_norm.forward(q), this.k_norm.forward(k)];
-    if (theta) {
-      for (let t = 0; t < n; t++) rotate(k.subarray(t * KD, (t + 1) * KD), D, start + t, theta);
-      for (let t = queries, at = 0; t < n; t++, at += C) rotate(q.subarray(at, at + C), D, start + t, theta);
+    if (frequencies) {
+      for (let t = 0; t < n; t++) rotate(k.subarray(t * KD, (t + 1) * KD), start + t, frequencies);
+      for (let t = queries, at = 0; t < n; t++, at += HD) rotate(q.subarray(at, at + HD), start + t, frequencies);
     }
-    const o = new Float32Array(q.length);  // (n, C)
+    const o = new Float32Array(q.length);  // (n, H D)
     this.P = [];  // of each row, (H, keys)
     for (let t = 0; t < n; t++) {
       cache.append(k.subarray(t * KD, (t + 1) * KD), v.subarray(t * KD, (t + 1) * KD));
-      if (t >= queries) this.P.push(this.gather(q, cache, o, (t - queries) * C));
+      if (t >= queries) this.P.push(this.gather(q, cache, o, (t - queries) * HD));
     }
     Object.assign(this, { q, cache, o });
     return this.c_proj.forward(o);
@@ -484,7 +501,7 @@ class CausalSelfAttention {
 
   /** One position's weights (H, keys), from the oldest kept key on; the values they gather go to o. */
   gather(q, cache, o, at) {
-    const { H, K, D } = this, KD = K * D, keys = Math.min(cache.length, cache.size), oldest = cache.length - keys;
+    const { H, K, D, KD } = this, keys = Math.min(cache.length, cache.size), oldest = cache.length - keys;
     const P = new Float32Array(H * keys), sums = new Float64Array(D);
     const s = 1 / Math.sqrt(D), { k, v } = cache, end = cache.size * KD;
     for (let h = 0; h < H; h++) {
@@ -508,16 +525,16 @@ class CausalSelfAttention {
   }
 
   backward(dy) {  // (T, C) -> (T, C), after a forward over a whole text
-    const { C, H, K, D, q, o, P, theta } = this, { k, v } = this.cache, KD = K * D, T = P.length, s = 1 / Math.sqrt(D);
-    const d_o = this.c_proj.backward(dy);  // (T, C)
-    let dq = new Float32Array(T * C), dk = new Float32Array(T * KD);
+    const { H, K, D, HD, KD, q, o, P, frequencies } = this, { k, v } = this.cache, T = P.length, s = 1 / Math.sqrt(D);
+    const d_o = this.c_proj.backward(dy);  // (T, H D)
+    let dq = new Float32Array(T * HD), dk = new Float32Array(T * KD);
     const dv = new Float32Array(T * KD);
     for (let i = 0; i < T; i++) {
       for (let h = 0; h < H; h++) {
-        const at = i * C + h * D, shared = Math.floor(h * K / H) * D, go = dot(d_o, at, o, at, D);  // sum_k P_ik dP_ik
+        const at = i * HD + h * D, shared = Math.floor(h * K / H) * D, delta = dot(d_o, at, o, at, D);
         for (let j = 0; j <= i; j++) {
           const p = P[i][h * (i + 1) + j], row = j * KD + shared;
-          const ds = s * p * (dot(d_o, at, v, row, D) - go);
+          const ds = s * p * (dot(d_o, at, v, row, D) - delta);
           for (let d = 0; d < D; d++) {
             dv[row + d] += p * d_o[at + d];
             dq[at + d] += ds * k[row + d];
@@ -526,19 +543,19 @@ class CausalSelfAttention {
         }
       }
     }
-    if (theta) {
+    if (frequencies) {
       for (let t = 0; t < T; t++) {
-        rotate(dq.subarray(t * C, (t + 1) * C), D, t, theta, true);
-        rotate(dk.subarray(t * KD, (t + 1) * KD), D, t, theta, true);
+        rotate(dq.subarray(t * HD, (t + 1) * HD), t, frequencies, true);
+        rotate(dk.subarray(t * KD, (t + 1) * KD), t, frequencies, true);
       }
     }
     if (this.q_norm) [dq, dk] = [this.q_norm.backward(dq), this.k_norm.backward(dk)];
-    const dqkv = new Float32Array(T * (C + 2 * KD));
+    const dqkv = new Float32Array(T * (HD + 2 * KD));
     for (let t = 0; t < T; t++) {
-      const row = t * (C + 2 * KD);
-      dqkv.set(dq.subarray(t * C, (t + 1) * C), row);
-      dqkv.set(dk.subarray(t * KD, (t + 1) * KD), row + C);
-      dqkv.set(dv.subarray(t * KD, (t + 1) * KD), row + C + KD);
+      const row = t * (HD + 2 * KD);
+      dqkv.set(dq.subarray(t * HD, (t + 1) * HD), row);
+      dqkv.set(dk.subarray(t * KD, (t + 1) * KD), row + HD);
+      dqkv.set(dv.subarray(t * KD, (t + 1) * KD), row + HD + KD);
     }
     return this.c_attn.backward(dqkv);
   }
@@ -580,8 +597,7 @@ class GPT {
   }
 
   caches(slide = false) {
-    const { n_embd, n_head, n_kv_head, block_size } = this.config;
-    return this.h.map(() => new Cache(block_size, (n_kv_head ?? n_head) * n_embd / n_head, slide));
+    return this.h.map(({ attn }) => new Cache(this.config.block_size, attn.KD, slide));
   }
 
   embed(ids, start) {  // (n,) -> (n, C)
@@ -679,7 +695,7 @@ class Decoder {
 }
 
 // --------------------------------------------------------------------------------------------------------- sampling
-// The controls of gpt/sampling/filters.py, in their order. A row of logits is a Float64Array (V,); each makes a new one.
+// The controls of gpt/sampling/filters.py, in their order. A row of logits is a Float64Array (V,); each makes another.
 
 const ROUNDING = 1e-12;  // a sum of probabilities that is short of p by less has reached it
 const keep = (logits, kept) => logits.map((z, i) => kept(z, i) ? z : -Infinity);
@@ -711,7 +727,7 @@ function top_k(logits, k) {
 }
 
 function top_p(logits, p) {
-  const q = softmax(logits), kept = new Set(), least = 0.999 * (1 - p) / q.length;  // those below sum to less than 1 - p
+  const q = softmax(logits), kept = new Set(), least = 0.999 * (1 - p) / q.length;  // those below sum to under 1 - p
   let sum = 0;
   for (const i of ranked(logits, Array.from(q.keys()).filter(i => q[i] > least))) {
     kept.add(i);
@@ -734,10 +750,12 @@ const CONTROLS = [
 
 /**
  * The choice of one token: from logits (V,), what was seen (a Set of ids), how often each was sampled (a Map), and a
- * uniform number u. Returns the token and the stages: the logits of the model, then after each control that is on.
+ * uniform number u. Where `first` is a Set, it says which tokens may be chosen at all. Returns the token and the
+ * stages: the logits of the model, then after each control that is on.
  */
-function choose(logits, controls, seen, counts, u) {
+function choose(logits, controls, seen, counts, u, first = null) {
   const stages = [{ name: "model", logits: Float64Array.from(logits) }];
+  if (first) stages.push({ name: "first", logits: keep(stages[0].logits, (z, i) => first.has(i)) });
   for (const [control, off] of CONTROLS) {
     const value = controls[control.name];
     if (value === off || (controls.temperature === 0 && off === 1 && control === temperature)) continue;
@@ -822,9 +840,10 @@ function seed_sequence(words) {
 // ----------------------------------------------------------------------------------------------------------- engine
 
 /** What web/simd.js offers, with room for so many numbers; null where it or WebAssembly is not there. */
-function fast(size, { block_size, n_embd, n_inner }) {
+function fast(size, tensors, { block_size }) {
+  const widest = Math.max(...tensors.filter(({ name }) => name.startsWith("h.")).flatMap(({ shape }) => shape));
   try {
-    return typeof Simd === "undefined" ? null : new Simd(size, (block_size + 3) * Math.max(4 * n_embd, n_inner ?? 0));
+    return typeof Simd === "undefined" ? null : new Simd(size, (block_size + 3) * widest);
   } catch {
     return null;
   }
@@ -836,7 +855,7 @@ class Engine {
     const bytes = from_base64(base64), parameters = new Parameters();
     const sum = numbers => numbers.reduce((a, b) => a + b, 0);
     const sizes = tensors.map(({ shape }) => shape.reduce((a, b) => a * b, 1));
-    simd = fast(sum(sizes), model);
+    simd = fast(sum(sizes), tensors, model);
     const memory = simd?.buffer ?? new ArrayBuffer(4 * sum(sizes));
     tensors.forEach(({ name, shape, offset }, i) => {
       const value = new Float32Array(memory, 4 * sum(sizes.slice(0, i)), sizes[i]);
@@ -879,19 +898,39 @@ class Engine {
     return { loss, losses, parameters, inputs };
   }
 
-  /** The ids of an empty prompt, as in sample.py: an empty line, or token 0 where there are no line breaks. */
-  start() {
-    try {
-      return this.encode("\n\n");
-    } catch {
-      return [0];
+  /**
+   * How to go on with a prompt, as in gpt/sampling/streaming.py: its ids, and which the first token may be, or null for
+   * any. A lone space at the end is taken back, for tokens begin with their space. An empty prompt starts after an
+   * empty line, or from token 0 where there are no line breaks.
+   */
+  start(text) {
+    if (!text) {
+      try {
+        return { ids: this.encode("\n\n"), first: null };
+      } catch {
+        return { ids: [0], first: null };
+      }
     }
+    const ids = this.encode(text), { table } = this.tokenizer, space = table[ids[ids.length - 1]];
+    const blank = bytes => bytes.every(byte => byte === 32 || (byte >= 9 && byte <= 13));
+    if (ids.length < 2 || !blank(space)) return { ids, first: null };
+    const first = Array.from(table.keys()).filter(id => space.every((byte, i) => table[id][i] === byte));
+    if (!first.some(id => !blank(table[id]))) return { ids, first: null };
+    return { ids: ids.slice(0, -1), first: new Set(first) };
   }
 
-  /** The ids that continue `ids`. `options`: max_new_tokens, and sample.py's controls and seed, with its defaults. */
+  /**
+   * The ids that continue `ids`. `options`: max_new_tokens (100), eos_id, which ends the text (an id or several), and
+   * sample.py's controls and seed, with its defaults.
+   */
   generate(ids, options = {}) {
-    const writer = new Writer(this, ids, options), count = options.max_new_tokens ?? 100;
-    for (let i = 0; i < count; i++) writer.next();
+    const { max_new_tokens = 100, eos_id = [], ...controls } = options, ends = [eos_id].flat();
+    for (const [name, value] of Object.entries(controls)) {
+      if (!(name in this.defaults)) throw new RangeError(`generate has no option ${name}`);
+      if (name !== "seed" && !Number.isFinite(value)) throw new RangeError(`${name} must be a number, not ${value}`);
+    }
+    const writer = new Writer(this, ids, controls);
+    for (let i = 0; i < max_new_tokens; i++) if (ends.includes(writer.next().token)) break;
     return writer.tokens.map(({ id }) => id);
   }
 
@@ -907,8 +946,8 @@ class Engine {
 
 /** One sample that can be written on, cut back and told what to say next. */
 class Writer {
-  constructor(engine, prompt, options = {}) {
-    this.engine = engine;
+  constructor(engine, prompt, options = {}, first = null) {  // `first`: what the first token may be, as `start` says
+    Object.assign(this, { engine, first });
     this.prompt = engine.check(prompt);
     this.controls = { ...engine.defaults, ...options };
     this.reseed(this.controls.seed ?? Math.floor(Math.random() * 2 ** 32));
@@ -929,7 +968,7 @@ class Writer {
     const before = this.tokens.slice(0, i).map(({ id }) => id), counts = new Map();
     for (const id of before) counts.set(id, (counts.get(id) ?? 0) + 1);
     const u = this.draws[i], seen = new Set([...this.prompt, ...before]);
-    return { ...choose(logits, this.controls, seen, counts, u), u };
+    return { ...choose(logits, this.controls, seen, counts, u, i === 0 ? this.first : null), u };
   }
 
   /** Sample the next token, and say how. */

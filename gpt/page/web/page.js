@@ -2,19 +2,37 @@
 "use strict";
 
 (() => {
-  const chinese = (navigator.languages ?? [navigator.language]).find(code => /^(zh|en)/i.test(code))?.toLowerCase().startsWith("zh");
+  const chinese = (navigator.languages ?? [navigator.language])
+    .find(code => /^(zh|en)/i.test(code))
+    ?.toLowerCase()
+    .startsWith("zh");
   for (const code of Object.keys(WORDS)) $(`lang-${code}`).addEventListener("click", () => set_language(code));
 
-  const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const name_theme = () => { $("theme").textContent = words(dark() ? "theme_light" : "theme_dark"); };
+  const dark = () =>
+    (document.documentElement.dataset.theme ??
+      (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const name_theme = () => {
+    $("theme").textContent = words(dark() ? "theme_light" : "theme_dark");
+  };
   on_language(name_theme);
 
   const contents = JSON.parse($("contents").textContent);
   on_language(() => {
-    const { n_layer, n_head, n_embd, block_size, vocab_size } = contents.model, loss = contents.val_loss;
-    const facts = { parameters: whole(contents.n_parameters), layers: n_layer, heads: n_head, channels: n_embd, context: block_size,
-      vocabulary: whole(vocab_size), kind: contents.tokenizer.kind, step: whole(contents.step), dtype: contents.dtype };
-    $("facts").textContent = `${words("facts", facts)} ${loss === null ? "" : words("facts_loss", { loss: number(loss, 4) })}`;
+    const { n_layer, n_head, n_embd, block_size, vocab_size } = contents.model,
+      loss = contents.val_loss;
+    const facts = {
+      parameters: whole(contents.n_parameters),
+      layers: n_layer,
+      heads: n_head,
+      channels: n_embd,
+      context: block_size,
+      vocabulary: whole(vocab_size),
+      kind: contents.tokenizer.kind,
+      step: whole(contents.step),
+      dtype: contents.dtype,
+    };
+    $("facts").textContent =
+      `${words("facts", facts)} ${loss === null ? "" : words("facts_loss", { loss: number(loss, 4) })}`;
   });
   set_language(chinese ? "zh" : "en");
 
@@ -28,9 +46,14 @@
       generate: (ids, options) => engine.generate(ids, options),
     };
     const inside = new Inside(engine);
-    const later = () => { if (!writing.running) inside.take(writing.ids); };
+    const later = () => {
+      if (!writing.running) inside.take(writing.ids);
+    };
     const writing = new Writing(engine, contents, () => setTimeout(later));
-    const theme = () => { name_theme(); inside.show(); };
+    const theme = () => {
+      name_theme();
+      inside.show();
+    };
     $("theme").addEventListener("click", () => {
       document.documentElement.dataset.theme = dark() ? "light" : "dark";
       theme();
@@ -42,13 +65,15 @@
     set_language(language);
     setTimeout(() => backprop.compute());
   };
-  requestAnimationFrame(() => setTimeout(() => {
-    try {
-      start();
-    } catch (error) {
-      $("broken").textContent = words("broken", { problem: error.message });
-      $("broken").hidden = false;
-      throw error;
-    }
-  }));
+  requestAnimationFrame(() =>
+    setTimeout(() => {
+      try {
+        start();
+      } catch (error) {
+        $("broken").textContent = words("broken", { problem: error.message });
+        $("broken").hidden = false;
+        throw error;
+      }
+    }),
+  );
 })();

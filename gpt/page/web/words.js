@@ -13,12 +13,14 @@ const WORDS = {
     language: "Language",
     theme_dark: "Dark",
     theme_light: "Light",
-    facts: "{parameters} parameters: {layers} blocks, {heads} heads, {channels} channels, a context of {context} tokens, a vocabulary of {vocabulary} ({kind}). Weights of step {step}, in {dtype}. Everything here is computed in this page.",
+    facts:
+      "{parameters} parameters: {layers} blocks, {heads} heads, {channels} channels, a context of {context} tokens, a vocabulary of {vocabulary} ({kind}). Weights of step {step}, in {dtype}. Everything here is computed in this page.",
     facts_loss: "Validation loss {loss}.",
     broken: "This page could not start: {problem}",
 
     write_title: "The model writes",
-    write_lead: "Type a beginning and let the model go on. Each token is a choice: point at one to see what it was chosen from.",
+    write_lead:
+      "Type a beginning and let the model go on. Each token is a choice: point at one to see what it was chosen from.",
     prompt: "Prompt",
     go: "Write on",
     stop: "Stop",
@@ -52,30 +54,35 @@ const WORDS = {
     bars: "Probabilities before and after each control",
     token: "Token",
     model: "Model",
+    first: "Begins with the space",
     put: "Put {token} here, {percent}",
     cut_off: "cut",
     interval: "The draw",
     why_greedy: "Temperature 0 takes the likeliest token, {token}; nothing is drawn.",
-    why_draw: "The seed drew u = {u}. The tokens share out the numbers from 0 to 1 in order of their ids, each as much as its probability; {token} has {low} to {high}.",
+    why_draw:
+      "The seed drew u = {u}. The tokens share out the numbers from 0 to 1 in order of their ids, each as much as its probability; {token} has {low} to {high}.",
     why_forced: "You put {token} here. Left alone, it would have been {other}: u = {u}.",
     why_next: "Next comes {token}: the seed will draw u = {u}.",
-    problem_character: "The tokenizer of this model does not know the character {character}: it knows those of its text only.",
+    problem_character:
+      "The tokenizer of this model does not know the character {character}: it knows those of its text only.",
     problem_text: "This is not a text: {problem}",
 
     inside_title: "Where it looks",
-    inside_lead: "Each position gathers from itself and the positions before it, in every block and head. Point at a token to see where it looks; click a picture to see one head alone. Rows ask, columns are looked at.",
+    inside_lead:
+      "Each position gathers from itself and the positions before it, in every block and head. Point at a token to see where it looks; click a picture to see one head alone. Rows ask, columns are looked at.",
     all_heads: "All heads",
     heads_mean: "the mean of all heads",
     head_name: "block {block}, head {head}",
     attention_text: "The text, as tokens",
     looks: "{token} looks at {list}",
     previous: "the token before",
-    first: "the first token",
+    first_token: "the first token",
     same_bpe: "the same token earlier",
     same_char: "the same letter earlier",
     head_summary: "{name}: {previous} on the token before, {first} on the first, {same} on the same one earlier",
     lens_title: "What it would have said after each block",
-    lens_lead: "The head, applied early to the residual stream of the chosen token. The last row is the model's answer.",
+    lens_lead:
+      "The head, applied early to the residual stream of the chosen token. The last row is the model's answer.",
     lens_embedding: "embedding",
     lens_block: "block {n}",
     lens_best: "likeliest next tokens",
@@ -90,13 +97,15 @@ const WORDS = {
     losses_hint: "Darker: the model was more surprised. Choose a token to see what its loss depends on.",
     loss_readout: "{token}: loss {loss}, the model gave it {percent}",
     influence_title: "What that loss depends on",
-    influence_hint: "Gradient times input, for each token before: to the right, more of it would raise the loss; to the left, lower it.",
+    influence_hint:
+      "Gradient times input, for each token before: to the right, more of it would raise the loss; to the left, lower it.",
     gradients_title: "The gradient of every parameter",
     gradients_hint: "Its norm, for the mean loss of the sentence.",
     too_short: "A sentence needs at least two tokens.",
 
     training_title: "The run",
-    training_lead: "Drag over a curve to zoom in, double-click to zoom out, point to read it off; with the keyboard: arrow keys, + and −, 0.",
+    training_lead:
+      "Drag over a curve to zoom in, double-click to zoom out, point to read it off; with the keyboard: arrow keys, + and −, 0.",
     chart_loss: "Loss (nats a token)",
     chart_lr: "Learning rate",
     chart_norm: "Norm of the gradient",
@@ -126,13 +135,15 @@ const WORDS = {
     meaning: "Meaning",
 
     pieces_title: "How a text is cut",
-    pieces_lead: "A model reads numbers. Its tokenizer cuts a text into pieces and numbers them; fewer pieces reach further back in the same context.",
+    pieces_lead:
+      "A model reads numbers. Its tokenizer cuts a text into pieces and numbers them; fewer pieces reach further back in the same context.",
     cut: "Text to cut",
     cut_char: "Characters: {n} tokens",
     cut_bpe: "BPE: {n} tokens, {ratio} characters each",
     cut_own: "(this model's)",
     cut_unknown: "not in the vocabulary",
-    footer: "Written by nanograd, a GPT with every gradient derived by hand. This file is complete: it loads nothing and sends nothing.",
+    footer:
+      "Written by nanograd, a GPT with every gradient derived by hand. This file is complete: it loads nothing and sends nothing.",
   },
 
   zh: {
@@ -146,12 +157,14 @@ const WORDS = {
     language: "语言",
     theme_dark: "深色",
     theme_light: "浅色",
-    facts: "{parameters} 个参数：{layers} 个 Block、{heads} 个注意力头、{channels} 个通道、上下文窗口 {context} 个 token、词表 {vocabulary}（{kind}）。权重取自第 {step} 步，精度 {dtype}。所有计算都在本页面内完成。",
+    facts:
+      "{parameters} 个参数：{layers} 个 Block、{heads} 个注意力头、{channels} 个通道、上下文窗口 {context} 个 token、词表 {vocabulary}（{kind}）。权重取自第 {step} 步，精度 {dtype}。所有计算都在本页面内完成。",
     facts_loss: "验证损失 {loss}。",
     broken: "页面无法启动：{problem}",
 
     write_title: "让模型写下去",
-    write_lead: "输入一个开头，让模型接着写。每个 token 都是一次选择：把鼠标移到某个 token 上，就能看到它是从哪些候选里选出来的。",
+    write_lead:
+      "输入一个开头，让模型接着写。每个 token 都是一次选择：把鼠标移到某个 token 上，就能看到它是从哪些候选里选出来的。",
     prompt: "提示文本",
     go: "继续写",
     stop: "停止",
@@ -185,25 +198,28 @@ const WORDS = {
     bars: "每个控制项前后的概率",
     token: "Token",
     model: "模型",
+    first: "以空格开头",
     put: "在这里放上 {token}，{percent}",
     cut_off: "去掉",
     interval: "抽取",
     why_greedy: "温度为 0：直接取概率最大的 {token}，不做随机抽取。",
-    why_draw: "种子抽到 u = {u}。所有 token 按编号顺序瓜分 0 到 1 的区间，概率多大就占多长；{token} 占 {low} 到 {high}。",
+    why_draw:
+      "种子抽到 u = {u}。所有 token 按编号顺序瓜分 0 到 1 的区间，概率多大就占多长；{token} 占 {low} 到 {high}。",
     why_forced: "这里的 {token} 是你放上去的。否则会是 {other}：u = {u}。",
     why_next: "接下来是 {token}：种子将抽到 u = {u}。",
     problem_character: "这个模型的分词器不认识字符 {character}：它只认识训练文本里出现过的字符。",
     problem_text: "这不是合法的文本：{problem}",
 
     inside_title: "它在看哪里",
-    inside_lead: "在每个 Block 的每个注意力头里，每个位置都从自己和前面的位置收集信息。把鼠标移到某个 token 上，看它在看哪里；点击一张小图，只看那一个头。行是提问的位置，列是被看的位置。",
+    inside_lead:
+      "在每个 Block 的每个注意力头里，每个位置都从自己和前面的位置收集信息。把鼠标移到某个 token 上，看它在看哪里；点击一张小图，只看那一个头。行是提问的位置，列是被看的位置。",
     all_heads: "所有头",
     heads_mean: "所有头的平均",
     head_name: "Block {block}，头 {head}",
     attention_text: "文本（按 token 显示）",
     looks: "{token} 在看 {list}",
     previous: "前一个 token",
-    first: "第一个 token",
+    first_token: "第一个 token",
     same_bpe: "前面相同的 token",
     same_char: "前面相同的字符",
     head_summary: "{name}：前一个 token {previous}，第一个 token {first}，前面相同的 {same}",

@@ -1,7 +1,8 @@
 /* The model writes: a prompt, the text, the controls, and for each token the choice that was made. */
 "use strict";
 
-const SLIDERS = {  // control: [least, most, step]
+const SLIDERS = {
+  // control: [least, most, step]
   temperature: [0, 2, 0.05],
   top_k: [0, 100, 1],
   top_p: [0.05, 1, 0.01],
@@ -10,8 +11,9 @@ const SLIDERS = {  // control: [least, most, step]
   frequency_penalty: [-2, 2, 0.05],
   presence_penalty: [-2, 2, 0.05],
 };
-const ROWS = 10;  // tokens in the table of bars
-const AT_ONCE = 12;  // ms of work, then the browser has its turn
+const ROWS = 10; // tokens in the table of bars
+const AT_ONCE = 16; // ms of work, then the browser has its turn
+const BARS_EVERY = 150; // ms, while the model writes: nobody reads them faster
 
 class Writing {
   constructor(engine, contents, changed) {
@@ -20,7 +22,7 @@ class Writing {
     this.text = new TokenText($("output"), i => this.look(i));
     $("prompt").value = beginning(contents.text);
     this.make_sliders();
-    $("go").addEventListener("click", () => this.running ? this.stop() : this.run(Number($("count").value) || 1));
+    $("go").addEventListener("click", () => (this.running ? this.stop() : this.run(Number($("count").value) || 1)));
     $("one").addEventListener("click", () => this.run(1));
     $("back").addEventListener("click", () => this.cut(this.writer.tokens.length - 1));
     $("again").addEventListener("click", () => this.start());
@@ -34,21 +36,48 @@ class Writing {
 
   make_sliders() {
     for (const [name, [min, max, step]] of Object.entries(SLIDERS)) {
-      const input = element("input", { type: "range", id: name, min, max, step, value: this.controls[name], "aria-describedby": `${name}-help` });
+      const input = element("input", {
+        type: "range",
+        id: name,
+        min,
+        max,
+        step,
+        value: this.controls[name],
+        "aria-describedby": `${name}-help`,
+      });
       const output = element("output", { for: name });
-      const say = () => { output.textContent = number(Number(input.value)); };
-      input.addEventListener("input", () => { say(); this.set(name, Number(input.value)); });
+      const say = () => {
+        output.textContent = number(Number(input.value));
+      };
+      input.addEventListener("input", () => {
+        say();
+        this.set(name, Number(input.value));
+      });
       say();
       $("controls").append(this.labelled(name, input, output));
     }
-    const seed = element("input", { type: "text", inputmode: "numeric", id: "seed", value: "1", "aria-describedby": "seed-help" });
-    seed.addEventListener("input", () => { if (/^\d{1,18}$/.test(seed.value)) this.set("seed", seed.value); });
+    const seed = element("input", {
+      type: "text",
+      inputmode: "numeric",
+      id: "seed",
+      value: "1",
+      "aria-describedby": "seed-help",
+    });
+    seed.addEventListener("input", () => {
+      if (/^\d{1,18}$/.test(seed.value)) this.set("seed", seed.value);
+    });
     $("controls").append(this.labelled("seed", seed, null));
   }
 
   labelled(name, input, output) {
-    return element("div", { class: "control" }, element("label", { for: name, "data-t": name }), output, input,
-      element("span", { class: "hint", id: `${name}-help`, "data-t": `${name}_help` }));
+    return element(
+      "div",
+      { class: "control" },
+      element("label", { for: name, "data-t": name }),
+      output,
+      input,
+      element("span", { class: "hint", id: `${name}-help`, "data-t": `${name}_help` }),
+    );
   }
 
   set(name, value) {
@@ -62,23 +91,27 @@ class Writing {
   /** Begin again with the prompt as it is. */
   start() {
     this.stop();
-    const ids = encode_or_say(this.engine, $("prompt").value, $("prompt-problem"));
-    this.writer = ids && new Engine.Writer(this.engine, ids.length ? ids : this.engine.start(), this.controls);
+    const start = try_or_say(() => this.engine.start($("prompt").value), $("prompt-problem"));
+    this.writer = start && new Engine.Writer(this.engine, start.ids, this.controls, start.first);
     this.speed = null;
     this.look_at_next();
     this.show();
     this.changed();
   }
 
-  stop() { this.running = false; }
+  stop() {
+    this.running = false;
+  }
 
   /** Write `count` tokens on, in short turns so that the page stays responsive. */
   async run(count) {
     if (!this.writer || this.running) return;
-    const writer = this.writer, began = performance.now();
+    const writer = this.writer,
+      began = performance.now();
     this.running = true;
     $("go").textContent = words("stop");
-    let done = 0;
+    let done = 0,
+      bars = began;
     while (this.running && done < count && this.writer === writer) {
       const until = performance.now() + AT_ONCE;
       let choice;
@@ -87,9 +120,10 @@ class Writing {
         done++;
       } while (done < count && performance.now() < until);
       this.shown = { i: writer.tokens.length - 1, choice };
-      this.speed = { n: done, speed: whole(Math.round(done / (performance.now() - began) * 1000)) };
-      this.show();
-      await new Promise(resolve => setTimeout(resolve));
+      this.speed = { n: done, speed: whole(Math.round((done / (performance.now() - began)) * 1000)) };
+      this.show(performance.now() > bars + BARS_EVERY);
+      if (performance.now() > bars + BARS_EVERY) bars = performance.now();
+      await turn();
     }
     this.running = false;
     if (this.writer === writer) {
@@ -121,7 +155,9 @@ class Writing {
 
   // What is shown
 
-  get ids() { return this.writer ? this.writer.ids : []; }
+  get ids() {
+    return this.writer ? this.writer.ids : [];
+  }
 
   /** Show how the token at position `at` of the text was chosen; of the prompt, nothing was. */
   look(at) {
@@ -133,30 +169,48 @@ class Writing {
 
   look_at_next() {
     this.text.current = -1;
-    this.shown = this.writer && { i: this.writer.tokens.length, choice: this.writer.explain(this.writer.tokens.length) };
+    this.shown = this.writer && {
+      i: this.writer.tokens.length,
+      choice: this.writer.explain(this.writer.tokens.length),
+    };
   }
 
-  show() {
-    const { writer } = this, prompt = writer ? writer.prompt.length : 0;
+  show(with_bars = true) {
+    const { writer } = this,
+      prompt = writer ? writer.prompt.length : 0;
     $("go").textContent = words(this.running ? "stop" : "go");
-    this.text.show(this.engine.tokenizer, this.ids, i => i < prompt ? "given" : writer.tokens[i - prompt].forced ? "forced" : "");
+    this.text.show(this.engine.tokenizer, this.ids, i =>
+      i < prompt ? "given" : writer.tokens[i - prompt].forced ? "forced" : "",
+    );
     if (this.running) $("output").scrollTop = $("output").scrollHeight;
     $("speed").textContent = this.speed ? words("speed", this.speed) : "\u00A0";
-    this.show_choice(false);
+    if (with_bars) this.show_choice(false);
   }
 
   show_choice(again = true) {
     const { shown, writer } = this;
     if (!shown || !writer) return;
     if (again) shown.choice = writer.explain(shown.i);
-    const { choice } = shown, label = id => token_label(this.engine.tokenizer, id);
-    const written = writer.tokens[shown.i], token = written ? written.id : choice.token;
-    $("choice-title").textContent = written ? words("choice_title", { n: shown.i + 1, token: label(token) }) : words("choice_next");
-    const chances = choice.stages.map(({ logits }) => Engine.softmax(logits)), final = chances[chances.length - 1];
+    const { choice } = shown,
+      label = id => token_label(this.engine.tokenizer, id);
+    const written = writer.tokens[shown.i],
+      token = written ? written.id : choice.token;
+    $("choice-title").setAttribute("aria-live", this.running ? "off" : "polite");
+    $("choice-title").textContent = written
+      ? words("choice_title", { n: shown.i + 1, token: label(token) })
+      : words("choice_next");
+    const chances = choice.stages.map(({ logits }) => Engine.softmax(logits)),
+      final = chances[chances.length - 1];
     const rows = this.rows(chances, token).map(id => this.row(id, token, choice.stages, chances));
     $("bars").replaceChildren(this.head(choice.stages), element("tbody", {}, ...rows));
     this.show_interval(choice, final);
-    const values = { token: label(token), other: label(choice.token), u: choice.u.toFixed(4), low: choice.low.toFixed(4), high: choice.high.toFixed(4) };
+    const values = {
+      token: label(token),
+      other: label(choice.token),
+      u: choice.u.toFixed(4),
+      low: choice.low.toFixed(4),
+      high: choice.high.toFixed(4),
+    };
     const greedy = writer.controls.temperature === 0;
     const why = written?.forced ? "why_forced" : greedy ? "why_greedy" : written ? "why_draw" : "why_next";
     $("why").textContent = words(why, values);
@@ -164,36 +218,69 @@ class Writing {
 
   /** The ids to show: the likeliest of the model and of what is left, and the one that was taken. */
   rows(chances, token) {
-    const last = chances[chances.length - 1], model = Engine.ranked(chances[0]).slice(0, ROWS);
-    const left = Engine.ranked(last).slice(0, ROWS).filter(id => last[id] > 0);
+    const last = chances[chances.length - 1],
+      model = Engine.ranked(chances[0]).slice(0, ROWS);
+    const left = Engine.ranked(last)
+      .slice(0, ROWS)
+      .filter(id => last[id] > 0);
     const ids = [...new Set([token, ...model.slice(0, ROWS / 2), ...left, ...model])].slice(0, ROWS);
     return ids.sort((a, b) => last[b] - last[a] || chances[0][b] - chances[0][a] || a - b);
   }
 
   head(stages) {
-    return element("thead", {}, element("tr", {}, element("th", { scope: "col" }, words("token")),
-      ...stages.map(({ name, value }) => element("th", { scope: "col" }, words(name), element("small", {}, value === undefined ? "" : ` ${number(value)}`)))));
+    return element(
+      "thead",
+      {},
+      element(
+        "tr",
+        {},
+        element("th", { scope: "col" }, words("token")),
+        ...stages.map(({ name, value }) =>
+          element(
+            "th",
+            { scope: "col" },
+            words(name),
+            element("small", {}, value === undefined ? "" : ` ${number(value)}`),
+          ),
+        ),
+      ),
+    );
   }
 
   row(id, token, stages, chances) {
     const label = token_label(this.engine.tokenizer, id);
-    const button = element("button", { type: "button", class: "put", "aria-label": words("put", { token: label, percent: percent(chances[0][id]) }), on: { click: () => this.put(id) } },
-      element("bdi", {}, label));
-    const row = element("tr", { class: id === token ? "taken" : "", "data-id": id }, element("th", { scope: "row" }, button),
+    const button = element(
+      "button",
+      {
+        type: "button",
+        class: "put",
+        "aria-label": words("put", { token: label, percent: percent(chances[0][id]) }),
+        on: { click: () => this.put(id) },
+      },
+      element("bdi", {}, label),
+    );
+    const row = element(
+      "tr",
+      { class: id === token ? "taken" : "", "data-id": id },
+      element("th", { scope: "row" }, button),
       ...stages.map(({ logits }, s) => {
         const bar = element("span", { class: `bar-${s === stages.length - 1 && s > 0 ? "after" : "before"}` });
         bar.style.width = `${100 * chances[s][id]}%`;
         const cut = logits[id] === -Infinity;
         const text = element("span", { class: "percent" }, cut ? words("cut_off") : percent(chances[s][id]));
         return element("td", {}, element("div", { class: cut ? "cell cut" : "cell" }, bar, text));
-      }));
-    row.addEventListener("click", event => { if (!event.target.closest("button")) this.put(id); });
+      }),
+    );
+    row.addEventListener("click", event => {
+      if (!event.target.closest("button")) this.put(id);
+    });
     return row;
   }
 
   /** The numbers from 0 to 1, shared out among the tokens, and where u fell. */
   show_interval(choice, final) {
-    const parts = [], greedy = this.writer.controls.temperature === 0;
+    const parts = [],
+      greedy = this.writer.controls.temperature === 0;
     let rest = 0;
     const add = (width, kind, text = "") => {
       const part = element("span", { class: kind }, text);
@@ -201,7 +288,10 @@ class Writing {
       parts.push(part);
     };
     final.forEach((p, id) => {
-      if (p < 0.004 && id !== choice.token) { rest += p; return; }
+      if (p < 0.004 && id !== choice.token) {
+        rest += p;
+        return;
+      }
       if (rest) add(rest, "rest");
       rest = 0;
       add(p, id === choice.token ? "taken" : "part", p > 0.06 ? token_label(this.engine.tokenizer, id) : "");
@@ -213,9 +303,22 @@ class Writing {
   }
 }
 
+/** The browser's turn: what it has to do, it does before this comes back. (setTimeout would make it 4 ms at least.) */
+function turn() {
+  return new Promise(resolve => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(0);
+  });
+}
+
 /** A few words of a line to begin with. */
 function beginning(text) {
-  const line = text.trimStart().split("\n")[0], cut = line.slice(0, 24);
+  const line = text.trimStart().split("\n")[0],
+    cut = line.slice(0, 24);
   const space = cut.lastIndexOf(" ");
   return line.length <= 24 ? line : space > 8 ? cut.slice(0, space) : Array.from(line).slice(0, 8).join("");
 }

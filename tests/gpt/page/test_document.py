@@ -93,6 +93,8 @@ def words() -> dict[str, dict[str, str]]:
 
 def test_both_languages_say_the_same_things():
     tables = words()
+    keys = re.findall(r"^    (\w+):", (WEB / "words.js").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert keys == [*tables["en"], *tables["zh"]]  # none twice, which JavaScript would take
     assert list(tables) == ["en", "zh"] and list(tables["en"]) == list(tables["zh"])
     for key, text in tables["en"].items():
         chinese = tables["zh"][key]
@@ -122,3 +124,35 @@ def test_every_place_that_a_script_looks_for_is_in_the_template():
     for name in SCRIPTS:
         for place in re.findall(r'\$\("([\w-]+)"\)', (WEB / name).read_text(encoding="utf-8")):
             assert place in there, (name, place)
+
+
+def colours(text: str) -> dict[str, tuple[float, float, float]]:
+    """The custom properties of one block of the style that are colours."""
+    found = re.findall(r"--([\w-]+): #([0-9a-f]{6});", text)
+    return {name: tuple(int(value[i : i + 2], 16) / 255 for i in (0, 2, 4)) for name, value in found}
+
+
+def contrast(a, b) -> float:
+    """WCAG 2.1's ratio of two colours."""
+
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_text_can_be_read_on_its_ground_in_both_themes():
+    style = (WEB / "style.css").read_text(encoding="utf-8")
+    light, dark, system_dark = map(colours, re.findall(r"\{([^{}]*--ground: [^{}]*)\}", style))
+    assert dark == system_dark and light.keys() == dark.keys()
+    for theme in (light, dark):
+        for ground in ("ground", "panel"):
+            for ink in ("ink", "soft", "accent", "bad", "good"):
+                assert contrast(theme[ink], theme[ground]) >= 4.5, (ink, ground)
+            for line in (name for name in theme if name.startswith("line-") or name in ("previous", "first", "same")):
+                assert contrast(theme[line], theme[ground]) >= 3, line  # WCAG 1.4.11: what is no text
+        for ground in ("wash-a", "wash-b", "wash-c"):
+            assert contrast(theme["ink"], theme[ground]) >= 4.5, ground
+        assert contrast(theme["on-accent"], theme["accent"]) >= 4.5

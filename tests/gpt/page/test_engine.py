@@ -94,6 +94,15 @@ def test_greedy_text_within_the_context_and_beyond(pair, length):
     assert js("engine.generate(ids, {temperature: 0, max_new_tokens: 30})", ids=ids) == wanted
 
 
+def test_an_id_ends_the_text(pair):
+    model, js = pair
+    whole = list(generate(model, [1], 20, seed=4))
+    for eos_id in (whole[5], [whole[7], whole[5]]):
+        options = {"max_new_tokens": 20, "seed": 4, "eos_id": eos_id}
+        wanted = list(generate(model, [1], 20, seed=4, eos_id=eos_id))
+        assert js("engine.generate([1], options)", options=options) == wanted and len(wanted) < 20
+
+
 CONTROLS = [
     {},
     {"top_k": 3, "temperature": 1.7},
@@ -228,6 +237,8 @@ def test_every_float16():
         "engine.encode('z')",
         "engine.encode('a\\uD800')",
         "engine.generate([], {})",
+        "engine.generate([1], {temprature: 1})",
+        "engine.generate([1], {temperature: 'hot'})",
     ],
 )
 def test_what_cannot_be_is_refused(pair, expression):

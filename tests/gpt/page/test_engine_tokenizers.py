@@ -8,6 +8,7 @@ from gpt.tokenizers import BPETokenizer, CharTokenizer
 
 from gpt.config.options import GPTConfig
 from gpt.model import GPT
+from gpt.sampling.streaming import start_of
 from nanograd.device.device import Device
 from tests.support.javascript import JavaScript
 
@@ -110,3 +111,29 @@ def test_decoding_bytes_that_are_no_characters(bpe):
     lists = [[1 + rng.choice(edges) for _ in range(rng.randint(0, 8))] for _ in range(3000)]
     lists += [[rng.randrange(tokenizer.vocab_size) for _ in range(20)] for _ in range(200)]
     assert js("lists.map(ids => engine.decode(ids))", lists=lists) == [tokenizer.decode(ids) for ids in lists]
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "a", " ", "Once ", "Once  ", "Once\n", "the fox \t", "好 ", "x\u3000", "Nell ", "a b "]
+)
+def test_a_prompt_is_gone_on_with_as_in_sample_py(bpe, text, prompt):
+    char = CharTokenizer.train(text + " \t\u3000")
+    for tokenizer, js in (bpe, (char, javascript(char))):
+        wanted = start_of(tokenizer, prompt)
+        found = js("(({ids, first}) => ({ids, first: first && [...first]}))(engine.start(prompt))", prompt=prompt)
+        assert found["ids"] == wanted.ids
+        assert found["first"] == (None if wanted.first is None else wanted.first.nonzero()[0].tolist())
+
+
+def test_without_line_breaks_an_empty_prompt_is_token_0():
+    assert javascript(CharTokenizer.train("abc"))("engine.start('')")["ids"] == [0]
+
+
+def test_the_first_token_after_a_space_begins_with_it(bpe):
+    tokenizer, js = bpe
+    start = (
+        "globalThis.start = engine.start('Once '); const w = new Engine.Writer(engine, start.ids, {seed}, start.first);"
+    )
+    for seed in range(20):
+        token = js(f"(() => {{ {start} const c = w.next(); return [c.token, c.stages[1].name]; }})()", seed=seed)
+        assert tokenizer.token_bytes(token[0]).startswith(b" ") and token[1] == "first"
