@@ -359,3 +359,15 @@ def test_twenty_steps_of_muon_are_the_plain_ones():
         for name, p in own.items():
             expected = np.concatenate(plain[name], axis=1)
             np.testing.assert_allclose(p.value, expected, rtol=BOUND, atol=BOUND, err_msg=f"{name} after {step + 1}")
+
+
+def test_temperature_and_the_sum_that_reaches_p():
+    z = np.log(np.array([0.5, 0.3, 0.1, 0.1]))
+    assert np.isfinite(top_p(z, 0.9)).sum() == 3  # in binary the first three make a little less than 0.9
+    p = model.new_parameters(5, 4, 8, 1, np.random.default_rng(0))
+    p = {name: value + 0.8 * np.random.default_rng(1).standard_normal(value.shape) for name, value in p.items()}
+    rng, scores = np.random.default_rng(0), model.gpt(np.array([[1]]), p, 2)[0][0, -1]
+    for temperature in (0.5, 2.0):
+        drawn = [sample(p, [1], 1, 2, rng, temperature=temperature)[1] for _ in range(1500)]
+        expected = filters.softmax(scores / temperature)
+        np.testing.assert_allclose(np.bincount(drawn, minlength=5) / 1500, expected, atol=0.05)
