@@ -314,7 +314,8 @@ def test_filters_are_the_plain_ones(V, seed, k, p):
 
 def test_sampling_loop():
     p = model.new_parameters(7, 4, 8, 1, np.random.default_rng(0))
-    p = {name: value + 0.5 * np.random.default_rng(1).standard_normal(value.shape) for name, value in p.items()}
+    noise = np.random.default_rng(11)
+    p = {name: value + noise.standard_normal(value.shape) for name, value in p.items()}
     fast = GPT(GPTConfig(vocab_size=7, block_size=4, n_layer=1, n_head=2, n_embd=8), Device("numpy"))
     for name, q in fast.named_parameters():
         q.value[...] = p[name]
@@ -322,6 +323,10 @@ def test_sampling_loop():
 
     greedy = sample(p, [1, 2], 12, 2, np.random.default_rng(0), temperature=0)
     assert greedy[2:] == list(generate(fast, [1, 2], 12, temperature=0))
+    assert len(set(greedy[2:])) > 2
+    assert sample(p, [3, 0, 5, 6, 1, 2], 8, 2, None, 0)[6:] == list(
+        generate(fast, [3, 0, 5, 6, 1, 2], 8, temperature=0)
+    )
     rng = np.random.default_rng(0)
     assert sample(p, [1, 2], 12, 2, rng, k=1) == greedy
     assert sample(p, [1, 2], 12, 2, rng, top=1e-6) == greedy
