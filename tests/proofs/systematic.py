@@ -63,6 +63,7 @@ ALSO = {
     "nanograd/parallel/mpi_ranks.py": ("parallel/communicator", "gpt/training/mpi"),
     "nanograd/parallel/nccl_ranks.py": ("parallel/communicator",),
     "nanograd/device/cuda.py": ("device/device", "doctor"),
+    "nanograd/reference/training.py": ("reference/gradients", "reference/pins", "first_steps"),
     "nanograd/device/gemm.py": ("device/device",),
     "nanograd/anomaly.py": ("gpt/training/anomaly",),
     "nanograd/layers/dropout.py": (*LAYER, "layers/layer"),

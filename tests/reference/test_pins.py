@@ -302,6 +302,14 @@ def test_twenty_steps_of_the_whole_model_are_the_plain_ones():
     assert clipped > 0
 
 
+def test_batches_are_windows_and_their_targets_come_next():
+    idx, targets = random_batch(np.arange(50), 200, 7, np.random.default_rng(0))
+    assert idx.shape == targets.shape == (200, 7)
+    np.testing.assert_array_equal(targets, idx + 1)
+    np.testing.assert_array_equal(idx - idx[:, :1], np.tile(np.arange(7), (200, 1)))
+    assert idx.min() == 0 and targets.max() == 49
+
+
 # Sampling
 
 
