@@ -1,7 +1,7 @@
 """What the page knows of a run: one table that JSON can say. web/engine.js and the other scripts read it.
 
 name, step, val_loss, n_parameters, dtype      what is in the page
-model, tensors, tokenizer, controls            what the engine needs, beside the weights
+model, tensors, tokenizer, controls, slides  what the engine needs, beside the weights
 curves, samples, findings, numbers, note       what the run measured, and the diagnosis
 settings, command, text                        how it was made, and a line of its validation text to begin with
 bpe                                            for a char run: a BPE tokenizer of the same text, to compare with
@@ -26,6 +26,7 @@ from gpt.tokenizers.bpe_model import N_FIXED, fields
 
 MOST_POINTS = 600  # of a curve: more than a screen has pixels for
 DIGITS = 5  # of a measured number
+ROPE_SLIDES = False  # with RoPE, a full cache drops its oldest keys: as gpt/sampling/kv_cache.py does it, or does not
 LINE_CHARACTERS = 160  # of validation text
 BPE_CHARACTERS = 1 << 18  # that a vocabulary to compare with is learned from: a tenth of a second
 
@@ -43,6 +44,7 @@ def gather(
         "model": checkpoint.state["model"],
         "tokenizer": describe_tokenizer(tokenizer),
         "controls": {f.name: f.default for f in dataclasses.fields(ChoiceFlags)},
+        "slides": ROPE_SLIDES,
         "curves": curves(run.lines),
         "samples": read_samples(run.run_dir),
         **diagnosis(found),

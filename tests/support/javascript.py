@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from gpt.config.options import ChoiceFlags
-from gpt.page.contents import describe_tokenizer
+from gpt.page.contents import ROPE_SLIDES, describe_tokenizer
 from gpt.page.document import WEB
 from gpt.page.weights import pack
 
@@ -20,6 +20,7 @@ def engine_contents(model, tokenizer, dtype="float32") -> tuple[dict, str]:
         "controls": {f.name: f.default for f in dataclasses.fields(ChoiceFlags)},
         "tensors": tensors,
         "dtype": dtype,
+        "slides": ROPE_SLIDES,
     }
     return contents, weights
 
@@ -30,12 +31,12 @@ class JavaScript:
     Typed arrays come back as lists. Raises quickjs.JSException.
     """
 
-    def __init__(self, model, tokenizer, dtype="float32"):
+    def __init__(self, model, tokenizer, dtype="float32", source: str | None = None):
         import quickjs
 
         self.context = quickjs.Context()
         self.context.set_max_stack_size(1 << 26)
-        self.context.eval((WEB / "engine.js").read_text(encoding="utf-8"))
+        self.context.eval(source or (WEB / "engine.js").read_text(encoding="utf-8"))
         contents, weights = engine_contents(model, tokenizer, dtype)
         self.context.set("weights", weights)
         self("(globalThis.engine = new Engine(contents, weights), 0)", contents=contents)

@@ -441,10 +441,10 @@ function rotate(x, position, frequencies, back = false) {  // heads of one posit
   }
 }
 
-/** The keys and values of up to `size` positions; with `slide` a new one then takes the place of the oldest. */
+/** The keys and values of the last `size` positions: in a full cache a new one takes the place of the oldest. */
 class Cache {
-  constructor(size, width, slide) {  // width: K D
-    Object.assign(this, { size, width, slide, k: new Float32Array(size * width), v: new Float32Array(size * width) });
+  constructor(size, width) {  // width: K D
+    Object.assign(this, { size, width, k: new Float32Array(size * width), v: new Float32Array(size * width) });
     this.length = 0;  // positions so far
   }
 
@@ -596,8 +596,8 @@ class GPT {
     this.ln_f = new (config.norm === "rmsnorm" ? RMSNorm : LayerNorm)(parameters.under("ln_f"), config.norm_eps);
   }
 
-  caches(slide = false) {
-    return this.h.map(({ attn }) => new Cache(this.config.block_size, attn.KD, slide));
+  caches() {
+    return this.h.map(({ attn }) => new Cache(this.config.block_size, attn.KD));
   }
 
   embed(ids, start) {  // (n,) -> (n, C)
@@ -666,13 +666,16 @@ class Parameters extends Map {
   }
 }
 
-/** Reads a text token by token. With learned positions a full context slides by computing the whole window again. */
+/**
+ * Reads a text token by token. A full context slides: with learned positions all of the window is computed again; with
+ * RoPE and `slides` the cache drops its oldest keys instead, and positions count on.
+ */
 class Decoder {
-  constructor(model) {
+  constructor(model, slides = false) {
     this.model = model;
-    this.slides = !model.wpe;  // then the cache drops its oldest position instead
+    this.slides = slides && !model.wpe;
     this.window = [];
-    this.caches = model.caches(this.slides);
+    this.caches = model.caches();
     this.fed = 0;  // ids so far
   }
 
@@ -851,7 +854,7 @@ function fast(size, tensors, { block_size }) {
 
 /** A run's model and tokenizer: `contents` is what gpt/page/contents.py makes, `base64` the weights. */
 class Engine {
-  constructor({ model, tokenizer, tensors, dtype, controls }, base64) {
+  constructor({ model, tokenizer, tensors, dtype, controls, slides }, base64) {
     const bytes = from_base64(base64), parameters = new Parameters();
     const sum = numbers => numbers.reduce((a, b) => a + b, 0);
     const sizes = tensors.map(({ shape }) => shape.reduce((a, b) => a * b, 1));
@@ -866,6 +869,7 @@ class Engine {
     this.tokenizer = new (tokenizer.kind === "char" ? CharTokenizer : BPETokenizer)(tokenizer);
     this.model = new GPT(model, parameters);
     this.defaults = controls;  // of sampling, by name
+    this.slides = slides;  // how a Decoder goes on past the context, with RoPE
   }
 
   encode(text) { return this.tokenizer.encode(text); }
@@ -980,7 +984,7 @@ class Writer {
 
   /** The logits (V,) of what comes next. */
   peek() {
-    this.decoder ??= new Decoder(this.engine.model);
+    this.decoder ??= new Decoder(this.engine.model, this.engine.slides);
     const fresh = this.ids.slice(this.decoder.fed);
     if (fresh.length) this.logits = this.decoder.feed(fresh);
     return this.logits;
@@ -996,7 +1000,7 @@ class Writer {
 
   /** How token i was chosen, computed again from what stood before it. */
   explain(i) {
-    const decoder = new Decoder(this.engine.model);
+    const decoder = new Decoder(this.engine.model, this.engine.slides);
     return this.choice(i, decoder.feed(this.ids.slice(0, this.prompt.length + i)));
   }
 }
