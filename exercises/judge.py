@@ -209,7 +209,7 @@ def judge_function(name: str, module, path: Path) -> None:
             raise Problem("function_none", defines=case.defines)
         for a, before in zip(arrays, kept, strict=True):
             if not np.array_equal(a, before, equal_nan=True):
-                raise Problem("writes", phase=case.defines, what="its arguments")
+                raise Problem("writes_arguments", defines=case.defines)
         return returned
 
     try:
