@@ -44,22 +44,22 @@ def normal(rng, *shape):
 
 
 def block(x, p, n_head):  # (B, T, C), the parameters of this block -> (B, T, C)
-    x = x + self_attention(layernorm(x, *(p[n] for n in LN_1)), *(p[n] for n in ATTN), n_head)
-    return x + mlp(layernorm(x, *(p[n] for n in LN_2)), *(p[n] for n in MLP))
+    middle = x + self_attention(layernorm(x, *(p[n] for n in LN_1)), *(p[n] for n in ATTN), n_head)
+    return middle + mlp(layernorm(middle, *(p[n] for n in LN_2)), *(p[n] for n in MLP))
 
 
 def block_backward(dy, x, p, n_head):  # -> dx (B, T, C), {name: gradient}
-    a = layernorm(x, *(p[n] for n in LN_1))  # (B, T, C)
-    middle = x + self_attention(a, *(p[n] for n in ATTN), n_head)  # (B, T, C)
-    b = layernorm(middle, *(p[n] for n in LN_2))  # (B, T, C)
+    normed_1 = layernorm(x, *(p[n] for n in LN_1))  # (B, T, C)
+    middle = x + self_attention(normed_1, *(p[n] for n in ATTN), n_head)  # (B, T, C)
+    normed_2 = layernorm(middle, *(p[n] for n in LN_2))  # (B, T, C)
 
-    db, *dmlp = mlp_backward(dy, b, *(p[n] for n in MLP))
-    dbranch, *dln_2 = layernorm_backward(db, middle, *(p[n] for n in LN_2))
-    dmiddle = dy + dbranch
+    dnormed_2, *dmlp = mlp_backward(dy, normed_2, *(p[n] for n in MLP))
+    dbranch, *dln_2 = layernorm_backward(dnormed_2, middle, *(p[n] for n in LN_2))
+    dmiddle = dy + dbranch  # directly, and through the MLP
 
-    da, *dattn = self_attention_backward(dmiddle, a, *(p[n] for n in ATTN), n_head)
-    dbranch, *dln_1 = layernorm_backward(da, x, *(p[n] for n in LN_1))
-    dx = dmiddle + dbranch
+    dnormed_1, *dattn = self_attention_backward(dmiddle, normed_1, *(p[n] for n in ATTN), n_head)
+    dbranch, *dln_1 = layernorm_backward(dnormed_1, x, *(p[n] for n in LN_1))
+    dx = dmiddle + dbranch  # directly, and through attention
     return dx, dict(zip(LN_1 + ATTN + LN_2 + MLP, [*dln_1, *dattn, *dln_2, *dmlp], strict=True))
 
 
