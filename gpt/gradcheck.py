@@ -67,12 +67,21 @@ def command(arguments: Sequence[str]) -> int:
 
 # Every layer, and whole GPTs
 
+LLAMA = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "bias": False, "n_embd": 8}
+LLAMA_3 = {"rope_theta": 5e5, "rope_scaling": "llama3", "rope_factor": 8.0, "rope_original_context": 8}
+
 GPTS = {
     "GPT: the article's": {},
     "GPT: GPT-2's (tied, GELU)": {"tie_weights": True, "activation": "gelu", "qkv_bias": True},
     "GPT: tied, ReLU": {"tie_weights": True},
     "GPT: untied, GELU": {"activation": "gelu"},
     "GPT: no bias": {"bias": False},
+    "GPT: Llama's": LLAMA,
+    "GPT: Llama 3's": LLAMA | LLAMA_3 | {"n_head": 4, "n_kv_head": 2, "n_embd": 32},
+    "GPT: Qwen2's (qkv bias)": LLAMA | {"qkv_bias": True, "norm_eps": 1e-6},
+    "GPT: Qwen3's (QK-norm, head_dim)": LLAMA | {"qk_norm": "rms_weight", "head_dim": 6, "tie_weights": True},
+    "GPT: ReLU squared, QK-norm": LLAMA | {"activation": "relu2", "qk_norm": "rms", "n_kv_head": None},
+    "GPT: Llama's, threads, dropout": LLAMA | {"dropout": 0.2, "threads": 2, "batch": 3},
     "GPT: dropout": {"dropout": 0.2},
     "GPT: T = 1": {"length": 1},
     "GPT: B = 1": {"batch": 1},
@@ -98,10 +107,13 @@ def all_rows(seed: int, reference) -> Iterator[Row]:
 
 
 def block_rows(seed: int, reference) -> Iterator[Row]:
-    shape = {"vocab_size": V, "block_size": 5, "n_head": 2, "n_embd": 6, "activation": "gelu", "qkv_bias": True}
-    block = Block(GPTConfig(**shape), Device("numpy", dtype="float64"), RNG(0), 0)
-    inputs = (np.random.default_rng(seed).standard_normal((2, 5, 6)),)
-    yield from rows_of_layer("Block", block, inputs, seed, reference)
+    shape = {"vocab_size": V, "block_size": 5, "n_layer": 1, "n_head": 2, "n_embd": 6}
+    gpt2 = {"activation": "gelu", "qkv_bias": True}
+    llama = LLAMA | {"n_embd": 6, "head_dim": 4, "n_inner": 9}
+    for name, settings in (("Block", gpt2), ("Block, Llama's", llama)):
+        block = Block(GPTConfig(**(shape | settings)), Device("numpy", dtype="float64"), RNG(0), 0)
+        inputs = (np.random.default_rng(seed).standard_normal((2, 5, 6)),)
+        yield from rows_of_layer(name, block, inputs, seed, reference)
 
 
 def gpt_rows(seed: int, reference) -> Iterator[Row]:

@@ -27,13 +27,18 @@ from nanograd.layers import (
     CrossEntropy,
     Dropout,
     Embedding,
+    GatedMLP,
     Layer,
     LayerNorm,
     Linear,
     LMHead,
     PositionEmbedding,
     ReLU,
+    ReLUSquared,
     ResidualLinear,
+    RMSNorm,
+    RoPE,
+    SwiGLU,
 )
 
 TORCH_BOUND = 1e-10
@@ -126,15 +131,30 @@ def layer_cases(rng: np.random.Generator) -> Iterator[tuple[str, Layer, tuple]]:
         dropout = Dropout(p, device=device)
         yield f"ResidualLinear{', dropout' * (p > 0)}", ResidualLinear(C, 4, dropout=dropout, device=device), (x,)
     yield "ReLU", ReLU(), (x,)
+    yield "ReLU squared", ReLUSquared(), (x,)
     yield "GELU", GELU(), (x,)
+    yield "SwiGLU", SwiGLU(), (x, rng.standard_normal(x.shape))
     yield "LayerNorm", LayerNorm(C, device=device), (x,)
     yield "LayerNorm, no bias", LayerNorm(C, False, device=device), (x,)
+    yield "RMSNorm", RMSNorm(C, device=device), (x,)
+    yield "RMSNorm, no weight", RMSNorm(C, False, device=device), (x,)
+    for layout in ("half", "interleaved"):
+        yield f"RoPE, {layout}", RoPE(8, layout), (rng.standard_normal((B, T, 3, 8)),)
     yield "Dropout", Dropout(0.3, device=device), (x,)
     yield "Attention", Attention(H, Dropout(0.0, device=device)), (rng.standard_normal((B, T, 3 * C)),)
+    shared = rng.standard_normal((B, T, 8 * 3))
+    yield "Attention, shared heads", Attention(4, Dropout(0.0, device=device), n_kv_head=2), (shared,)
     yield "CausalSelfAttention", CausalSelfAttention(C, H, device=device, qkv_bias=True), (x,)
     yield "CausalSelfAttention, dropout", CausalSelfAttention(C, H, device=device, dropout=0.3), (x,)
+    settings = {"n_kv_head": 2, "head_dim": 4, "rope": RoPE(4)}
+    yield "CausalSelfAttention, Llama's", CausalSelfAttention(C, 4, device=device, **settings), (x,)
+    settings["qk_norm"] = tuple(RMSNorm(4, device=device) for _ in range(2))
+    yield "CausalSelfAttention, QK-norm", CausalSelfAttention(C, 4, device=device, **settings), (x,)
     yield "MLP, ReLU", MLP(C, device=device), (x,)
     yield "MLP, GELU", MLP(C, device=device, activation="gelu"), (x,)
+    yield "MLP, ReLU squared", MLP(C, device=device, activation="relu2"), (x,)
+    yield "GatedMLP", GatedMLP(C, 8, device=device), (x,)
+    yield "GatedMLP, dropout", GatedMLP(C, 8, device=device, dropout=0.3), (x,)
     yield "MLP, dropout", MLP(C, device=device, dropout=0.3), (x,)
     yield "Embedding, repeated ids", Embedding(V, C, device=device), (ids,)
     yield "PositionEmbedding", PositionEmbedding(T + 1, C, device=device), (x,)
@@ -200,7 +220,9 @@ def layer_against_torch(reference, layer: Layer, inputs: tuple, seed: int) -> fl
         ours = {"y": np.array(layer.forward(*inputs))}
         dy = np.random.default_rng(seed).standard_normal(ours["y"].shape)
         dx = layer.backward(dy)
-        ours |= {n: p.grad.copy() for n, p in layer.named_parameters()} | ({} if dx is None else {"dx": dx})
+        dx = dx if isinstance(dx, tuple) else () if dx is None else (dx,)
+        ours |= {f"dx{number or ''}": np.array(gradient) for number, gradient in enumerate(dx)}
+        ours |= {n: p.grad.copy() for n, p in layer.named_parameters()}
         theirs = reference.layer_gradients(name, layer, inputs, dy)
     return largest_error(ours, theirs)
 

@@ -100,6 +100,98 @@ def gelu_backward(layer, dy, inplace=False):
     return dx
 
 
+@registered
+def relu_squared(x, r, y):
+    x = packed(x)
+    elementwise("relu_squared", x, r, y, like=x)
+
+
+@registered
+def relu_squared_backward(dy, r, dx):
+    dy = packed(dy)
+    elementwise("relu_squared_backward", dy, r, dx, like=dy)
+
+
+@registered
+def swiglu_forward(layer, gate, up, inplace=False):
+    layer.expect_shape("up", up, gate.shape)
+    gate, up = packed(gate), packed(up)
+    y = layer.buffer("y", like=up)
+    elementwise("swiglu", gate, up, y, like=gate)
+    layer.remember(gate, up)
+    return y
+
+
+@registered
+def swiglu_backward(layer, dy):
+    gate, up = layer.recall()
+    layer.expect_shape("dy", dy, gate.shape)
+    dy = packed(dy)
+    dgate, dup = layer.scratch("dgate", like=dy), layer.scratch("dup", like=dy)
+    elementwise("swiglu_backward", dy, gate, up, dgate, dup, like=dy)
+    return dgate, dup
+
+
+# rmsnorm.cu, rope.cu: for arrays that may be the queries or keys in a wider array
+
+
+@registered
+def rms_normalize(x, weight, eps, xhat, y):
+    x = x if _step(x) else packed(x)
+    C, heads, rows = x.shape[-1], _heads(x), x.size // x.shape[-1]
+    rstd = xp_of(x).empty((*x.shape[:-1], 1), dtype=wide(x))
+    width = _row_width(x, xhat, y)
+    sizes = float(eps), rows, C, heads, _step(x), _step(y)
+    name = f"rms_normalize<{c_type(x)}, {width}>"
+    launch("rmsnorm", name, (-(-rows // 8),), 256, x, weight, xhat, y, rstd, *sizes, like=x, views=True)
+    return rstd
+
+
+@registered
+def rms_normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):
+    dy, residual = dy if _step(dy) else packed(dy), residual if residual is None else packed(residual)
+    C, heads, rows = dy.shape[-1], _heads(dy), dy.size // dy.shape[-1]
+    dweight = None if weight is None else _sum_columns(packed(dy).reshape(rows, C), xhat.reshape(rows, C))
+    width = _row_width(dy, xhat, dx, dx if residual is None else residual)
+    arrays, sizes = (dy, weight, xhat, rstd, residual, dx), (rows, C, heads, _step(dy), _step(dx))
+    name = f"rms_normalize_backward<{c_type(dy)}, {width}>"
+    launch("rmsnorm", name, (-(-rows // 8),), 256, *arrays, *sizes, like=dy, views=True)
+    return dweight
+
+
+@registered
+def rotate(x, cos, sin, layout, backward, y, scratch):
+    x = x if _step(x) else packed(x)
+    _, T, heads, D = x.shape
+    n = x.size // 2
+    sizes = n, T, heads, D // 2, int(layout == "interleaved"), -1.0 if backward else 1.0, _step(x), _step(y)
+    if n:
+        blocks = min(4096, -(-n // 256))
+        launch("rope", f"rotate<{c_type(x)}>", (blocks,), 256, x, cos, sin, y, *sizes, like=x, views=True)
+
+
+def _heads(x) -> int:
+    """How many rows of `x` (..., heads, C) lie one after the other; what has no such axis has one head."""
+    return x.shape[-2] if x.ndim == 4 else 1
+
+
+def _step(x) -> int:
+    """Elements from one position of `x`, (B, T, heads, C) or (..., C), to the next; 0 where there is no such step."""
+    if x.flags.c_contiguous:
+        return _heads(x) * x.shape[-1]
+    if x.ndim != 4:
+        return 0
+    batch, position, head, channel = (stride // x.itemsize for stride in x.strides)
+    whole = channel == 1 and head == x.shape[3] and batch == x.shape[1] * position and position > 0
+    return position if whole else 0
+
+
+def _row_width(*arrays) -> int:
+    """vector_width for rows of arrays that may have gaps."""
+    width = vector_width(*arrays, length=arrays[0].shape[-1])
+    return 1 if any(_step(array) % width for array in arrays) else width
+
+
 # layernorm.cu, reductions.cu
 
 

@@ -70,9 +70,11 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
   SHARED_MEMORY(W, memory);
   W *qs = memory, *ks = qs + SPAN, *vs = ks + SPAN, *weights = vs + SPAN;
   UNPACK_ARGUMENTS
+  const long long head = blockIdx.y, shared_head = head / sharing;
   const int y = threadIdx.x / SIDE<TILE>, x = threadIdx.x % SIDE<TILE>;
   const long long start = (long long)(gridDim.x - 1 - blockIdx.x) * TILE;  // long rows first: they take longest
-  q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
+  q = locate(q, q_steps, batch, head);
+  k = locate(k, k_steps, batch, shared_head), v = locate(v, k_steps, batch, shared_head);
   fetch<T, D, TILE>(qs, q, q_row, start, queries, channels);
   W sums[R][N] = {}, top[R], z[R];
 #pragma unroll
@@ -134,9 +136,11 @@ __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, 
   SHARED_MEMORY(W, memory);
   W *qs = memory, *ks = qs + SPAN, *vs = ks + SPAN, *gs = vs + SPAN, *ds = gs + SPAN;
   UNPACK_ARGUMENTS
+  const long long head = blockIdx.y, shared_head = head / sharing;
   const int y = threadIdx.x / SIDE<TILE>, x = threadIdx.x % SIDE<TILE>;
   const long long start = (long long)(gridDim.x - 1 - blockIdx.x) * TILE;
-  q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
+  q = locate(q, q_steps, batch, head);
+  k = locate(k, k_steps, batch, shared_head), v = locate(v, k_steps, batch, shared_head);
   logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
   fetch<T, D, TILE>(qs, q, q_row, start, queries, channels);
   fetch<T, D, TILE>(gs, locate(dout, o_steps, batch, head), o_steps.row, start, queries, channels);
@@ -179,43 +183,47 @@ __global__ void attention_dkv(const T* q, const T* k, const T* v, const T* dout,
   SHARED_MEMORY(W, memory);
   W *qs = memory, *ks = qs + SPAN, *vs = ks + SPAN, *gs = vs + SPAN, *ds = gs + SPAN, *weights = ds + TILE * (TILE + 1);
   UNPACK_ARGUMENTS
+  const long long shared_head = blockIdx.y;
   const int y = threadIdx.x / SIDE<TILE>, x = threadIdx.x % SIDE<TILE>;
   const long long start = (long long)blockIdx.x * TILE;
-  q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
-  dout = locate(dout, o_steps, batch, head);
-  logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
+  k = locate(k, k_steps, batch, shared_head), v = locate(v, k_steps, batch, shared_head);
   fetch<T, D, TILE>(ks, k, k_row, start, keys, channels);
   fetch<T, D, TILE>(vs, v, k_row, start, keys, channels);
   W dk_sums[R][N] = {}, dv_sums[R][N] = {};
   const long long begin = start > first_query ? start - first_query : 0;  // the first query that sees these keys
-  for (long long from = begin / TILE * TILE; from < queries; from += TILE) {
-    __syncthreads();
-    fetch<T, D, TILE>(qs, q, q_row, from, queries, channels);
-    fetch<T, D, TILE>(gs, dout, o_steps.row, from, queries, channels);
-    __syncthreads();
-    W scores[R][R], products[R][R];
-    dot_rows<W, D, TILE>(scores, ks, qs);
-    dot_rows<W, D, TILE>(products, vs, gs);
-    Drawn drawn;
+  for (long long head = shared_head * sharing; head < (shared_head + 1) * sharing; ++head) {
+    const T *head_q = locate(q, q_steps, batch, head), *head_dout = locate(dout, o_steps, batch, head);
+    const long long statistics = (batch * heads + head) * queries;
+    const wide<T> *head_logz = logz + statistics, *head_delta = delta + statistics;
+    for (long long from = begin / TILE * TILE; from < queries; from += TILE) {
+      __syncthreads();
+      fetch<T, D, TILE>(qs, head_q, q_row, from, queries, channels);
+      fetch<T, D, TILE>(gs, head_dout, o_steps.row, from, queries, channels);
+      __syncthreads();
+      W scores[R][R], products[R][R];
+      dot_rows<W, D, TILE>(scores, ks, qs);
+      dot_rows<W, D, TILE>(products, vs, gs);
+      Drawn drawn;
 #pragma unroll
-    for (int i = 0; i < R; ++i)
+      for (int i = 0; i < R; ++i)
 #pragma unroll
-      for (int j = 0; j < R; ++j) {
-        const long long key = start + y * R + i, query = from + x + SIDE<TILE> * j;
-        W weight = 0, dscore = 0;
-        if (query < queries && key <= first_query + query) {
-          weight = exp(scores[i][j] * (W)scale - logz[query]);
-          const W factor = DROPS ? (W)kept(dropping, drawn, batch, heads, head, queries, query, key) : (W)1;
-          dscore = weight * (factor * products[i][j] - delta[query]);
-          weight *= factor;
+        for (int j = 0; j < R; ++j) {
+          const long long key = start + y * R + i, query = from + x + SIDE<TILE> * j;
+          W weight = 0, dscore = 0;
+          if (query < queries && key <= first_query + query) {
+            weight = exp(scores[i][j] * (W)scale - head_logz[query]);
+            const W factor = DROPS ? (W)kept(dropping, drawn, batch, heads, head, queries, query, key) : (W)1;
+            dscore = weight * (factor * products[i][j] - head_delta[query]);
+            weight *= factor;
+          }
+          weights[(y * R + i) * (TILE + 1) + x + SIDE<TILE> * j] = weight;
+          ds[(y * R + i) * (TILE + 1) + x + SIDE<TILE> * j] = dscore;
         }
-        weights[(y * R + i) * (TILE + 1) + x + SIDE<TILE> * j] = weight;
-        ds[(y * R + i) * (TILE + 1) + x + SIDE<TILE> * j] = dscore;
-      }
-    __syncthreads();
-    add_weighted<W, D, TILE>(dv_sums, weights, gs);
-    add_weighted<W, D, TILE>(dk_sums, ds, qs);
+      __syncthreads();
+      add_weighted<W, D, TILE>(dv_sums, weights, gs);
+      add_weighted<W, D, TILE>(dk_sums, ds, qs);
+    }
   }
-  put<T, D, TILE>(locate(dk, k_steps, batch, head), k_row, start, keys, channels, dk_sums, (W)scale);
-  put<T, D, TILE>(locate(dv, k_steps, batch, head), k_row, start, keys, channels, dv_sums, (W)1);
+  put<T, D, TILE>(locate(dk, k_steps, batch, shared_head), k_row, start, keys, channels, dk_sums, (W)scale);
+  put<T, D, TILE>(locate(dv, k_steps, batch, shared_head), k_row, start, keys, channels, dv_sums, (W)1);
 }

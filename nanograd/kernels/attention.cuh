@@ -53,15 +53,16 @@ __global__ void attention_delta(const T* dout, const T* o, wide<T>* delta, long 
   if (lane == 0) delta[(batch * heads + head) * positions + position] = total;
 }
 
-// The arguments that all attention kernels have in common, and their packing into structures.
+// The arguments that all attention kernels have in common, and their packing into structures. `sharing` heads of queries
+// in a row share one of keys and values.
 #define ATTENTION_SIZES                                                                                              \
-  long long heads, long long queries, long long first_query, long long channels, double scale, long long q_batch,     \
-      long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row
+  long long heads, long long sharing, long long queries, long long first_query, long long channels, double scale,     \
+      long long q_batch, long long q_head, long long q_row, long long k_batch, long long k_head, long long k_row
 #define DROPOUT_SETTINGS                                                                                             \
   unsigned long long drop_seed, unsigned long long drop_step, long long drop_first, long long drop_position,          \
       long long drop_keep_below, long long drop_block_rows, double drop_scale
 #define UNPACK_ARGUMENTS                                                                                             \
-  const long long batch = blockIdx.z, head = blockIdx.y, keys = first_query + queries;                                \
+  const long long batch = blockIdx.z, keys = first_query + queries;                                                   \
   const Steps q_steps{q_batch, q_head, q_row}, k_steps{k_batch, k_head, k_row};                                       \
   const Steps o_steps{queries * heads * channels, channels, heads * channels};                                       \
   const Dropping dropping{drop_seed, drop_step, drop_first, drop_position, drop_keep_below, drop_block_rows,          \

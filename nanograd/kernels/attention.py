@@ -6,6 +6,7 @@ attention.cu. Neither stores scores: memory grows with T, not with its square.
 
 import functools
 import math
+from itertools import pairwise
 
 from nanograd.device.device import contiguous, name_of, xp_of
 from nanograd.device.rng import keep_rule
@@ -19,29 +20,25 @@ TILES = 64, 32, 16, 8  # rows of a tile on ordinary cores: the first that fits
 
 
 @registered
-def attention_forward(layer, qkv):  # (B, T, 3C) -> (B, T, C)
+def attention_forward(layer, qkv):  # (B, T, (H + 2K) D) -> (B, T, H D)
     from nanograd.layers.attention import BLOCK
 
     qkv = contiguous(qkv)
-    if qkv.ndim != 3 or qkv.shape[2] % (3 * layer.n_head):
-        raise ValueError(
-            f"Attention: qkv has shape {qkv.shape}, expected (B, T, n), n a multiple of {3 * layer.n_head}"
-        )
-    B, T, C3 = qkv.shape
-    C, heads = C3 // 3, layer.n_head
+    layer.split(qkv)  # refuses another shape
+    B, T, width = qkv.shape
+    heads, D = layer.n_head, width // (layer.n_head + 2 * layer.n_kv_head)
     xp = xp_of(qkv)
-    q, k, v = (qkv[:, :, part * C : (part + 1) * C] for part in range(3))
-    o, logz = xp.empty((B, T, C), dtype=qkv.dtype), xp.empty((B, heads, T), dtype=_wide(qkv))
-    steps = (T * C3, C // heads, C3)
-    sizes = (heads, T, 0, C // heads, 1 / math.sqrt(C // heads), *steps, *steps)
+    o, logz = xp.empty((B, T, heads * D), dtype=qkv.dtype), xp.empty((B, heads, T), dtype=_wide(qkv))
+    steps = (T * width, D, width)
+    sizes = (heads, heads // layer.n_kv_head, T, 0, D, 1 / math.sqrt(D), *steps, *steps)
     drops = _dropout_settings(layer.dropout, heads, T, BLOCK)
-    _run("attention", 3, (q, k, v), (o, logz), sizes, drops, T, B, layer.tf32)
+    _run("attention", 3, _parts(layer, qkv), (o, logz), sizes, drops, B, layer.tf32)
     layer.remember(qkv, o, logz, sizes, drops)
     return o
 
 
 @registered
-def attention_backward(layer, dy):  # (B, T, C) -> (B, T, 3C)
+def attention_backward(layer, dy):  # (B, T, H D) -> (B, T, (H + 2K) D)
     qkv, o, logz, sizes, drops = layer.recall()
     dy = contiguous(dy)
     layer.expect_shape("dy", dy, o.shape)
@@ -52,21 +49,27 @@ def attention_backward(layer, dy):  # (B, T, C) -> (B, T, 3C)
     n = B * T * heads
     name = f"attention_delta<{c_type(dy)}>"
     launch("attention", name, (-(-n // 8),), 256, dy, o, delta, T, heads, C // heads, n, like=dy)
-    q, k, v = (qkv[:, :, part * C : (part + 1) * C] for part in range(3))
-    dq, dk, dv = (dqkv[:, :, part * C : (part + 1) * C] for part in range(3))
-    _run("attention_dq", 4, (q, k, v, dy, logz, delta), (dq,), sizes, drops, T, B, layer.tf32)
-    _run("attention_dkv", 4, (q, k, v, dy, logz, delta), (dk, dv), sizes, drops, T, B, layer.tf32)
+    dq, dk, dv = _parts(layer, dqkv)
+    inputs = *_parts(layer, qkv), dy, logz, delta
+    _run("attention_dq", 4, inputs, (dq,), sizes, drops, B, layer.tf32)
+    _run("attention_dkv", 4, inputs, (dk, dv), sizes, drops, B, layer.tf32)
     return dqkv
 
 
+def _parts(layer, qkv) -> list:  # (B, T, (H + 2K) D) -> views of queries, keys and values
+    D = qkv.shape[2] // (layer.n_head + 2 * layer.n_kv_head)
+    edges = [0, layer.n_head * D, (layer.n_head + layer.n_kv_head) * D, qkv.shape[2]]
+    return [qkv[:, :, start:stop] for start, stop in pairwise(edges)]
+
+
 @registered
-def cached_attention(q, keys, values, start):  # (B, H, n, D) views, (B, H, T, D) arrays -> (B, n, H D)
+def cached_attention(q, keys, values, start):  # (B, H, n, D) views, (B, K, T, D) arrays -> (B, n, H D)
     B, heads, n, channels = q.shape
     steps = [stride // q.itemsize for stride in q.strides[:3]]
     cache_steps = [stride // keys.itemsize for stride in keys.strides[:3]]
     o = xp_of(q).empty((B, n, heads * channels), dtype=q.dtype)
-    sizes = (heads, n, start, channels, 1 / math.sqrt(channels), *steps, *cache_steps)
-    _run("attention", 3, (q, keys, values), (o, None), sizes, _dropout_settings(None, heads, n, 64), n, B, False)
+    sizes = (heads, heads // keys.shape[1], n, start, channels, 1 / math.sqrt(channels), *steps, *cache_steps)
+    _run("attention", 3, (q, keys, values), (o, None), sizes, _dropout_settings(None, heads, n, 64), B, False)
     return o
 
 
@@ -87,9 +90,11 @@ def _dropout_settings(dropout, heads: int, T: int, block: int) -> tuple:
     return rng.seed, rng.step, rng.first, position, keep_below, block, scale
 
 
-def _run(name: str, tiles: int, inputs, outputs, sizes, drops, rows: int, batch: int, tf32: bool) -> None:
+def _run(name: str, tiles: int, inputs, outputs, sizes, drops, batch: int, tf32: bool) -> None:
     """Launch one of the attention kernels: a block for each tile of rows of each head; `tiles` in shared memory."""
-    like, heads, channels = inputs[0], sizes[0], sizes[3]
+    like, (heads, sharing, rows, first_query, channels) = inputs[0], sizes[:5]
+    if name == "attention_dkv":  # whose rows are keys
+        heads, rows = heads // sharing, first_query + rows
     most = shared_memory(xp_of(like), like.device.id)
     D, tile, shared, on_tensor_cores = _tiling(tiles, channels, like.itemsize, tf32, most)
     drop = "true" if drops[4] < 65536 else "false"
@@ -98,10 +103,9 @@ def _run(name: str, tiles: int, inputs, outputs, sizes, drops, rows: int, batch:
     else:
         threads, family = min(tile, 16) ** 2, "attention"  # SIDE x SIDE
         full_name = f"{name}<{c_type(like)}, {D}, {tile}, {drop}>"
-    blocks = -(-(sizes[2] + rows if name == "attention_dkv" else rows) // tile)
     if max(heads, batch) > MOST_IN_GRID:
         raise ValueError(f"attention on a GPU takes at most {MOST_IN_GRID} samples at once, not {batch}")
-    grid = (blocks, heads, batch)
+    grid = (-(-rows // tile), heads, batch)
     launch(family, full_name, grid, threads, *inputs, *outputs, *sizes, *drops, like=like, shared=shared, views=True)
 
 

@@ -10,9 +10,11 @@ __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* l
   SHARED_MEMORY(T, memory);
   const Shared<T, D> qs{memory}, ks{qs.at + qs.SIZE}, vs{ks.at + ks.SIZE};
   UNPACK_ARGUMENTS
+  const long long head = blockIdx.y, shared_head = head / sharing;
   const int own = threadIdx.x / 32 * 16;  // the first of the warp's rows
   const long long start = (long long)(gridDim.x - 1 - blockIdx.x) * ROWS;
-  q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
+  q = locate(q, q_steps, batch, head);
+  k = locate(k, k_steps, batch, shared_head), v = locate(v, k_steps, batch, shared_head);
   qs.fetch(q, q_row, start, queries, channels);
   __syncthreads();
   const Own<T, D> q_tiles(qs, own);
@@ -89,9 +91,11 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
   SHARED_MEMORY(T, memory);
   const Shared<T, D> qs{memory}, ks{qs.at + qs.SIZE}, vs{ks.at + ks.SIZE}, gs{vs.at + vs.SIZE};
   UNPACK_ARGUMENTS
+  const long long head = blockIdx.y, shared_head = head / sharing;
   const int own = threadIdx.x / 32 * 16;
   const long long start = (long long)(gridDim.x - 1 - blockIdx.x) * ROWS;
-  q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
+  q = locate(q, q_steps, batch, head);
+  k = locate(k, k_steps, batch, shared_head), v = locate(v, k_steps, batch, shared_head);
   logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
   qs.fetch(q, q_row, start, queries, channels);
   gs.fetch(locate(dout, o_steps, batch, head), o_steps.row, start, queries, channels);
@@ -145,11 +149,10 @@ __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* d
   SHARED_MEMORY(T, memory);
   const Shared<T, D> qs{memory}, ks{qs.at + qs.SIZE}, vs{ks.at + ks.SIZE}, gs{vs.at + vs.SIZE};
   UNPACK_ARGUMENTS
+  const long long shared_head = blockIdx.y;
   const int own = threadIdx.x / 32 * 16;
   const long long start = (long long)blockIdx.x * ROWS;
-  q = locate(q, q_steps, batch, head), k = locate(k, k_steps, batch, head), v = locate(v, k_steps, batch, head);
-  dout = locate(dout, o_steps, batch, head);
-  logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
+  k = locate(k, k_steps, batch, shared_head), v = locate(v, k_steps, batch, shared_head);
   ks.fetch(k, k_row, start, keys, channels);
   vs.fetch(v, k_row, start, keys, channels);
   __syncthreads();
@@ -157,43 +160,48 @@ __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* d
   const float factor = (float)scale * LOG2E;
   float dk_sums[D / 8][4] = {}, dv_sums[D / 8][4] = {};
   const long long begin = start > first_query ? start - first_query : 0;  // the first query that sees these keys
-  for (long long from = begin / ROWS * ROWS; from < queries; from += ROWS) {
-    __syncthreads();
-    qs.fetch(q, q_row, from, queries, channels);
-    gs.fetch(dout, o_steps.row, from, queries, channels);
-    if (threadIdx.x < ROWS) {
-      shift[threadIdx.x] = shift_of(logz, from + threadIdx.x, queries);
-      go[threadIdx.x] = delta_of(delta, from + threadIdx.x, queries);
-    }
-    __syncthreads();
-    for (int column = 0; column < ROWS; column += 16) {
-      float scores[2][4], products[2][4];
-      dot_tiles(scores, k_tiles, qs, column);
-      dot_tiles(products, v_tiles, gs, column);
-      const int reach = (int)(first_query + from - start - own) + column;  // column c sees rows up to reach + c
-      Drawn drawn[2];
+  for (long long head = shared_head * sharing; head < (shared_head + 1) * sharing; ++head) {
+    const T *head_q = locate(q, q_steps, batch, head), *head_dout = locate(dout, o_steps, batch, head);
+    const long long statistics = (batch * heads + head) * queries;
+    const float *head_logz = logz + statistics, *head_delta = delta + statistics;
+    for (long long from = begin / ROWS * ROWS; from < queries; from += ROWS) {
+      __syncthreads();
+      qs.fetch(head_q, q_row, from, queries, channels);
+      gs.fetch(head_dout, o_steps.row, from, queries, channels);
+      if (threadIdx.x < ROWS) {
+        shift[threadIdx.x] = shift_of(head_logz, from + threadIdx.x, queries);
+        go[threadIdx.x] = delta_of(head_delta, from + threadIdx.x, queries);
+      }
+      __syncthreads();
+      for (int column = 0; column < ROWS; column += 16) {
+        float scores[2][4], products[2][4];
+        dot_tiles(scores, k_tiles, qs, column);
+        dot_tiles(products, v_tiles, gs, column);
+        const int reach = (int)(first_query + from - start - own) + column;  // column c sees rows up to reach + c
+        Drawn drawn[2];
 #pragma unroll
-      for (int n = 0; n < 2; ++n)
+        for (int n = 0; n < 2; ++n)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int c = 8 * n + column_in_tile(i);
-          const bool seen = row_in_tile(i) <= reach + c;
-          float weight = seen ? exp2f(scores[n][i] * factor - shift[column + c]) : 0.0f, product = products[n][i];
-          const float whole = weight;
-          if (DROPS && seen) {
-            const long long key = start + own + row_in_tile(i), query = from + column + c;
-            if (query < queries) {
-              const float drop = (float)kept(dropping, drawn[i / 2], batch, heads, head, queries, query, key);
-              weight *= drop, product *= drop;
+          for (int i = 0; i < 4; ++i) {
+            const int c = 8 * n + column_in_tile(i);
+            const bool seen = row_in_tile(i) <= reach + c;
+            float weight = seen ? exp2f(scores[n][i] * factor - shift[column + c]) : 0.0f, product = products[n][i];
+            const float whole = weight;
+            if (DROPS && seen) {
+              const long long key = start + own + row_in_tile(i), query = from + column + c;
+              if (query < queries) {
+                const float drop = (float)kept(dropping, drawn[i / 2], batch, heads, head, queries, query, key);
+                weight *= drop, product *= drop;
+              }
             }
+            scores[n][i] = weight, products[n][i] = whole * (product - go[column + c]);  // P m, dS
           }
-          scores[n][i] = weight, products[n][i] = whole * (product - go[column + c]);  // P m, dS
-        }
-      add_tiles(dv_sums, scores, gs, column);
-      add_tiles(dk_sums, products, qs, column);
+        add_tiles(dv_sums, scores, gs, column);
+        add_tiles(dk_sums, products, qs, column);
+      }
     }
   }
   const float one[2] = {1, 1}, scales[2] = {(float)scale, (float)scale};
-  put_tiles<T, D>(locate(dk, k_steps, batch, head), k_row, start + own, keys, channels, dk_sums, scales);
-  put_tiles<T, D>(locate(dv, k_steps, batch, head), k_row, start + own, keys, channels, dv_sums, one);
+  put_tiles<T, D>(locate(dk, k_steps, batch, shared_head), k_row, start + own, keys, channels, dk_sums, scales);
+  put_tiles<T, D>(locate(dv, k_steps, batch, shared_head), k_row, start + own, keys, channels, dv_sums, one);
 }

@@ -107,6 +107,62 @@ __global__ void relu_backward(const T* dy, const T* y, T* dx, long long n) {
   }
 }
 
+// r = max(x, 0), y = r^2.
+template <typename T, int V>
+__global__ void relu_squared(const T* x, T* r, T* y, long long n) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    const Pack<T, V> a = load<V>(x + i);
+    Pack<T, V> kept, square;
+    for (int j = 0; j < V; ++j) {
+      const wide<T> value = larger(widen(a.at[j]), (wide<T>)0);
+      kept.at[j] = narrow<T>(value), square.at[j] = narrow<T>(value * value);
+    }
+    store(r + i, kept);
+    store(y + i, square);
+  }
+}
+
+template <typename T, int V>
+__global__ void relu_squared_backward(const T* dy, const T* r, T* dx, long long n) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    const Pack<T, V> d = load<V>(dy + i), a = load<V>(r + i);
+    Pack<T, V> result;
+    for (int j = 0; j < V; ++j) result.at[j] = narrow<T>(2 * widen(a.at[j]) * widen(d.at[j]));
+    store(dx + i, result);
+  }
+}
+
+// SwiGLU as in swiglu.py: y = silu(g) u.
+template <typename W> __device__ __forceinline__ W sigmoid(W g) { return 1 / (1 + exp(-g)); }
+
+template <typename T, int V>
+__global__ void swiglu(const T* gate, const T* up, T* y, long long n) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    const Pack<T, V> g = load<V>(gate + i), u = load<V>(up + i);
+    Pack<T, V> result;
+    for (int j = 0; j < V; ++j) {
+      const wide<T> value = widen(g.at[j]);
+      result.at[j] = narrow<T>(value * sigmoid(value) * widen(u.at[j]));
+    }
+    store(y + i, result);
+  }
+}
+
+template <typename T, int V>
+__global__ void swiglu_backward(const T* dy, const T* gate, const T* up, T* dgate, T* dup, long long n) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    const Pack<T, V> d = load<V>(dy + i), g = load<V>(gate + i), u = load<V>(up + i);
+    Pack<T, V> by_gate, by_up;
+    for (int j = 0; j < V; ++j) {
+      const wide<T> value = widen(g.at[j]), s = sigmoid(value), slope = s + value * s * (1 - s);
+      by_gate.at[j] = narrow<T>(widen(d.at[j]) * widen(u.at[j]) * slope);
+      by_up.at[j] = narrow<T>(widen(d.at[j]) * value * s);
+    }
+    store(dgate + i, by_gate);
+    store(dup + i, by_up);
+  }
+}
+
 // GELU as in activations.py, from the same u and t.
 __device__ __forceinline__ double tanh_of(double u) { return tanh(u); }
 __device__ __forceinline__ float tanh_of(float u) {  // as 1 - 2 / (e^2u + 1), a fifth of tanh's instructions

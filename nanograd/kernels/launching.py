@@ -17,7 +17,18 @@ from nanograd.device.device import KERNELS, name_of, xp_of
 FOLDER = Path(__file__).parent
 HEADERS = {"dropout": ("philox.cuh",), "attention": ("philox.cuh", "attention.cuh")}
 HEADERS["attention_mma"] = *HEADERS["attention"], "tensor_cores.cuh"
-FAMILIES = ("elementwise", "layernorm", "reductions", "softmax", "losses", "embedding", "dropout", "adamw")
+FAMILIES = (
+    "elementwise",
+    "layernorm",
+    "rmsnorm",
+    "rope",
+    "reductions",
+    "softmax",
+    "losses",
+    "embedding",
+    "dropout",
+    "adamw",
+)
 C_TYPES = {"float32": "float", "float64": "double", "bfloat16": "bfloat16"}
 WIDTH = 16  # bytes that a thread reads or writes at once
 OPTIONS = ("--std=c++17",)

@@ -122,7 +122,7 @@ class Attention(Layer):
             expected = f"3C), C a multiple of {H}" if H == K else f"({H} + 2 * {K}) D)"
             raise ValueError(f"Attention: qkv has shape {qkv.shape}, expected (B, T, {expected}")
         B, T, channels = qkv.shape
-        heads = qkv.reshape(B, T, H + 2 * K, channels // (H + 2 * K)).transpose(0, 2, 1, 3)
+        heads = qkv.reshape(B, T, H + 2 * K, channels // (H + 2 * K)).swapaxes(1, 2)
         return heads[:, :H], heads[:, H : H + K], heads[:, H + K :]
 
     @fused_layer("attention_forward")

@@ -20,6 +20,9 @@ from nanograd.device.rng import RNG
 from nanograd.layers.activations import GELU
 from nanograd.layers.attention import Attention
 from nanograd.layers.dropout import Dropout
+from nanograd.layers.rmsnorm import RMSNorm
+from nanograd.layers.rope import RoPE
+from nanograd.layers.swiglu import SwiGLU
 
 PRECISIONS = "float64", "float32", "bfloat16"
 BOUNDS = {
@@ -67,6 +70,13 @@ def stream_of(words=3):
     return made
 
 
+def rotation(m, N, C, layout, backward):
+    """Arguments of `rotate`: N positions of 3 heads of 2 C channels. Its scratch is the definition's alone."""
+    tables = RoPE(2 * C, layout).tables(5, 5 + N, np.zeros(0, m.device.parameter_dtype))
+    x, y = m.act(2, N, 3, 2 * C), m.act(2, N, 3, 2 * C)
+    return [x, *(m.pair(t, t.dtype) for t in tables), layout, backward, y, lambda: np.empty(x[0].shape)]
+
+
 # What each twin is called with: a list of pairs (host, device), or of plain values for both. N rows, C channels.
 CASES = {
     "add": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
@@ -81,6 +91,13 @@ CASES = {
     "cast": lambda m, N, C: [m.par(N, C), m.act(N, C)],
     "relu": lambda m, N, C: [m.act(N, C), m.act(N, C)],
     "relu_backward": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
+    "relu_squared": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
+    "relu_squared_backward": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
+    "rms_normalize": lambda m, N, C: [m.act(N, C), m.par(C), 1e-5, m.act(N, C), m.act(N, C)],
+    "rms_normalize no weight": lambda m, N, C: [m.act(2, N, C), None, 1e-5, m.act(2, N, C), m.act(2, N, C)],
+    "rotate half": lambda m, N, C: rotation(m, N, C, "half", False),
+    "rotate half back": lambda m, N, C: rotation(m, N, C, "half", True),
+    "rotate interleaved": lambda m, N, C: rotation(m, N, C, "interleaved", False),
     "normalize": lambda m, N, C: [m.act(N, C), m.par(C), m.par(C), 1e-5, m.act(N, C), m.act(N, C)],
     "normalize no bias": lambda m, N, C: [m.act(N, C), m.par(C), None, 1e-5, m.act(N, C), m.act(N, C)],
     "sum_positions": lambda m, N, C: [m.act(N, C)],
@@ -102,6 +119,7 @@ CASES = {
     ],
 }
 BY_HAND = {
+    *("swiglu_forward", "swiglu_backward", "rms_normalize_backward"),
     *("gelu_forward", "gelu_backward", "normalize_backward", "masked_exp", "cross_entropy", "cached_attention"),
     *("attention_forward", "attention_backward"),
 }  # tests of their own below, as twin and definition may differ in something that does not matter
@@ -141,7 +159,7 @@ def definitions() -> dict:
             for name, value in vars(module).items():
                 if hasattr(value, "definition") and getattr(value, "__module__", None) == info.name:
                     found[name] = value.definition
-    layers = {"attention": Attention, "gelu": GELU}
+    layers = {"attention": Attention, "gelu": GELU, "swiglu": SwiGLU}
     ways = ("forward", "backward")
     return found | {f"{name}_{way}": getattr(kind, way).definition for name, kind in layers.items() for way in ways}
 
@@ -211,6 +229,65 @@ def test_normalize_backward(gpu_xp, N, C, residual, precision):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("size", [7, 1024])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_swiglu(gpu_xp, size, inplace, precision):
+    device = Device(gpu_xp, precision)
+    m = Maker(device, size)
+    pairs = [m.act(size) for _ in range(3)]
+    results = []
+    for side in range(2):
+        (gate, up, dy), layer = (pair[side] for pair in pairs), SwiGLU()
+        y = layer(gate.copy(), up.copy(), inplace=inplace)
+        results.append([np.array(device.to_host(a), np.float64) for a in (y, *layer.backward(dy))])
+    assert_close(*results, precision, "swiglu")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("weight", [False, True])
+@pytest.mark.parametrize(("N", "C"), [(3, 5), (37, 33), (100, 64)])
+def test_rms_normalize_backward(gpu_xp, N, C, weight, residual, precision):
+    def make(m, N, C):
+        rest = m.act(N, C) if residual else None
+        return [
+            m.act(N, C),
+            m.par(C) if weight else None,
+            m.act(N, C),
+            m.positive(N, 1),
+            m.act(N, C),
+            m.act(N, C),
+            rest,
+        ]
+
+    device = Device(gpu_xp, precision)
+    name = "rms_normalize_backward"
+    expected, actual = on_both(device, definitions()[name], getattr(kernels, name), make, N, C)
+    scratch = 4 + weight
+    del expected[scratch], actual[scratch]  # which only the definition needs
+    assert_close(expected, actual, precision, name)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("D", "weight"), [(6, True), (32, False)])
+def test_queries_in_a_wider_array_are_normalised_and_rotated_where_they_are(gpu_xp, D, weight, precision):
+    gpu, rng = Device(gpu_xp, precision), np.random.default_rng(D)
+    host = [rng.standard_normal((2, 5, 4 * D)).astype(gpu.dtype) for _ in range(2)]  # three heads and what is beside
+    results = []
+    for device in (Device("numpy", "float64"), gpu):
+        norm, rope = RMSNorm(D, weight, device=device), RoPE(D)
+        qkv, dqkv = (device.asarray(a.astype(device.dtype)) for a in host)
+        q, dq = (a.reshape(2, 5, 4, D)[:, :, :3] for a in (qkv, dqkv))
+        norm(q, out=q)
+        rope(q, 3, inplace=True)
+        rope.backward(dq, inplace=True)
+        norm.backward(dq, out=dq)
+        results.append([qkv, dqkv, *(p.grad for p in norm.parameters())])
+        results[-1] = [np.array(device.to_host(a), np.float64) for a in results[-1]]
+    assert_close(*results, precision, "in a wider array")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("N", "C"), [(1, 9), (5, 5), (37, 70)])
 def test_masked_exp_is_the_same_softmax(gpu_xp, N, C, precision):
     def make(m, N, C):
@@ -261,22 +338,23 @@ def test_adamw_changes_nothing_when_the_gradient_is_not_finite(gpu_xp):
         np.testing.assert_array_equal(array.get(), np.full(5, value, np.float32))
 
 
-SHAPES = [(1, 1, 1, 1), (2, 65, 2, 8), (1, 130, 3, 20), (1, 70, 1, 64), (1, 33, 1, 130)]  # B, T, H, D
+SHAPES = [(1, 1, 1, 1, 1), (2, 65, 2, 2, 8), (1, 130, 3, 3, 20), (1, 70, 1, 1, 64), (1, 33, 1, 1, 130)]  # B, T, H, K, D
+SHAPES += [(2, 65, 6, 2, 8), (1, 70, 3, 1, 20)]
 ATTENTION = [(p, *shape) for p in (0.0, 0.3) for shape in SHAPES]
 # Each number of channels is a program of its own, and so is each with dropout, which take long to compile.
 ATTENTION = [a if not a[0] or a[-1] < 10 else pytest.param(*a, marks=pytest.mark.slow) for a in ATTENTION]
 
 
 @pytest.mark.parametrize("precision", [*PRECISIONS, "tf32"])
-@pytest.mark.parametrize(("p", "B", "T", "H", "D"), ATTENTION)
-def test_attention_forward_and_backward(gpu_xp, B, T, H, D, p, precision):
+@pytest.mark.parametrize(("p", "B", "T", "H", "K", "D"), ATTENTION)
+def test_attention_forward_and_backward(gpu_xp, B, T, H, K, D, p, precision):
     rng = np.random.default_rng(T)
     device = Device(gpu_xp, precision)
-    host = [rng.standard_normal(shape).astype(device.dtype) for shape in [(B, T, 3 * H * D), (B, T, H * D)]]
+    host = [rng.standard_normal(shape).astype(device.dtype) for shape in [(B, T, (H + 2 * K) * D), (B, T, H * D)]]
     results, positions = [], []
     for where in (Device("numpy", "float64"), device):
         stream = stream_of()
-        attention = Attention(H, Dropout(p, device=where, rng=stream), where.precision == "tf32")
+        attention = Attention(H, Dropout(p, device=where, rng=stream), where.precision == "tf32", K)
         qkv, dy = (where.asarray(a.astype(where.dtype)) for a in host)
         y = attention(qkv)
         results.append([np.array(where.to_host(a), dtype=np.float64) for a in (y, attention.backward(dy))])
@@ -305,10 +383,11 @@ def test_attention_says_which_heads_are_too_wide(gpu_xp):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("start", "n"), [(0, 5), (3, 1), (66, 4)])
-def test_cached_attention(gpu_xp, start, n, precision):
-    B, H, D = 2, 2, 16
+@pytest.mark.parametrize(("H", "K"), [(2, 2), (4, 2)])
+def test_cached_attention(gpu_xp, H, K, start, n, precision):
+    B, D = 2, 16
     m = Maker(Device(gpu_xp, precision), start + n)
-    q, keys, values = m.act(B, n, H, D), m.act(B, H, 80, D), m.act(B, H, 80, D)
+    q, keys, values = m.act(B, n, H, D), m.act(B, K, 80, D), m.act(B, K, 80, D)
     results = []
     for side in range(2):
         kept = (cache[side][:, :, : start + n] for cache in (keys, values))

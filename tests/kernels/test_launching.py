@@ -267,8 +267,8 @@ def run_attention(
         "launch",
         lambda family, name, grid, threads, *arguments, shared, **options: asked.append((name, grid, threads, shared)),
     )
-    sizes, drops = (heads, rows, start, channels), (0, 0, 0, 0, keep_below, 64, 1.0)
-    attention._run(name, tiles, (like,), (), sizes, drops, rows, batch, tf32)
+    sizes, drops = (heads, options.get("sharing", 1), rows, start, channels), (0, 0, 0, 0, keep_below, 64, 1.0)
+    attention._run(name, tiles, (like,), (), sizes, drops, batch, tf32)
     return asked[0]
 
 
@@ -295,6 +295,12 @@ WIDEST = {"channels": 256, "tiles": 4}
             SINGLE,
             {"name": "attention_dkv", "tiles": 4, "rows": 30, "start": 100},
             ("attention_dkv<float, 32, 64, false>", (3, 3, 2), 256, 67072),
+        ),
+        (SINGLE, {"heads": 6, "sharing": 3}, ("attention<float, 32, 64, false>", (2, 6, 2), 256, 58624)),
+        (
+            SINGLE,
+            {"name": "attention_dkv", "tiles": 4, "heads": 6, "sharing": 3},
+            ("attention_dkv<float, 32, 64, false>", (2, 2, 2), 256, 67072),
         ),
     ],
 )
@@ -359,7 +365,7 @@ def test_the_mask_of_attention_reserves_its_numbers_block_by_block():
 def test_the_sizes_and_steps_that_attention_is_told(monkeypatch):
     layer = Attention(2, Dropout(0.0, device=Device("numpy")))
     layer.tf32 = False
-    told = [2, 3, 0, 4, *(3 * 24, 4, 24) * 2, 0, 0, 0, 0, 65536, 64]  # heads, T, start, D, steps of q and of k, v
+    told = [2, 1, 3, 0, 4, *(3 * 24, 4, 24) * 2, 0, 0, 0, 0, 65536, 64]  # heads, sharing, T, start, D, steps of q and k
     ((name, grid, _, numbers),) = launched(monkeypatch, kernels.attention_forward, layer, zeros(5, 3, 24))
     assert (name, grid, numbers) == ("attention: attention<float, 16, 64, false>", (1, 2, 5), told)
     delta, dq, dkv = launched(monkeypatch, kernels.attention_backward, layer, zeros(5, 3, 8))
@@ -369,7 +375,39 @@ def test_the_sizes_and_steps_that_attention_is_told(monkeypatch):
     q, cache = zeros(5, 1, 24).reshape(5, 1, 6, 4).swapaxes(1, 2)[:, :2], zeros(5, 2, 7, 4)
     ((name, grid, _, numbers),) = launched(monkeypatch, kernels.cached_attention, q, cache, cache, 6)
     assert (name, grid) == ("attention: attention<float, 16, 64, false>", (1, 2, 5))
-    assert numbers == [2, 1, 6, 4, 24, 4, 24, 56, 28, 4, 0, 0, 0, 0, 65536, 64]
+    assert numbers == [2, 1, 1, 6, 4, 24, 4, 24, 56, 28, 4, 0, 0, 0, 0, 65536, 64]
+
+
+def queries(T: int, heads: int, beside: int, D: int):
+    """The first heads of an array (2, T, heads + beside, D)."""
+    return zeros(2, T, (heads + beside) * D).reshape(2, T, heads + beside, D)[:, :, :heads]
+
+
+@pytest.mark.parametrize(("D", "beside", "width"), [(8, 2, 4), (6, 2, 1), (6, 0, 1), (4, 1, 4)])
+def test_rows_in_a_wider_array_are_normalised_where_they_are(monkeypatch, D, beside, width):
+    x, xhat, weight, rstd = queries(5, 3, beside, D), zeros(2, 5, 3, D), zeros(D), zeros(2, 5, 3, 1)
+    step = (3 + beside) * D
+    ((name, *found),) = launched(monkeypatch, kernels.rms_normalize, x, weight, 1e-5, xhat, x)
+    assert (name, found) == (f"rmsnorm: rms_normalize<float, {width}>", [(4,), 256, [30, D, 3, step, step]])
+    *_, (name, grid, threads, sizes) = launched(
+        *(monkeypatch, kernels.rms_normalize_backward, x, None, xhat, rstd, xhat, None, None)
+    )
+    assert (name, grid, threads) == (f"rmsnorm: rms_normalize_backward<float, {width}>", (4,), 256)
+    assert sizes == [30, D, 3, step, 3 * D]
+
+
+def test_rows_of_channels_are_one_head(monkeypatch):
+    x, weight = zeros(2, 5, 8), zeros(8)
+    ((_, grid, _, sizes),) = launched(monkeypatch, kernels.rms_normalize, x, weight, 1e-5, x, x)
+    assert (grid, sizes) == ((2,), [10, 8, 1, 8, 8])
+
+
+@pytest.mark.parametrize(("heads", "blocks"), [(8, 1), (9, 2)])
+def test_a_rotation_takes_a_thread_a_pair(monkeypatch, heads, blocks):
+    x, table = queries(2, heads, 1, 16), zeros(2, 1, 16)
+    asked = launched(monkeypatch, kernels.rotate, x, table, table, "half", False, x, None)
+    step = (heads + 1) * 16
+    assert asked == [("rope: rotate<float>", (blocks,), 256, [32 * heads, 2, heads, 8, 0, step, step])]
 
 
 @pytest.mark.parametrize(("n", "blocks"), [(128, 1), (129, 2)])

@@ -13,7 +13,7 @@ from gpt.config.options import GPTConfig
 from gpt.model import GPT, Block
 from nanograd import AdamW, Device, clip_grad_norm
 from nanograd.device.rng import RNG
-from nanograd.layers.activations import GELU, ReLU
+from nanograd.layers.activations import GELU, ReLU, ReLUSquared
 from nanograd.layers.attention import Attention, CausalSelfAttention
 from nanograd.layers.cross_entropy import CrossEntropy
 from nanograd.layers.dropout import Dropout
@@ -21,6 +21,9 @@ from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from nanograd.layers.layernorm import LayerNorm
 from nanograd.layers.linear import Linear
 from nanograd.layers.mlp import MLP
+from nanograd.layers.rmsnorm import RMSNorm
+from nanograd.layers.rope import RoPE
+from nanograd.layers.swiglu import GatedMLP, SwiGLU
 from nanograd.optim.schedule import warmup_cosine
 
 RECORDED = Path(__file__).parent / "torch_reference.npz"
@@ -41,7 +44,8 @@ def ids(name: str, below: int, *shape: int) -> np.ndarray:
 def fill(layer, scale: float = 0.5) -> None:
     """Give every parameter of `layer` its numbers, gains around 1."""
     for name, p in layer.named_parameters():
-        gain = 1.0 if name.endswith("weight") and ("ln_" in name or isinstance(layer, LayerNorm)) else 0.0
+        is_norm = "ln_" in name or "_norm" in name or isinstance(layer, LayerNorm | RMSNorm)
+        gain = 1.0 if name.endswith("weight") and is_norm else 0.0
         p.value[...] = gain + numbers(name, *p.shape, scale=scale)
 
 
@@ -49,6 +53,9 @@ def fill(layer, scale: float = 0.5) -> None:
 
 B, T, C, H, V = 2, 5, 6, 2, 7
 BLOCK = GPTConfig(vocab_size=V, block_size=T, n_layer=1, n_head=H, n_embd=C, activation="gelu", qkv_bias=True)
+
+LLAMA = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "bias": False}
+LLAMA_BLOCK = GPTConfig(vocab_size=V, block_size=T, n_layer=1, n_head=H, n_embd=C, head_dim=4, n_inner=9, **LLAMA)
 
 
 def layer_cases(device: Device) -> dict:
@@ -59,20 +66,43 @@ def layer_cases(device: Device) -> dict:
         "Linear": (Linear(C, 4, device=device), (x,)),
         "ReLU": (ReLU(), (x,)),
         "GELU": (GELU(), (2 * x,)),
+        "ReLUSquared": (ReLUSquared(), (x,)),
         "LayerNorm": (LayerNorm(C, device=device), (x,)),
+        "RMSNorm": (RMSNorm(C, device=device), (x,)),
+        "RMSNorm, no weight": (RMSNorm(C, False, device=device, eps=0.1), (x,)),
+        "RoPE": (RoPE(8), (numbers("heads", B, T, 3, 8),)),
+        "RoPE, interleaved": (RoPE(8, "interleaved"), (numbers("heads", B, T, 3, 8),)),
+        "SwiGLU": (SwiGLU(), (3 * x, numbers("up", *x.shape))),
+        "GatedMLP": (GatedMLP(C, 8, device=device), (x,)),
         "Dropout": (Dropout(0.4, device=device), (x,)),
         "Attention": (Attention(H, none), (numbers("qkv", B, T, 3 * C, scale=2.0),)),
+        "Attention, shared heads": (Attention(4, none, n_kv_head=2), (numbers("qkv", B, T, 8 * 3, scale=2.0),)),
         "CausalSelfAttention": (CausalSelfAttention(C, H, device=device, qkv_bias=True), (x,)),
+        "CausalSelfAttention, later": (later_attention(device), (x,)),
         "MLP": (MLP(C, device=device, activation="gelu"), (x,)),
         "Embedding": (Embedding(V, C, device=device), (ids("ids", V, B, T),)),
         "PositionEmbedding": (PositionEmbedding(T + 2, C, device=device), (x,)),
         "LMHead": (LMHead(V, C, device=device), (x,)),
         "CrossEntropy": (CrossEntropy(), (numbers("logits", B, T, V, scale=4.0), ids("targets", V, B, T))),
         "Block": (Block(BLOCK, device, RNG(0), 0), (x,)),
+        "Block, Llama's": (Block(LLAMA_BLOCK, device, RNG(0), 0), (x,)),
     }
     for layer, _ in cases.values():
         fill(layer)
     return cases
+
+
+def later_attention(device: Device) -> CausalSelfAttention:
+    """Shared heads of their own width, normalised and rotated."""
+    options = {"n_kv_head": 2, "head_dim": 6, "rope": RoPE(6), "qkv_bias": True, "bias": False}
+    return CausalSelfAttention(C, 4, device=device, qk_norm=tuple(RMSNorm(6, device=device) for _ in "qk"), **options)
+
+
+def named_gradients(gradients) -> dict[str, np.ndarray]:
+    """{"dx": …, "dx1": …} of the inputs that have gradients: what backward returns, one array, a tuple or None."""
+    if not isinstance(gradients, list | tuple):
+        gradients = () if gradients is None else (gradients,)
+    return {f"dx{number or ''}": np.array(gradient) for number, gradient in enumerate(gradients)}
 
 
 def dropout_mask(layer: Dropout, x) -> np.ndarray:
@@ -92,8 +122,7 @@ def our_layers() -> dict[str, np.ndarray]:
         y = layer.forward(*inputs)
         found[f"{name}/y"] = np.array(y)
         dx = layer.backward(numbers("dy", *np.shape(y)) if np.ndim(y) else 0.7)
-        if dx is not None:
-            found[f"{name}/dx"] = dx.copy()
+        found |= {f"{name}/{n}": gradient for n, gradient in named_gradients(dx).items()}
         found |= {f"{name}/{n}": p.grad.copy() for n, p in layer.named_parameters()}
     return found
 
@@ -107,6 +136,14 @@ MODELS = {
     "tied": {"tie_weights": True, "n_layer": 1},
     "T1": {"short": 1},
     "B1": {"batch": 1},
+    "llama": LLAMA,
+    "llama 3": LLAMA
+    | {"rope_theta": 5e5, "rope_scaling": "llama3", "rope_factor": 8.0, "rope_original_context": 16}
+    | {"n_head": 4, "n_kv_head": 2, "n_embd": 16},
+    "qwen 2": LLAMA | {"qkv_bias": True, "tie_weights": True, "norm_eps": 1e-6},
+    "qwen 3": LLAMA | {"qk_norm": "rms_weight", "head_dim": 6, "norm_eps": 1e-6, "rope_theta": 1e6},
+    "relu2, QK-norm": {"norm": "rmsnorm", "position": "rope", "activation": "relu2", "qk_norm": "rms"},
+    "linear": {"position": "rope", "rope_scaling": "linear", "rope_factor": 4.0, "n_inner": 5, "norm_eps": 0.1},
 }
 
 

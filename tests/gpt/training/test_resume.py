@@ -137,6 +137,14 @@ FIXED = {
     "bias": False,
     "qkv_bias": True,
     "tie_weights": True,
+    "norm": "rmsnorm",
+    "norm_eps": 1e-6,
+    "position": "rope",
+    "n_kv_head": 1,
+    "head_dim": 6,
+    "qk_norm": "rms",
+    "n_inner": 20,
+    "zero_init": True,
     "dtype": "float64",
     "batch_size": 2,
     "grad_accum": 1,
@@ -152,14 +160,26 @@ FIXED = {
 }
 
 
-def test_what_must_not_change_is_refused_by_name(workplace):
-    assert train(max_steps=2) == 0
+ROPE = {"position": "rope", "rope_scaling": "llama3", "rope_factor": 8.0}
+FIXED_WITH_ROPE = {
+    "rope_theta": 5e5,
+    "rope_scaling": "linear",
+    "rope_factor": 4.0,
+    "rope_low_freq_factor": 2.0,
+    "rope_high_freq_factor": 8.0,
+    "rope_original_context": 64,
+}
+
+
+@pytest.mark.parametrize(("settings", "changes"), [({}, FIXED), (ROPE, FIXED_WITH_ROPE)])
+def test_what_must_not_change_is_refused_by_name(workplace, settings, changes):
+    assert train(max_steps=2, **settings) == 0
     before = {path: path.read_bytes() for path in sorted(Path("run").rglob("*")) if path.is_file()}
     with pytest.raises(UsageError, match=r"^--lr cannot change on --resume: the run has 0\.01, not 1\.0"):
         parse_train(["--resume", *arguments(lr=1.0)])
-    for name, value in FIXED.items():
+    for name, value in changes.items():
         with pytest.raises(UsageError, match=f"^--{name} cannot change on --resume: run/checkpoints/step-0.* has "):
-            train(resume=True, **{name: value})  # even if config.toml was changed as well
+            train(resume=True, **(settings | {name: value}))  # even if config.toml was changed as well
     assert {path: path.read_bytes() for path in sorted(Path("run").rglob("*")) if path.is_file()} == before
 
 
@@ -170,7 +190,7 @@ def test_every_flag_is_either_free_or_fixed():
     from gpt.config.options import TrainConfig
     from gpt.training.run_state import fixed_flags
 
-    assert fixed_flags(TrainConfig()).keys() == {*FIXED, "vocab_size"}
+    assert fixed_flags(TrainConfig()).keys() == {*FIXED, *FIXED_WITH_ROPE, "vocab_size"}
     free = {field.name for field in fields(TrainConfig) if rule_of(field).resume and rule_of(field).saved}
     assert free == {*FREE, "data"}
 
