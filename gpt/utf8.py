@@ -49,7 +49,7 @@ def decode(path, file, block_bytes: int = BLOCK_BYTES) -> Iterator[str]:
         try:
             text, used = codecs.utf_8_decode(data, "strict", at_end)
         except UnicodeDecodeError as error:
-            raise RunError(_not_utf8(path, data, error, offset)) from error
+            raise RunError(_not_utf8(path, data, error, offset)) from None
         offset, pending = offset + used, data[used:]
         if at_start and text:
             at_start = False
@@ -60,12 +60,10 @@ def decode(path, file, block_bytes: int = BLOCK_BYTES) -> Iterator[str]:
 
 
 def _not_utf8(path, data, error, offset):
-    position = offset + error.start
-    if position == 0 and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        hint = "it looks like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`"
-    else:
-        hint = "convert it first, for example with `iconv -f GB18030 -t UTF-8`"
-    byte = data[error.start]
+    from gpt.encodings import advice  # here, where it is needed: charset-normalizer takes long to import
+
+    position, byte = offset + error.start, data[error.start]
+    hint = advice(data, error.start, from_start=offset == 0)
     return f"{shown(path)} is not UTF-8: byte 0x{byte:02x} at offset {position} ({error.reason}); {hint}"
 
 

@@ -23,12 +23,24 @@ class DataFlags(Checked):
     # A text may move: what a resumed run holds on to is the text's hash, not its place.
     data: tuple[str, ...] = flag(
         (),
-        "text to learn: files, folders, globs or a known corpus; may be repeated",
+        "text to learn: files, folders, globs or a known text; may be repeated",
         metavar="FILE",
-        default_text="tales, the stories that come along",
+        default_text="tales, stories that come along; also tales-zh, alice, tinyshakespeare, enwik8, text8",
         path=True,
         resume=True,
     )
+    val_data: tuple[str, ...] = flag(
+        (),
+        "text to validate on, named as in --data; --split then has no say",
+        metavar="FILE",
+        default_text="a part of --data, see --split",
+        path=True,
+        resume=True,
+    )
+    split: Literal["tail", "spread"] = flag(
+        "tail", "what validates: the last tenth of each file, or tenths of stretches from all over"
+    )
+    skip_unreadable: bool = flag(False, "leave out files that are no UTF-8 text, with a line each", resume=True)
     tokenizer: Literal["bpe", "char"] = flag(
         "bpe", "byte-pair pieces or single characters", aliases=("tokenizer_mode",)
     )

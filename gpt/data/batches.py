@@ -1,8 +1,8 @@
 """Text -> ids -> (B, T) batches.
 
-    tokens      all of the text as ids, in order, in a memory-mapped file of the cache       (N,) split
-    the first nine tenths to train on, the last tenth to validate on a batch     B windows of T + 1 ids; x is
-    each window without its last id, y without its first, so y[b, t] is
+    tokens      all of the text as ids, in order, in a memory-mapped file of the cache       (N,)
+    split       which of them train and which validate (gpt/data/splits.py)
+    batch       B windows of T + 1 ids; x is each window without its last id, y without its first, so y[b, t] is
                 the id that follows x[b, t]
 
 Which windows a step gets is a pure function of (seed, purpose, step): nothing has to be saved to go on where
@@ -19,12 +19,11 @@ import numpy as np
 from gpt.data.cache import make_cache_folder
 from gpt.data.corpus import Corpus
 from gpt.data.token_file import read_tokens, write_tokens
-from gpt.errors import RunError, UsageError
+from gpt.errors import RunError
 
 TRAIN_STEP, EVAL_TRAIN, EVAL_VAL = 1, 2, 3  # purposes: what windows are drawn for
 
 LARGE_BYTES = 4_000_000  # of text; what is larger takes seconds, and says so
-SMALLEST_SHARE = 6  # validation may take one token in so many, when one in ten is less than a window
 
 
 def encode_corpus(corpus: Corpus, tokenizer, cache_dir: Path, progress: bool = True) -> np.ndarray:
@@ -35,7 +34,7 @@ def encode_corpus(corpus: Corpus, tokenizer, cache_dir: Path, progress: bool = T
     token never spans two of them. `progress` allows words on stderr: a bar on a terminal, else plain lines.
     Raises RunError when the file cannot be written, and what the tokenizer raises.
     """
-    source = {"text": corpus.sha256, "tokenizer": tokenizer.fingerprint}
+    source = source_of(corpus, tokenizer)
     name = hashlib.sha256("".join(source.values()).encode()).hexdigest()[:32]
     path = Path(cache_dir) / "tokens" / f"{name}.bin"
     try:
@@ -48,6 +47,11 @@ def encode_corpus(corpus: Corpus, tokenizer, cache_dir: Path, progress: bool = T
     make_cache_folder(path.parent)
     write_tokens(path, _encoded(corpus, tokenizer, progress), tokenizer.vocab_size, source)
     return read_tokens(path, tokenizer.vocab_size, source)
+
+
+def source_of(corpus: Corpus, tokenizer) -> dict[str, str]:
+    """What a file of tokens is made of."""
+    return {"text": corpus.sha256, "tokenizer": tokenizer.fingerprint}
 
 
 def _encoded(corpus, tokenizer, progress):
@@ -63,28 +67,6 @@ def _encoded(corpus, tokenizer, progress):
         for chunk in corpus.chunks():
             yield tokenizer.encode(chunk)
             bar.update(len(chunk))
-
-
-def split(tokens: np.ndarray, block_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation tokens, in order: nine tenths and one tenth. -> views (N_train,), (N_val,).
-
-    Where the last tenth is less than a window (block_size + 1 tokens), validation gets one window, as long as
-    that is no more than a sixth of the text: so a text of a few lines trains. Raises UsageError when a part
-    still cannot hold a window.
-    """
-    n, window = len(tokens), block_size + 1
-    n_val = n - n * 9 // 10
-    if n_val < window <= n // SMALLEST_SHARE:
-        n_val = window
-    if min(n_val, n - n_val) < window:
-        largest = max(n - n * 9 // 10, n // SMALLEST_SHARE) - 1
-        way_out = f"lower it to --block_size {largest}, or" if largest >= 1 else "this is too little for any,"
-        raise UsageError(
-            f"the text is too short for --block_size {block_size}: it has {n} tokens, {n - n_val} to train "
-            f"on and {n_val} to validate on, and each part needs {window}; {way_out} "
-            f"give a text of {SMALLEST_SHARE * window} tokens or more"
-        )
-    return tokens[: n - n_val], tokens[n - n_val :]
 
 
 def batch_starts(n_tokens: int, batch_size: int, block_size: int, seed: int, purpose: int, step: int) -> np.ndarray:

@@ -5,14 +5,16 @@ with the SHA-256 kept here: the address pins what is asked for, the hash pins wh
 """
 
 import hashlib
+import re
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpt.data.cache import cache_folder, make_cache_folder
 from gpt.errors import RunError
-from gpt.files import atomic_file, shipped
+from gpt.files import atomic_file, shipped, write_text
 from gpt.utf8 import shown
 
 EMBEDDED = {"tales": "tales.txt", "tales-zh": "tales-zh.txt"}  # in the repository's data/
@@ -27,18 +29,41 @@ class Download:
 
     url: str
     n_bytes: int  # of what is downloaded
-    file_sha256: str  # of what is downloaded
+    file_sha256: str | None  # of what is downloaded; None where only the text that is made of it is compared
     text_sha256: str  # of the text in it
     member: str = ""
+    cut: Callable[[str], str] | None = None  # what is done to the file's text
+
+
+def without_gutenberg(text: str) -> str:
+    """A book of Project Gutenberg without what is not the book: header, licence, edition line, Windows line ends.
+
+    Lines end at their last letter, and no more than two empty lines follow one another.
+    """
+    text = text.removeprefix("\ufeff").replace("\r", "")
+    text = re.split(r"\*\*\* ?START OF TH[^\n]*\n", text, maxsplit=1)[-1]
+    text = re.split(r"\n(?:End of (?:the )?Project Gutenberg|\*\*\* ?END OF TH)", text, maxsplit=1)[0]
+    text = re.sub(r"\n[^\n]*FULCRUM EDITION[^\n]*\n", "\n", text)
+    text = re.sub(r"[ \t]+\n", "\n", text)
+    return re.sub(r"\n{4,}", "\n\n\n", text).strip() + "\n"
 
 
 _CHAR_RNN = "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
+_WORD_CLOUD = "https://raw.githubusercontent.com/amueller/word_cloud/6561fc48d4fc670eec31d4e9b0ab40155ac0d978"
 _TINYSHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 DOWNLOADS = {
     # 1.1 MB of Shakespeare's plays; 65 different characters
     "tinyshakespeare": Download(
         f"{_CHAR_RNN}/data/tinyshakespeare/input.txt", 1_115_394, _TINYSHAKESPEARE, _TINYSHAKESPEARE
+    ),
+    # Lewis Carroll's Alice's Adventures in Wonderland, Project Gutenberg's book 11; 69 different characters
+    "alice": Download(
+        f"{_WORD_CLOUD}/examples/alice.txt",
+        148_567,
+        None,
+        "e25bdc71812c3d775fef31cc932514d36519c5f9b317981c9a0f03e2ff2f655b",
+        cut=without_gutenberg,
     ),
     # the first 100 MB of English Wikipedia in March 2006, markup and all
     "enwik8": Download(
@@ -70,6 +95,10 @@ ALIASES = {
 def names() -> list[str]:
     """The names there are, aliases left out."""
     return [*EMBEDDED, *DOWNLOADS]
+
+
+def is_known(name: str) -> bool:
+    return ALIASES.get(name, name) in names()
 
 
 def find(name: str) -> Path | None:
@@ -110,6 +139,9 @@ def _downloaded(name, download):
     if download.member:
         _unzip(fetched, download.member, path)
         fetched.unlink()
+    if download.cut:
+        write_text(path, download.cut(fetched.read_text(encoding="utf-8", errors="replace")))
+        fetched.unlink()
     if _sha256(path) != download.text_sha256:
         path.unlink()
         raise RunError(f"what {download.url} holds is not {name}: its SHA-256 is another; it was not kept")
@@ -122,12 +154,12 @@ def _fetch(name, download, folder):
     import requests
 
     pooch.get_logger().setLevel("ERROR")  # its log lines are for developers
-    suffix = ".zip" if download.member else ".txt"
+    suffix = ".zip" if download.member else ".whole" if download.cut else ".txt"
     large = download.n_bytes > 5e6 and sys.stderr.isatty()
     try:
         fetched = pooch.retrieve(
             download.url,
-            known_hash=f"sha256:{download.file_sha256}",
+            known_hash=f"sha256:{download.file_sha256}" if download.file_sha256 else None,
             fname=name + suffix,
             path=folder,
             downloader=pooch.HTTPDownloader(progressbar=large, timeout=(CONNECT_SECONDS, READ_SECONDS)),

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 import gpt.tokenizers
-from gpt.data.batches import LARGE_BYTES, encode_corpus, split
+from gpt.data.batches import LARGE_BYTES, encode_corpus, source_of
 from gpt.data.cache import cache_folder, is_writable, make_cache_folder
 from gpt.data.corpus import Corpus, open_corpus
+from gpt.data.splits import arrange, file_boundaries, ranges, split
 from gpt.errors import RunError, UsageError
 from gpt.tokenizers import BPETokenizer, CharTokenizer, TokenizerError, load_tokenizer
 from gpt.utf8 import shown
@@ -26,12 +27,16 @@ from gpt.utf8 import shown
 
 @dataclass(frozen=True)
 class Data:
-    """What a run trains on. `train` and `val` are 1-D arrays of ids, views of one memory-mapped file."""
+    """What a run trains on. `train` and `val` are 1-D arrays of ids, views of memory-mapped files.
+
+    `val_corpus` is the text to validate on where that is one of its own, else None.
+    """
 
     corpus: Corpus
     tokenizer: object
     train: np.ndarray
     val: np.ndarray
+    val_corpus: Corpus | None = None
 
 
 def prepare(
@@ -41,38 +46,72 @@ def prepare(
     kind: str = "bpe",
     vocab_size: int | None = None,
     tokenizer=None,
+    val_data: Sequence[str] = (),
+    how: str = "tail",
+    skip_unreadable: bool = False,
     sha256: str | None = None,
-    beside: Path | None = None,
+    val_sha256: str | None = None,
+    run_dir: Path | None = None,
     progress: bool = True,
 ) -> Data:
     """Open a text, find or train its tokenizer, encode it and split it.
 
     `tokenizer` is one already at hand (a run that goes on); then `kind` and `vocab_size` are not used.
-    `sha256` is that of the text which such a run was started on; another text is refused before it is
-    encoded. `beside` is a folder to keep tokens in when the cache cannot be written to. `progress` allows
-    words on stderr. Raises UsageError and RunError, each with one line for the user, and TokenizerError.
+    `val_data` names texts to validate on; without any a part of the text does, `how` says which (gpt/data/splits.py).
+    `sha256` and `val_sha256` are those of the texts which such a run was started on; another text is refused before
+    it is encoded. `run_dir` is the run's folder: no text, and the place to keep tokens in when the cache cannot be
+    written to. `progress` allows words on stderr. Raises UsageError and RunError, each with one line for the user,
+    and TokenizerError.
     """
-    corpus = open_corpus(specs)
-    if sha256 is not None and corpus.sha256 != sha256:
-        raise UsageError(
-            f"{corpus.label} is not the text that this run was trained on (its SHA-256 differs): "
-            "give the same --data, or start a new run"
-        )
-    folder = _usable_cache(beside, progress)
+    corpus = open_corpus(specs, run_dir, skip_unreadable)
+    val_corpus = open_corpus(val_data, run_dir, skip_unreadable) if val_data else None
+    for text, name, wanted in (corpus, "data", sha256), (val_corpus, "val_data", val_sha256):
+        if text is not None and wanted is not None and text.sha256 != wanted:
+            raise UsageError(
+                f"{text.label} is not the text that this run was trained on (its SHA-256 differs): "
+                f"give the same --{name}, or start a new run"
+            )
+        for note in text.notes if text is not None and progress else ():
+            print(f"warning: {note}", file=sys.stderr, flush=True)
+    if val_corpus is not None:
+        _refuse_common_files(corpus, val_corpus)
+    folder = _usable_cache(run_dir, progress)
     if tokenizer is None:
         tokenizer = load_or_train_tokenizer(corpus, kind, vocab_size, folder, progress)
     tokens = encode_corpus(corpus, tokenizer, folder, progress)
-    train, val = split(tokens, block_size)
-    return Data(corpus, tokenizer, train, val)
+    if val_corpus is not None:
+        val = encode_corpus(val_corpus, tokenizer, folder, progress)
+        for text, ids in (corpus, tokens), (val_corpus, val):
+            if len(ids) <= block_size:
+                raise UsageError(f"{text.label} has {len(ids)} tokens; --block_size {block_size} needs more than that")
+        return Data(corpus, tokenizer, tokens, val, val_corpus)
+    if how == "tail" and len(corpus.paths) == 1:
+        return Data(corpus, tokenizer, *split(tokens, block_size))
+    train, val = ranges(file_boundaries(tokens, corpus.file_bytes, tokenizer), block_size, how)
+    if len(train) == 1:
+        return Data(corpus, tokenizer, *split(tokens, block_size))
+    source = source_of(corpus, tokenizer)
+    return Data(corpus, tokenizer, *arrange(tokens, train, val, folder, tokenizer.vocab_size, source))
 
 
-def _usable_cache(beside, progress):
+def _refuse_common_files(corpus, val_corpus):
+    """No file may be in both texts, under whatever name."""
+    trained_on = dict(zip(corpus.file_hashes, corpus.paths, strict=True))
+    for digest, path in zip(val_corpus.file_hashes, val_corpus.paths, strict=True):
+        if digest in trained_on and path.stat().st_size:
+            raise UsageError(
+                f"--val_data {shown(path)} is the same text as {shown(trained_on[digest])} of --data: validation text "
+                "must not be in the training text"
+            )
+
+
+def _usable_cache(run_dir, progress):
     folder = cache_folder()
-    if beside is None or os.environ.get("NANOGRAD_CACHE") or is_writable(folder):
+    if run_dir is None or os.environ.get("NANOGRAD_CACHE") or is_writable(folder):
         return folder
     if progress:
-        print(f"the cache {shown(folder)} cannot be written to: using {shown(beside)}", file=sys.stderr)
-    return Path(beside)
+        print(f"the cache {shown(folder)} cannot be written to: using {shown(run_dir)}", file=sys.stderr)
+    return Path(run_dir)
 
 
 def load_or_train_tokenizer(corpus: Corpus, kind: str, vocab_size: int | None, cache_dir: Path, progress: bool = True):

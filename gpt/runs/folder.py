@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from gpt.config.options import TrainConfig
+from gpt.data.finding import KNOWN
 from gpt.errors import UsageError
 from gpt.runs.lock import LOCK, RunLock
 
@@ -26,7 +27,7 @@ def run_name(data: Sequence[str]) -> str:
     """The name of a run on these texts: 'my-book' for ['books/my book.txt'], 'tales' for none."""
     if not data:
         return DEFAULT_NAME
-    stem = re.sub(r"[^\w.-]+", "-", Path(data[0]).stem)[:NAME_LIMIT].strip("-.")
+    stem = re.sub(r"[^\w.-]+", "-", Path(data[0].removeprefix(KNOWN)).stem)[:NAME_LIMIT].strip("-.")
     return stem or "run"
 
 

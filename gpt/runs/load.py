@@ -56,7 +56,18 @@ def own_data(run_dir: str | os.PathLike, tokenizer: Tokenizer, checkpoint: Check
     run_dir = Path(run_dir)
     config = read_run_config(TrainConfig, run_dir / "config.toml")
     sha256 = checkpoint.state.get("corpus_sha256") if checkpoint else None
-    return prepare(config.data, config.block_size, tokenizer=tokenizer, sha256=sha256, beside=run_dir)
+    return prepare(
+        config.data,
+        config.block_size,
+        tokenizer=tokenizer,
+        val_data=config.val_data,
+        how=config.split,
+        skip_unreadable=config.skip_unreadable,
+        sha256=sha256,
+        val_sha256=checkpoint.state.get("val_sha256") if checkpoint else None,
+        run_dir=run_dir,
+        progress=False,
+    )
 
 
 def model_config(checkpoint: Checkpoint) -> GPTConfig:

@@ -63,7 +63,7 @@ def test_names_the_file_the_offset_and_the_byte(tmp_path, data, offset, byte):
         list(read_text(path))
     message = str(caught.value)
     assert f"{path} is not UTF-8: byte 0x{byte} at offset {offset} (" in message
-    assert "iconv -f GB18030 -t UTF-8" in message
+    assert "iconv " in message or "text file?" in message
     assert "\n" not in message
 
 
@@ -71,7 +71,7 @@ def test_names_the_file_the_offset_and_the_byte(tmp_path, data, offset, byte):
 def test_recognises_utf_16(tmp_path, encoding):
     path = tmp_path / "wide.txt"
     path.write_bytes("\ufeffOnce upon a time".encode(encoding))
-    with pytest.raises(RunError, match=r"at offset 0 .* looks like UTF-16: .*iconv -f UTF-16 -t UTF-8"):
+    with pytest.raises(RunError, match=r"at offset 0 .* begins with the mark of UTF-16: .*iconv -f UTF-16 -t UTF-8"):
         list(read_text(path))
 
 

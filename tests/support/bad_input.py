@@ -167,7 +167,7 @@ WORLD = [
     ("a short text", TRAIN, "--data=short.txt", 2, "too short for --block_size 64", file("short.txt", "one two\n")),
     ("one letter", TRAIN, "--data=one.txt --tokenizer=char", 2, "this is too little for any", file("one.txt", "a")),
     ("Latin-1", TRAIN, "--data=old.txt", 1, "old.txt is not UTF-8: byte 0xe9 at offset 3", file("old.txt", b"caf\xe9")),
-    ("UTF-16", TRAIN, "--data=u.txt", 1, "it looks like UTF-16", file("u.txt", "hello".encode("utf-16"))),
+    ("UTF-16", TRAIN, "--data=u.txt", 1, "the mark of UTF-16", file("u.txt", "hello".encode("utf-16"))),
     ("half a character", TRAIN, "--data=cut.txt", 1, "is not UTF-8", file("cut.txt", "三国".encode()[:-1])),
     ("random bytes", TRAIN, "--data=x.bin", 1, "is not UTF-8", file("x.bin", bytes(range(256)) * 40)),
     ("a surrogate in UTF-8", TRAIN, "--data=s.txt", 1, "is not UTF-8", file("s.txt", b"abc\xed\xa0\x80")),

@@ -258,7 +258,14 @@ def test_a_resume_may_change_how_long_and_where_but_not_what():
 
 
 def test_everything_that_decides_the_weights_is_fixed_on_resume():
-    decisive = {f.name for f in fields(ModelFlags)} | {"seed", "batch_size", "grad_accum", "dtype", "tokenizer"}
+    decisive = {f.name for f in fields(ModelFlags)} | {
+        "seed",
+        "batch_size",
+        "grad_accum",
+        "dtype",
+        "tokenizer",
+        "split",
+    }
     decisive |= {"lr", "min_lr", "warmup_steps", "weight_decay", "beta1", "beta2", "grad_clip", "vocab_size"}
     assert decisive == {f.name for f in fields(TrainConfig) if not rule_of(f).resume}
 

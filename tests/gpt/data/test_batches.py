@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.data.batches import EVAL_VAL, TRAIN_STEP, batch_starts, encode_corpus, get_batch, split, whole_split_batches
+from gpt.data.batches import EVAL_VAL, TRAIN_STEP, batch_starts, encode_corpus, get_batch, whole_split_batches
 from gpt.data.corpus import open_corpus
+from gpt.data.splits import split
 from gpt.errors import RunError, UsageError
 
 

@@ -39,7 +39,7 @@ def test_the_chinese_companion():
 
 def test_an_embedded_text_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setitem(known_corpora.EMBEDDED, "tales", "not-here.txt")
-    with pytest.raises(RunError, match=r"not-here.txt is not in .*clone of the repository.* --data FILE"):
+    with pytest.raises(RunError, match=r"not-here.txt is not in .*install the package again.* --data FILE"):
         open_corpus([])
 
 
@@ -97,12 +97,10 @@ def test_the_label_is_short_and_printable(tmp_path, monkeypatch):
     assert open_corpus(["odd\nname"]).label == "odd\\nname"
 
 
-def test_a_path_wins_over_a_name_and_over_a_glob(tmp_path, monkeypatch):
+def test_a_path_wins_over_a_glob(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write(Path("tales"), "mine")
     write(Path("[x].txt"), "brackets")
     write(Path("x.txt"), "x")
-    assert text_of("tales") == "mine"
     assert text_of("[x].txt") == "brackets"
 
 
@@ -140,7 +138,7 @@ def test_what_is_not_there_is_a_usage_error(tmp_path, monkeypatch, spec, message
 def test_a_text_given_twice_is_refused(tmp_path):
     path = write(tmp_path / "a.txt", "a")
     (tmp_path / "link.txt").symlink_to(path)
-    for specs in ([path, path], [path, str(tmp_path)], [str(tmp_path)]):
+    for specs in ([path, path], [path, str(tmp_path)], [path, str(tmp_path / "link.txt")]):
         with pytest.raises(UsageError, match="is given twice"):
             open_corpus(specs)
 
@@ -185,6 +183,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path):
 
 @given(text=st.text(st.sampled_from("ab \n\r语🙂\ufeff\0"), min_size=1, max_size=60), n_chars=st.integers(1, 20))
 def test_chunks_lose_nothing_and_are_never_longer_than_asked(text, n_chars):
+    text = text.replace("\0", "0")  # many of them are no text
     data = text.encode()
     expected = data.decode().removeprefix("\ufeff").replace("\r\n", "\n")
     with tempfile.TemporaryDirectory() as folder:

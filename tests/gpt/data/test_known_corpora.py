@@ -83,9 +83,9 @@ def offer(server, monkeypatch):
 def test_the_pins_are_whole():
     for name, download in known_corpora.DOWNLOADS.items():
         assert download.url.startswith("https://"), name
-        for digest in (download.file_sha256, download.text_sha256):
+        for digest in (download.file_sha256 or download.text_sha256, download.text_sha256):
             assert len(bytes.fromhex(digest)) == 32, name
-        assert bool(download.member) == (download.file_sha256 != download.text_sha256), name
+        assert bool(download.member or download.cut) == (download.file_sha256 != download.text_sha256), name
 
 
 def test_tiny_shakespeare_is_the_one_that_everybody_measures_on():
@@ -173,3 +173,13 @@ def test_a_cache_that_cannot_be_written_is_one_line(offer, cache):
     cache.write_bytes(b"a file in the way")
     with pytest.raises(RunError, match=r"cannot make .*NANOGRAD_CACHE"):
         open_corpus(["play"])
+
+
+def test_alice_without_what_the_project_gutenberg_put_around_it():
+    raw = (
+        "\ufeffProject Gutenberg's Alice\r\n\r\n*** START OF THIS PROJECT GUTENBERG EBOOK ***\r\n\r\n\r\nALICE\r\n\r\n"
+        "Lewis Carroll\r\n\r\nTHE MILLENNIUM FULCRUM EDITION 3.0\r\n\r\n\r\n\r\n\r\nCHAPTER I.  \r\n\r\nDown.\r\n\r\n"
+        "  THE END\r\n\r\n\r\nEnd of Project Gutenberg's Alice\r\n\r\n*** END OF THIS PROJECT\r\n"
+    )
+    expected = "ALICE\n\nLewis Carroll\n\n\nCHAPTER I.\n\nDown.\n\n  THE END\n"
+    assert known_corpora.without_gutenberg(raw) == expected

@@ -135,7 +135,7 @@ def test_without_a_cache_things_are_kept_beside_the_run(eight_lines, tmp_path, m
     (tmp_path / "home").write_bytes(b"a file: nothing can be made in it")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    data = prepare(eight_lines, 16, beside=tmp_path / "run")
+    data = prepare(eight_lines, 16, run_dir=tmp_path / "run")
     assert len(data.train) > len(data.val)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["tokenizers", "tokens"]
     assert "cannot be written to: using" in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_config_toml_alone_runs_the_same_run_again_from_anywhere(workplace, monk
 
 
 def test_names_of_texts_stay_names_in_config_toml(workplace):
-    from gpt.data.corpus import absolute_specs
+    from gpt.data.finding import absolute_specs
 
     folder = str(workplace)
     assert absolute_specs(["tales-zh", "text.txt", "*.txt", f"{folder}/*.md"]) == (
