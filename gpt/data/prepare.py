@@ -9,13 +9,14 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import gpt.tokenizers
+from gpt.config.options import TrainConfig
 from gpt.data.batches import LARGE_BYTES, encode_corpus, source_of
 from gpt.data.cache import cache_folder, is_writable, make_cache_folder
 from gpt.data.corpus import Corpus, open_corpus
@@ -37,6 +38,14 @@ class Data:
     train: np.ndarray
     val: np.ndarray
     val_corpus: Corpus | None = None
+
+    @property
+    def hashes(self) -> dict[str, str | None]:
+        """Of the texts: what a run that goes on must find again."""
+        return {
+            "corpus_sha256": self.corpus.sha256,
+            "val_sha256": self.val_corpus.sha256 if self.val_corpus else None,
+        }
 
 
 def prepare(
@@ -92,6 +101,33 @@ def prepare(
         return Data(corpus, tokenizer, *split(tokens, block_size))
     source = source_of(corpus, tokenizer)
     return Data(corpus, tokenizer, *arrange(tokens, train, val, folder, tokenizer.vocab_size, source))
+
+
+def prepare_for_run(
+    config: TrainConfig,
+    run_dir: Path,
+    tokenizer=None,
+    hashes: Mapping | None = None,
+    data: Sequence[str] = (),
+    **more,
+) -> Data:
+    """`prepare` as a run's flags ask for it. `hashes` are the Data.hashes it began with, None for a new one; `data`
+    names the text where it is elsewhere by now."""
+    hashes = hashes or {}
+    return prepare(
+        data or config.data,
+        config.block_size,
+        kind=config.tokenizer,
+        vocab_size=config.vocab_size,
+        tokenizer=tokenizer,
+        val_data=config.val_data,
+        how=config.split,
+        skip_unreadable=config.skip_unreadable,
+        sha256=hashes.get("corpus_sha256"),
+        val_sha256=hashes.get("val_sha256"),
+        run_dir=run_dir,
+        **more,
+    )
 
 
 def _refuse_common_files(corpus, val_corpus):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gpt.config.options import GPTConfig, TrainConfig
 from gpt.config.toml import read_run_config
-from gpt.data.prepare import Data, prepare
+from gpt.data.prepare import Data, prepare_for_run
 from gpt.errors import RunError, UsageError
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, load_checkpoint
@@ -55,19 +55,7 @@ def own_data(run_dir: str | os.PathLike, tokenizer: Tokenizer, checkpoint: Check
     """
     run_dir = Path(run_dir)
     config = read_run_config(TrainConfig, run_dir / "config.toml")
-    sha256 = checkpoint.state.get("corpus_sha256") if checkpoint else None
-    return prepare(
-        config.data,
-        config.block_size,
-        tokenizer=tokenizer,
-        val_data=config.val_data,
-        how=config.split,
-        skip_unreadable=config.skip_unreadable,
-        sha256=sha256,
-        val_sha256=checkpoint.state.get("val_sha256") if checkpoint else None,
-        run_dir=run_dir,
-        progress=False,
-    )
+    return prepare_for_run(config, run_dir, tokenizer, checkpoint and checkpoint.state, progress=False)
 
 
 def model_config(checkpoint: Checkpoint) -> GPTConfig:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt.config.options import TrainConfig
-from gpt.data.prepare import Data, prepare
+from gpt.data.prepare import Data, prepare_for_run
 from gpt.errors import UsageError
 from gpt.model import GPT
 from gpt.tokenizers import load_tokenizer
@@ -56,7 +56,7 @@ class Distributed:
     def broadcast_setup(self, trainer: Trainer, folder: Path, data: Data) -> None:
         """Tell the others what they need to know, once the run's folder and the leader's trainer are ready."""
         if self.ranks.size > 1:
-            broadcast_json(self.ranks, {"folder": str(folder), "corpus_sha256": data.corpus.sha256})
+            broadcast_json(self.ranks, {"folder": str(folder), **data.hashes})
             share_state(trainer)
 
     def watch_signals(self, stop: StopRequest) -> None:
@@ -113,14 +113,7 @@ def run_worker(config: TrainConfig, device: Device, ranks: Communicator) -> int:
     """What every rank but the first does: wait for the leader's preparations, then for its orders."""
     setup = receive_json(ranks)
     folder = Path(setup["folder"])
-    data = prepare(
-        config.data,
-        config.block_size,
-        tokenizer=load_tokenizer(folder),
-        sha256=setup["corpus_sha256"],
-        beside=folder,
-        progress=False,
-    )
+    data = prepare_for_run(config, folder, load_tokenizer(folder), setup, progress=False)
     model = GPT(config.model_config(data.tokenizer.vocab_size), device)
     config = replace(config, detect_anomaly=False)  # the leader looks into it, once its sums are not finite
     trainer = Trainer(model, config, data.train, data.val, config.threads or ranks.cores(), ranks)

@@ -15,7 +15,7 @@ from pathlib import Path
 from gpt.config.options import TrainConfig
 from gpt.config.toml import dump_toml
 from gpt.data.finding import absolute_specs
-from gpt.data.prepare import Data, prepare
+from gpt.data.prepare import Data, prepare_for_run
 from gpt.data.units import bits_per_byte, count_bytes
 from gpt.diagnose.text_statistics import surprise
 from gpt.errors import RunError
@@ -97,19 +97,7 @@ def load_data(config: TrainConfig, folder: Path, checkpoint) -> Data:
 
         tokenizer = load_tokenizer(folder)
         check_tokenizer(tokenizer, checkpoint)
-    return prepare(
-        config.data,
-        config.block_size,
-        kind=config.tokenizer,
-        vocab_size=config.vocab_size,
-        tokenizer=tokenizer,
-        val_data=config.val_data,
-        how=config.split,
-        skip_unreadable=config.skip_unreadable,
-        sha256=checkpoint.state["corpus_sha256"] if checkpoint else None,
-        val_sha256=checkpoint.state.get("val_sha256") if checkpoint else None,
-        run_dir=folder,
-    )
+    return prepare_for_run(config, folder, tokenizer, checkpoint.state if checkpoint else None)
 
 
 class Run:

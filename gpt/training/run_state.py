@@ -18,8 +18,7 @@ def run_state(config: TrainConfig, model: GPTConfig, data: Data, spikes: LossSpi
     return {
         "model": asdict(model),
         "flags": fixed_flags(config),
-        "corpus_sha256": data.corpus.sha256,
-        "val_sha256": data.val_corpus.sha256 if data.val_corpus else None,
+        **data.hashes,
         "tokenizer": data.tokenizer.fingerprint,
         "spikes": spikes.state_dict(),
     }

@@ -97,7 +97,7 @@ def test_names_of_texts_stay_names_in_config_toml(workplace):
 
     folder = str(workplace)
     assert absolute_specs(["tales-zh", "text.txt", "*.txt", f"{folder}/*.md"]) == (
-        "tales-zh",
+        "known:tales-zh",
         f"{folder}/text.txt",
         f"{folder}/*.txt",
         f"{folder}/*.md",
@@ -190,9 +190,9 @@ def test_every_flag_is_either_free_or_fixed():
     from gpt.config.options import TrainConfig
     from gpt.training.run_state import fixed_flags
 
-    assert fixed_flags(TrainConfig()).keys() == {*FIXED, *FIXED_WITH_ROPE, "vocab_size"}
+    assert fixed_flags(TrainConfig()).keys() == {*FIXED, *FIXED_WITH_ROPE, "vocab_size", "split"}
     free = {field.name for field in fields(TrainConfig) if rule_of(field).resume and rule_of(field).saved}
-    assert free == {*FREE, "data"}
+    assert free == {*FREE, "data", "val_data", "skip_unreadable"}
 
 
 def test_another_text_is_refused(workplace):

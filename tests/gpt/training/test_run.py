@@ -143,7 +143,7 @@ def test_a_signal_during_an_evaluation_or_a_save_lets_it_finish(workplace, monke
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_before_the_first_step_leaves_nothing_behind(workplace, monkeypatch, number, code):
-    monkeypatch.setattr(training, "prepare", lambda *args, **options: os.kill(os.getpid(), number))
+    monkeypatch.setattr(training, "prepare_for_run", lambda *args, **options: os.kill(os.getpid(), number))
     with pytest.raises(Interrupted, match=f"interrupted by {number.name}") as caught:
         train(out_dir="a/b/run")
     assert caught.value.exit_code == code
