@@ -26,7 +26,13 @@ def assert_same_run(one, other, step=12):
         assert all(np.array_equal(mine[name], yours[name]) for name in mine)
 
 
-@pytest.mark.parametrize("flags", [{}, {"dtype": "float64", "tie_weights": True}, {"threads": 2}, {"grad_clip": 0.0}])
+MUON = {"optimizer": "muon", "muon_scale_rows": True, "schedule": "wsd"}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [{}, {"dtype": "float64", "tie_weights": True}, {"threads": 2}, {"grad_clip": 0.0}, MUON, MUON | {"threads": 2}],
+)
 @pytest.mark.parametrize("stop", [1, 5, 11])
 def test_stopped_and_resumed_is_as_never_stopped(workplace, monkeypatch, flags, stop):
     assert train(out_dir="straight", **flags) == 0
@@ -155,6 +161,12 @@ FIXED = {
     "beta1": 0.5,
     "beta2": 0.5,
     "grad_clip": 0.0,
+    "schedule": "wsd",
+    "decay_share": 0.25,
+    "optimizer": "muon",
+    "muon_lr": 1.0,
+    "muon_momentum": 0.5,
+    "muon_scale_rows": True,
     "seed": 1,
     "tokenizer": "bpe",
 }
