@@ -101,6 +101,14 @@ class TrainingFlags(Checked):
         aliases=("warmup_iters", "warmup"),
         default_text="100, or a tenth of max_steps if that is less",
     )
+    lr_decay_steps: int | None = flag(
+        None,
+        "step by which the learning rate has fallen to min_lr, where it stays",
+        at_least=1,
+        aliases=("lr_decay_iters",),
+        default_text="max_steps",
+        resume=True,
+    )
     schedule: Literal["cosine", "wsd", "constant"] = flag(
         "cosine", "of the rate after the warmup; wsd is flat, then falls in a line to min_lr"
     )
@@ -121,6 +129,11 @@ class TrainingFlags(Checked):
         if self.min_lr is not None:
             return self.min_lr
         return 0.0 if self.schedule == "wsd" else self.lr / 10
+
+    @property
+    def decay_steps(self) -> int:
+        """`lr_decay_steps`, or what stands in for it."""
+        return self.max_steps if self.lr_decay_steps is None else self.lr_decay_steps
 
     @property
     def warmup(self) -> int:
@@ -247,6 +260,13 @@ class RunDirFlags(Checked):
         aliases=("out_dir",),
         path=True,
         positional=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFlags(Checked):
+    data: tuple[str, ...] = flag(
+        (), "the run's text, where it has moved or changed", metavar="FILE", default_text="where it was", path=True
     )
 
 

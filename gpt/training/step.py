@@ -102,7 +102,7 @@ class Trainer:
             "lr": config.lr,
             "min_lr": config.final_lr,
             "warmup_steps": config.warmup,
-            "max_steps": config.max_steps,
+            "max_steps": config.decay_steps,
         }
         if config.schedule == "cosine":
             return warmup_cosine(step, **settings)

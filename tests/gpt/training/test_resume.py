@@ -204,7 +204,7 @@ def test_every_flag_is_either_free_or_fixed():
 
     assert fixed_flags(TrainConfig()).keys() == {*FIXED, *FIXED_WITH_ROPE, "vocab_size", "split"}
     free = {field.name for field in fields(TrainConfig) if rule_of(field).resume and rule_of(field).saved}
-    assert free == {*FREE, "data", "val_data", "skip_unreadable"}
+    assert free == {*FREE, "data", "val_data", "skip_unreadable", "lr_decay_steps"}
 
 
 def test_another_text_is_refused(workplace):
@@ -264,8 +264,8 @@ FORGERIES = [
     (set_to("corpus_sha256", 3), "corpus_sha256 is missing or of the wrong kind"),
     (set_to("spikes", [1]), "spikes is missing or of the wrong kind"),
     (set_to("spikes", {"count": 1}), "statistics of the loss are missing or of the wrong kind"),
-    (lambda model, optimizer, state: model.pop("wte.weight"), "tensor wte.weight is missing"),
-    (lambda model, optimizer, state: model.update(x=np.zeros(3)), "tensor x is not one of this model's"),
+    (lambda model, optimizer, state: model.pop("wte.weight"), "missing tensors: wte.weight"),
+    (lambda model, optimizer, state: model.update(x=np.zeros(3)), "unexpected tensors: x"),
     (lambda model, optimizer, state: model.update({"ln_f.bias": np.zeros(3)}), "tensor ln_f.bias has shape (3,)"),
     (lambda model, optimizer, state: model.update({"ln_f.bias": np.zeros(8, int)}), "tensor ln_f.bias holds int64"),
     (lambda model, optimizer, state: optimizer.pop("step"), "optimizer tensor step is missing"),
