@@ -2,25 +2,26 @@
 
     python -m benchmarks.page out/tales out/alice out/llama
 
-For each run, with weights in float32 (--full) and float16: the page is written to a folder of its own, opened from the
-disk and asked over its console. Errors are relative to the largest value: of the logits over the whole context, of each
-parameter's gradient. The model of NumPy is the run's own in float32. Needs Chromium and chromedriver.
+For each run, with weights in float32 (--full) and float16: the page is written into its folder by the command, opened
+from the disk and asked over its console. Errors are relative to the largest value: of the logits over the whole
+context, of each parameter's gradient. The model of NumPy is the run's own in float32. Needs Chromium and chromedriver.
 """
 
 import argparse
 import random
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from gpt.page.command import write_page
-from gpt.runs.history import History
 from gpt.runs.load import load_model, own_data
 from gpt.sampling.generate import generate
 from tests.support.browser import Browser, missing
 
+ROOT = Path(__file__).parent.parent
 TEXTS = 1000
 GREEDY = 100
 WRITE = 'document.getElementById("count").value = arguments[0]; document.getElementById("again").click();'
@@ -60,11 +61,12 @@ def random_texts(rng: random.Random, tokenizer, text: str) -> list[str]:
 def measure(run_dir: Path, dtype: str, folder: Path) -> dict[str, str]:
     """The rows of one page."""
     model, tokenizer, checkpoint = load_model(run_dir, "best", "numpy")
-    data, run = own_data(run_dir, tokenizer, checkpoint), History(run_dir)
-    run.run_dir = folder  # the page goes there
+    data = own_data(run_dir, tokenizer, checkpoint)
     began = time.perf_counter()
-    path = write_page(run, checkpoint, data, None, dtype=dtype)
-    rows = {"seconds to write it": f"{time.perf_counter() - began:.2f}"}
+    command = [sys.executable, "-m", "gpt.page", str(run_dir.resolve()), *(["--full"] if dtype == "float32" else [])]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    rows = {"python -m gpt.page": f"{time.perf_counter() - began:.2f} s"}
+    path = run_dir / "page.html"
     rows["size over the weights in base64"] = f"{(path.stat().st_size - base64_bytes(model, dtype)) / 1e3:.0f} KB"
     T = model.config.block_size
     ids = [int(i) for i in data.val[: T + 1]]

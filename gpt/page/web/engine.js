@@ -35,13 +35,17 @@ function from_base64(text) {
   return bytes;
 }
 
-/** Half precision: sign, 5 bits of exponent, 10 of fraction. */
-function from_float16(halves) {  // Uint16Array -> Float32Array
-  return Float32Array.from(halves, half => {
-    const sign = half >> 15 ? -1 : 1, exponent = half >> 10 & 31, fraction = half & 1023;
-    return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
-  });
+/** Half precision: sign, 5 bits of exponent, 10 of fraction. Of each there are 65536, looked up in a table. */
+function from_float16(halves, table) {  // Uint16Array -> Float32Array
+  const values = new Float32Array(halves.length);
+  for (let i = 0; i < values.length; i++) values[i] = table[halves[i]];
+  return values;
 }
+
+const every_float16 = () => Float32Array.from({ length: 65536 }, (_, half) => {
+  const sign = half >> 15 ? -1 : 1, exponent = half >> 10 & 31, fraction = half & 1023;
+  return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
+});
 
 function to_utf8(text) {
   const bytes = [];
@@ -183,12 +187,11 @@ function* slices(characters) {
 // --------------------------------------------------------------------------------------------------------- products
 // What takes the time. Four rows or four weights at once: each number that is loaded is used more than once.
 
-let simd = null;  // a faster product of weights that lie in its memory, where web/simd.js could be used
+let simd = null;  // a faster product, best of weights that lie in its memory, where web/simd.js could be used
 
 /** y = x W; of it only the columns from `first` to before `last`. */
 function product(x, w, n_in, n_out, first = 0, last = n_out) {  // (n, in), (in, out) -> (n, out)
-  const quick = simd && w.buffer === simd.buffer ? simd.product(x, w, n_in, n_out, first, last) : null;
-  return quick ?? plain_product(x, w, n_in, n_out, first, last);
+  return simd?.product(x, w, n_in, n_out, first, last) ?? plain_product(x, w, n_in, n_out, first, last);
 }
 
 function plain_product(x, w, n_in, n_out, first, last) {
@@ -403,8 +406,9 @@ class MLP {
     const { bend } = this;
     this.hidden = this.c_fc.forward(x);  // (n, n_inner)
     this.gate = this.c_gate ? this.c_gate.forward(x) : null;
-    const { hidden, gate } = this;
-    return this.c_proj.forward(elementwise(hidden, gate ? i => hidden[i] * bend(gate[i]) : i => bend(hidden[i])));
+    const { hidden, gate } = this, bent = new Float32Array(hidden.length);
+    for (let i = 0; i < bent.length; i++) bent[i] = gate ? hidden[i] * bend(gate[i]) : bend(hidden[i]);
+    return this.c_proj.forward(bent);
   }
 
   backward(dy) {  // (n, C) -> (n, C)
@@ -491,9 +495,11 @@ class CausalSelfAttention {
     }
     const o = new Float32Array(q.length);  // (n, H D)
     this.P = [];  // of each row, (H, keys)
+    const whole = start === 0 && queries === 0 && n > 1 && n <= cache.size;
+    if (whole) this.P = this.gather_all(q, k, v, o);
     for (let t = 0; t < n; t++) {
       cache.append(k.subarray(t * KD, (t + 1) * KD), v.subarray(t * KD, (t + 1) * KD));
-      if (t >= queries) this.P.push(this.gather(q, cache, o, (t - queries) * HD));
+      if (t >= queries && !whole) this.P.push(this.gather(q, cache, o, (t - queries) * HD));
     }
     Object.assign(this, { q, cache, o });
     return this.c_proj.forward(o);
@@ -520,6 +526,36 @@ class CausalSelfAttention {
         for (let d = 0; d < D; d++) sums[d] += p * v[row + d];
       }
       o.set(sums, from);
+    }
+    return P;
+  }
+
+  /** The same for all positions of a text at once, head by head, as two products: S = q k^T and o = P v. */
+  gather_all(q, k, v, o) {  // (n, H D), (n, K D) twice -> of each row, (H, keys)
+    const { H, K, D, HD, KD } = this, s = 1 / Math.sqrt(D), n = q.length / HD, m = Math.ceil(n / 8) * 8;  // keys
+    const P = Array.from({ length: n }, (_, t) => new Float32Array(H * (t + 1)));
+    const qh = new Float32Array(n * D), kh = new Float32Array(D * m), vh = new Float32Array(m * D);  // kh is transposed
+    for (let h = 0; h < H; h++) {
+      const shared = Math.floor(h * K / H) * D;
+      for (let t = 0; t < n; t++) {
+        for (let d = 0; d < D; d++) {
+          qh[t * D + d] = s * q[t * HD + h * D + d];
+          kh[d * m + t] = k[t * KD + shared + d];
+          vh[t * D + d] = v[t * KD + shared + d];
+        }
+      }
+      const S = product(qh, kh, D, m);  // (n, m)
+      for (let t = 0; t < n; t++) {
+        const row = S.subarray(t * m, (t + 1) * m);
+        let largest = -Infinity, z = 0;
+        for (let j = 0; j <= t; j++) if (row[j] > largest) largest = row[j];
+        for (let j = 0; j <= t; j++) z += row[j] = Math.exp(row[j] - largest);
+        for (let j = 0; j <= t; j++) row[j] /= z;
+        row.fill(0, t + 1);
+        P[t].set(row.subarray(0, t + 1), h * (t + 1));
+      }
+      const oh = product(S, vh, m, D);  // (n, D)
+      for (let t = 0; t < n; t++) o.set(oh.subarray(t * D, (t + 1) * D), t * HD + h * D);
     }
     return P;
   }
@@ -859,10 +895,10 @@ class Engine {
     const sum = numbers => numbers.reduce((a, b) => a + b, 0);
     const sizes = tensors.map(({ shape }) => shape.reduce((a, b) => a * b, 1));
     simd = fast(sum(sizes), tensors, model);
-    const memory = simd?.buffer ?? new ArrayBuffer(4 * sum(sizes));
+    const memory = simd?.buffer ?? new ArrayBuffer(4 * sum(sizes)), table = every_float16();
     tensors.forEach(({ name, shape, offset }, i) => {
       const value = new Float32Array(memory, 4 * sum(sizes.slice(0, i)), sizes[i]);
-      value.set(dtype === "float16" ? from_float16(new Uint16Array(bytes.buffer, offset, sizes[i]))
+      value.set(dtype === "float16" ? from_float16(new Uint16Array(bytes.buffer, offset, sizes[i]), table)
         : new Float32Array(bytes.buffer, offset, sizes[i]));
       parameters.set(name, { name, shape, value, grad: null });
     });
@@ -998,10 +1034,17 @@ class Writer {
     this.decoder = null;
   }
 
-  /** How token i was chosen, computed again from what stood before it. */
+  /**
+   * How token i was chosen, computed again from what stood before it. Below 0 it is the prompt's, which nobody drew:
+   * then what the model would have had to choose from, without the penalties. Of the first token of all, null.
+   */
   explain(i) {
-    const decoder = new Decoder(this.engine.model, this.engine.slides);
-    return this.choice(i, decoder.feed(this.ids.slice(0, this.prompt.length + i)));
+    const before = this.ids.slice(0, this.prompt.length + i);
+    if (!before.length) return null;
+    const logits = new Decoder(this.engine.model, this.engine.slides).feed(before);
+    if (i >= 0) return this.choice(i, logits);
+    const unpunished = { ...this.controls, repetition_penalty: 1, frequency_penalty: 0, presence_penalty: 0 };
+    return { ...choose(logits, unpunished, new Set(), new Map(), 0), u: null };
   }
 }
 

@@ -67,25 +67,28 @@ function module_bytes() {
   ]);
 }
 
-/** Room for `size` numbers of weights, and for an x and a y of at most `scratch` numbers each. */
+/** Room for `size` numbers of weights, and for an x, a y and another W of at most `scratch` numbers each. */
 return class Simd {
   constructor(size, scratch) {
-    const memory = new WebAssembly.Memory({ initial: Math.ceil((size + 2 * scratch) / 16384) });
+    const memory = new WebAssembly.Memory({ initial: Math.ceil((size + 3 * scratch) / 16384) });
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(module_bytes()), { here: { memory } });
     this.buffer = memory.buffer;
     this.tiles = [exports.tile0, exports.tile1];
-    [this.x, this.y, this.scratch] = [4 * size, 4 * (size + scratch), scratch];
+    [this.x, this.y, this.w, this.scratch] = [4 * size, 4 * (size + scratch), 4 * (size + 2 * scratch), scratch];
   }
 
   /** The columns of x W from `first` to before `last`; null for shapes that are no whole number of tiles. */
   product(x, w, n_in, n_out, first, last) {  // (n, in), (in, out) -> (n, out)
     const n = x.length / n_in, kind = n === 1 && (last - first) % 16 === 0 ? 1 : 0, [rows, vectors] = TILES[kind];
     const padded = Math.ceil(n / rows) * rows, step = 4 * vectors, run = this.tiles[kind];
+    const inside = w.buffer === this.buffer, from = inside ? w.byteOffset : this.w;
     if ((last - first) % step || padded * Math.max(n_in, n_out) > this.scratch) return null;
+    if (!inside && w.length > this.scratch) return null;
+    if (!inside) new Float32Array(this.buffer, this.w).set(w);
     new Float32Array(this.buffer, this.x).set(x);  // what lies behind it makes rows that nobody reads
     for (let j = first; j < last; j += step) {
       for (let r = 0; r < padded; r += rows) {
-        run(this.x + 4 * r * n_in, w.byteOffset + 4 * j, this.y + 4 * (r * n_out + j), n_in, 4 * n_in, 4 * n_out);
+        run(this.x + 4 * r * n_in, from + 4 * j, this.y + 4 * (r * n_out + j), n_in, 4 * n_in, 4 * n_out);
       }
     }
     return new Float32Array(this.buffer, this.y, n * n_out).slice();

@@ -50,6 +50,7 @@ const WORDS = {
     seed_help: "decides every draw, as in sample.py",
     choice_title: "Token {n}: {token}",
     choice_next: "The next token",
+    choice_given: "Of the prompt: {token}",
     choice_hint: "Click a bar to put that token here and go on from there.",
     bars: "Probabilities before and after each control",
     token: "Token",
@@ -63,6 +64,7 @@ const WORDS = {
       "The seed drew u = {u}. The tokens share out the numbers from 0 to 1 in order of their ids, each as much as its probability; {token} has {low} to {high}.",
     why_forced: "You put {token} here. Left alone, it would have been {other}: u = {u}.",
     why_next: "Next comes {token}: the seed will draw u = {u}.",
+    why_given: "The prompt has {token} here; the model would have given it {percent}.",
     problem_character:
       "The tokenizer of this model does not know the character {character}: it knows those of its text only.",
     problem_text: "This is not a text: {problem}",
@@ -194,6 +196,7 @@ const WORDS = {
     seed_help: "决定每一次抽取，与 sample.py 一致",
     choice_title: "第 {n} 个 token：{token}",
     choice_next: "下一个 token",
+    choice_given: "提示文本中的 {token}",
     choice_hint: "点击某一条，就把那个 token 放在这里，并从这里继续。",
     bars: "每个控制项前后的概率",
     token: "Token",
@@ -207,6 +210,7 @@ const WORDS = {
       "种子抽到 u = {u}。所有 token 按编号顺序瓜分 0 到 1 的区间，概率多大就占多长；{token} 占 {low} 到 {high}。",
     why_forced: "这里的 {token} 是你放上去的。否则会是 {other}：u = {u}。",
     why_next: "接下来是 {token}：种子将抽到 u = {u}。",
+    why_given: "这里的 {token} 来自提示文本；模型会给它 {percent} 的概率。",
     problem_character: "这个模型的分词器不认识字符 {character}：它只认识训练文本里出现过的字符。",
     problem_text: "这不是合法的文本：{problem}",
 

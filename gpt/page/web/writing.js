@@ -145,6 +145,11 @@ class Writing {
   /** Put another token at the place that is shown, forget what came after it, and write on. */
   put(id) {
     this.stop();
+    if (this.shown.i < 0) {
+      $("prompt").value = this.engine.decode([...this.ids.slice(0, this.writer.prompt.length + this.shown.i), id]);
+      this.start();
+      return;
+    }
     this.writer.cut(this.shown.i);
     this.writer.push(id);
     this.look(this.writer.prompt.length + this.shown.i);
@@ -159,11 +164,12 @@ class Writing {
     return this.writer ? this.writer.ids : [];
   }
 
-  /** Show how the token at position `at` of the text was chosen; of the prompt, nothing was. */
+  /** Show how the token at position `at` of the text was chosen, or for one of the prompt, how it might have been. */
   look(at) {
-    const i = at - this.writer.prompt.length;
-    if (i < 0 || this.running) return;
-    this.shown = { i, choice: this.writer.explain(i) };
+    if (this.running) return;
+    const i = at - this.writer.prompt.length,
+      choice = this.writer.explain(i);
+    if (choice) this.shown = { i, choice };
     this.show_choice(false);
   }
 
@@ -194,11 +200,11 @@ class Writing {
     const { choice } = shown,
       label = id => token_label(this.engine.tokenizer, id);
     const written = writer.tokens[shown.i],
-      token = written ? written.id : choice.token;
+      given = shown.i < 0,
+      token = given ? writer.ids[writer.prompt.length + shown.i] : written ? written.id : choice.token;
     $("choice-title").setAttribute("aria-live", this.running ? "off" : "polite");
-    $("choice-title").textContent = written
-      ? words("choice_title", { n: shown.i + 1, token: label(token) })
-      : words("choice_next");
+    const title = given ? "choice_given" : written ? "choice_title" : "choice_next";
+    $("choice-title").textContent = words(title, { n: shown.i + 1, token: label(token) });
     const chances = choice.stages.map(({ logits }) => Engine.softmax(logits)),
       final = chances[chances.length - 1];
     const rows = this.rows(chances, token).map(id => this.row(id, token, choice.stages, chances));
@@ -207,12 +213,13 @@ class Writing {
     const values = {
       token: label(token),
       other: label(choice.token),
-      u: choice.u.toFixed(4),
+      u: (choice.u ?? 0).toFixed(4),
+      percent: percent(chances[0][token]),
       low: choice.low.toFixed(4),
       high: choice.high.toFixed(4),
     };
     const greedy = writer.controls.temperature === 0;
-    const why = written?.forced ? "why_forced" : greedy ? "why_greedy" : written ? "why_draw" : "why_next";
+    const why = given ? "why_given" : written?.forced ? "why_forced" : greedy ? "why_greedy" : written ? "why_draw" : "why_next";
     $("why").textContent = words(why, values);
   }
 
@@ -299,7 +306,7 @@ class Writing {
     if (rest) add(rest, "rest");
     const mark = element("i");
     mark.style.left = `${100 * choice.u}%`;
-    $("interval").replaceChildren(...parts, greedy ? "" : mark);
+    $("interval").replaceChildren(...parts, greedy || choice.u === null ? "" : mark);
   }
 }
 

@@ -82,6 +82,10 @@ def test_typing_writing_stepping_back_and_choosing_another_token(browser):
     browser.wait(f"return document.querySelectorAll('#output .token').length === {prompt + 6}")
     browser.click("#again")
     assert tokens(browser) == prompt
+    browser.point("#output .token:nth-child(2)")
+    assert browser.text("#choice-title").startswith("Of the prompt:") and "would have given it" in browser.text("#why")
+    browser.run("document.querySelector('#bars tr.taken button').click()")  # the prompt up to there
+    assert tokens(browser) == 2 and browser.find("#prompt").get_attribute("value") == browser.text("#output")
 
 
 def test_the_controls_show_their_stages_at_once(browser):
@@ -296,11 +300,14 @@ def test_the_policy_holds(opened, run_dir):
 
 def test_a_char_run_names_the_character_it_does_not_know(opened, tmp_path):
     odd = "<img src=x onerror=alert(1)>&\u202e\u2028'\""
-    folder = train(tmp_path, text=(TALE + odd) * 8, sample_tokens=20)
+    corpus = tmp_path / "<img src=x onerror=alert(1)>\u2028\u202e&'\".txt"
+    corpus.write_text((TALE + odd) * 8, encoding="utf-8")
+    folder = train(tmp_path, data=(str(corpus),), sample_tokens=20)
     hostile = tmp_path / "<b>&lt;\u202e'"
     shutil.move(folder, hostile)
     command.main([str(hostile)])
     opened.open(hostile / "page.html")
+    assert corpus.name in opened.text("#settings") and "<img src=x" in opened.text("#command")
     assert opened.driver.title == hostile.name and opened.text("#name") == hostile.name
     opened.set("#prompt", "Once 好")
     assert "好 (U+597D)" in opened.text("#prompt-problem")
