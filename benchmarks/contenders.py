@@ -118,12 +118,14 @@ def products(config, B: int) -> list:
         x, w, y = array(B * config.block_size, n_in), array(n_in, n_out), array(B * config.block_size, n_out)
         jobs.extend([(x, w, np.empty_like(y)), (x.T, y, np.empty_like(w)), (y, w.T, np.empty_like(x))])
 
-    C, H, T = config.n_embd, config.n_head, config.block_size
+    C, H, K, T = config.n_embd, config.n_head, config.kv_heads, config.block_size
+    D, wide = config.head_channels, config.inner_channels
+    gates = [(C, wide)] * (config.activation == "swiglu")
     for _ in range(config.n_layer):
-        for n_in, n_out in ((C, 3 * C), (C, C), (C, 4 * C), (4 * C, C)):
+        for n_in, n_out in ((C, (H + 2 * K) * D), (H * D, C), (C, wide), (wide, C), *gates):
             linear(n_in, n_out)
-        x, weights = array(B, H, T, C // H), array(B, H, T, T)
-        for a, b, out in ((x, x.swapaxes(2, 3), weights), (weights, x, x), (weights.swapaxes(2, 3), x, x)):
+        x, weights, shared = array(B, K, H // K, T, D), array(B, K, H // K, T, T), array(B, K, 1, T, D)
+        for a, b, out in ((x, shared.swapaxes(3, 4), weights), (weights, shared, x), (weights.swapaxes(3, 4), x, x)):
             jobs.extend([(a, b, np.empty_like(out))] * 2)  # scores and dP; output and dq; dv and dk
     linear(C, config.vocab_size)
     return jobs
@@ -133,10 +135,11 @@ def torch_step(shape: Shape, threads: int, sdpa: bool, compiled: bool):
     import torch
 
     from benchmarks.torch_gpt import TorchGPT
+    from benchmarks.torch_llama import TorchLlama
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model = TorchGPT(shape.model, sdpa)
+    model = (TorchLlama if shape.model.norm == "rmsnorm" else TorchGPT)(shape.model, sdpa)
     optimizer = model.adamw()
     forward = torch.compile(model) if compiled else model
     idx, targets = (torch.from_numpy(array) for array in batch_of(shape))

@@ -18,6 +18,7 @@ class Shape:
 
 
 PLAIN = {"activation": "gelu", "tie_weights": True, "bias": False}  # as nanoGPT's recipes have it
+LLAMA = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "tie_weights": True, "bias": False}
 
 SHAPES = {
     "article": Shape("2 layers, 4 heads, C 128, T 64, B 32, V 200", 32, GPTConfig(200)),
@@ -26,6 +27,16 @@ SHAPES = {
         "6 layers, 6 heads, C 384, T 256, B 8, V 65",
         8,
         GPTConfig(65, block_size=256, n_layer=6, n_head=6, n_embd=384, **PLAIN),
+    ),
+    "nanogpt-cpu-llama": Shape(
+        "Llama's blocks at nanoGPT's CPU shape: 4 layers, 4 heads, 2 of keys and values, C 128, T 64, B 12, V 65",
+        12,
+        GPTConfig(65, n_layer=4, n_kv_head=2, **LLAMA),
+    ),
+    "baby-llama": Shape(
+        "Llama's blocks at the baby shape: 6 layers, 6 heads, 3 of keys and values, C 384, T 256, B 8, V 65",
+        8,
+        GPTConfig(65, block_size=256, n_layer=6, n_head=6, n_kv_head=3, n_embd=384, **LLAMA),
     ),
     "gpt2": Shape(
         "GPT-2 124M: 12 layers, 12 heads, C 768, T 64, B 4, V 50257",

@@ -54,13 +54,15 @@ class Block(nn.Module):
 
 
 class TorchGPT(nn.Module):
+    block, norm = Block, staticmethod(lambda config: nn.LayerNorm(config.n_embd, bias=config.bias))
+
     def __init__(self, config: GPTConfig, sdpa: bool = True):
         super().__init__()
         self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.wpe = nn.Embedding(config.block_size, config.n_embd)
-        self.h = nn.ModuleList(Block(config, sdpa) for _ in range(config.n_layer))
-        self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd) if config.position == "learned" else None
+        self.h = nn.ModuleList(self.block(config, sdpa) for _ in range(config.n_layer))
+        self.ln_f = self.norm(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_weights:
             self.lm_head.weight = self.wte.weight
@@ -69,8 +71,9 @@ class TorchGPT(nn.Module):
                 nn.init.normal_(parameter, std=0.02)
 
     def forward(self, idx, targets=None, caches=None, start=0):
-        positions = torch.arange(start, start + idx.shape[1])
-        x = self.wte(idx) + self.wpe(positions)
+        x = self.wte(idx)
+        if self.wpe is not None:
+            x = x + self.wpe(torch.arange(start, start + idx.shape[1]))
         for number, block in enumerate(self.h):
             x = block(x, None if caches is None else (*caches[number], start))
         x = self.ln_f(x)

@@ -1,6 +1,6 @@
 """The time of a training step: this project, PyTorch in three forms, and the matrix products alone.
 
-    python -m benchmarks.train_speed                      the four shapes, a table
+    python -m benchmarks.train_speed                      every shape, a table
     python -m benchmarks.train_speed --curves FILE.png    cost over context length and threads, as a picture
     python -m benchmarks.train_speed --shapes article baby --json
 
