@@ -38,6 +38,14 @@ def curve(device, steps, shape, batch_size=4):
 
 
 SMALL = GPTConfig(17, block_size=8, n_layer=2, n_head=2, n_embd=16, activation="gelu", dropout=0.1, tie_weights=True)
+LATER = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "qk_norm": "rms_weight"}
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("float64", 1e-10), ("float32", 1e-4)])
+def test_later_blocks_train_as_numpys_do(gpu_xp, precision, bound):
+    shape = GPTConfig(17, block_size=8, n_layer=1, n_head=2, n_embd=16, dropout=0.1, bias=False, **LATER)
+    expected, actual = (curve(Device(where, precision), 6, shape) for where in ("numpy", gpu_xp))
+    np.testing.assert_allclose(actual, expected, rtol=bound)
 
 
 @pytest.mark.slow

@@ -29,6 +29,9 @@ def little_is_worth_a_thread(monkeypatch):
         monkeypatch.setattr(module, "WORTH_A_THREAD", 1)
 
 
+LATER = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "qk_norm": "rms_weight"}
+
+
 def gpt(dtype="float64", **settings):
     config = {"vocab_size": 7, "block_size": 5, "n_layer": 2, "n_head": 2, "n_embd": 8, "dropout": 0.2} | settings
     return GPT(GPTConfig(**config), Device("numpy", dtype=dtype, seed=1))
@@ -39,8 +42,8 @@ def batch(B=7, T=5):
     return rng.integers(0, 7, (B, T)), rng.integers(0, 7, (B, T))
 
 
-def gradients(threads, chunk, dtype="float64"):
-    model = gpt(dtype)
+def gradients(threads, chunk, dtype="float64", **settings):
+    model = gpt(dtype, **settings)
     idx, targets = batch()
     trainer = DataParallel(model, ThreadPool(threads), chunk)
     trainer.zero_grad()
@@ -51,13 +54,14 @@ def gradients(threads, chunk, dtype="float64"):
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
 @pytest.mark.parametrize("chunk", [1, 3, 100])
-def test_any_number_of_threads_and_any_chunk_agree(threads, chunk):
-    model = gpt()
+@pytest.mark.parametrize("settings", [{}, LATER])
+def test_any_number_of_threads_and_any_chunk_agree(threads, chunk, settings):
+    model = gpt(**settings)
     idx, targets = batch()
     model.rng.begin_step(4, 10)
     _, loss = model(idx, targets)
     model.backward()
-    found_loss, found = gradients(threads, chunk)
+    found_loss, found = gradients(threads, chunk, **settings)
     assert found_loss == pytest.approx(float(loss), rel=1e-13)
     for name, p in model.named_parameters():
         np.testing.assert_allclose(found[name], p.grad, rtol=0, atol=1e-13 * np.abs(p.grad).max())
@@ -216,6 +220,14 @@ def test_processes_give_the_same_bits_as_threads(dtype, size, chunk):
         found = [accumulate(trainer, parts, step) for trainer in (threads, processes)]
         assert_the_same(*found)
     assert ("workers" in vars(processes)) == (size > 1)
+
+
+@forking
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_processes_compute_later_blocks_to_the_same_bits(dtype):
+    threads, processes = both(dtype, 3, 2, **LATER)
+    for step in range(2):
+        assert_the_same(*[accumulate(trainer, [slice(0, 7)], step) for trainer in (threads, processes)])
 
 
 @forking

@@ -8,9 +8,12 @@ from tokenizers import CharTokenizer
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
 
 
-@pytest.fixture
-def model(float64):
-    return GPT(GPTConfig(12, block_size=32, n_layer=2, n_head=4, n_embd=16), float64).eval()
+LATER = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 2, "qk_norm": "rms_weight"}
+
+
+@pytest.fixture(params=[{}, LATER], ids=["gpt2", "later"])
+def model(request, float64):
+    return GPT(GPTConfig(12, block_size=32, n_layer=2, n_head=4, n_embd=16, **request.param), float64).eval()
 
 
 def test_rows_are_distributions_over_the_tokens_before(model):

@@ -19,11 +19,19 @@ SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 8, "block_size": 8}
 TOKENS = np.random.default_rng(0).integers(0, 11, 400).astype(np.uint16)
 
 
-@pytest.fixture
-def model():
-    model = GPT(GPTConfig(11, dropout=0.1, **SHAPE), Device("numpy", seed=1))
+LATER = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "qk_norm": "rms_weight"}
+KINDS = {"gpt2": {}, "later": LATER | {"n_layer": 1}}
+
+
+def model_of(kind: str) -> GPT:
+    model = GPT(GPTConfig(11, dropout=0.1, **(SHAPE | KINDS[kind])), Device("numpy", seed=1))
     model.rng.begin_step(0)
     return model
+
+
+@pytest.fixture
+def model():
+    return model_of("gpt2")
 
 
 def step(model, targets=None):
@@ -33,10 +41,10 @@ def step(model, targets=None):
         model.backward()
 
 
-EXAMPLE = GPT(GPTConfig(11, **SHAPE), Device("numpy"))
-PARAMETERS = [name for name, _ in EXAMPLE.named_parameters()]
-LAYERS = [name for name, _ in EXAMPLE.named_layers() if name]
-LAYERS = [name for name in LAYERS if not name.endswith(".dropout")]  # what they belong to applies those masks itself
+EXAMPLES = {kind: model_of(kind) for kind in KINDS}
+PARAMETERS = [(kind, name) for kind, example in EXAMPLES.items() for name, _ in example.named_parameters()]
+LAYERS = [(kind, name) for kind, example in EXAMPLES.items() for name, _ in example.named_layers() if name]
+LAYERS = [(kind, name) for kind, name in LAYERS if not name.endswith(".dropout")]  # their owner applies those masks
 
 
 def spoil(layer, method, value):
@@ -52,8 +60,9 @@ def spoil(layer, method, value):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("name", LAYERS)
-def test_the_layer_whose_forward_makes_it_is_named(model, name, value):
+@pytest.mark.parametrize(("example", "name"), LAYERS)
+def test_the_layer_whose_forward_makes_it_is_named(example, name, value):
+    model = model_of(example)
     layer = dict(model.named_layers())[name]
     spoil(layer, "forward", value)
     with pytest.raises(Anomaly) as caught:
@@ -65,8 +74,9 @@ def test_the_layer_whose_forward_makes_it_is_named(model, name, value):
 
 
 # The token embedding's backward returns nothing: there is nothing after it.
-@pytest.mark.parametrize("name", [name for name in LAYERS if name != "wte"])
-def test_the_layer_whose_backward_makes_it_is_named(model, name):
+@pytest.mark.parametrize(("example", "name"), [(kind, name) for kind, name in LAYERS if name != "wte"])
+def test_the_layer_whose_backward_makes_it_is_named(example, name):
+    model = model_of(example)
     layer = dict(model.named_layers())[name]
     spoil(layer, "backward", math.nan)
     with pytest.raises(Anomaly) as caught:
@@ -75,8 +85,9 @@ def test_the_layer_whose_backward_makes_it_is_named(model, name):
     assert f"the {type(layer).__name__} makes 1 NaN among " in str(caught.value)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_a_parameter_that_is_not_finite_is_named_before_it_is_used(model, name):
+@pytest.mark.parametrize(("example", "name"), PARAMETERS)
+def test_a_parameter_that_is_not_finite_is_named_before_it_is_used(example, name):
+    model = model_of(example)
     dict(model.named_parameters())[name].value.reshape(-1)[0] = math.nan
     with pytest.raises(Anomaly) as caught:
         step(model)
@@ -85,13 +96,14 @@ def test_a_parameter_that_is_not_finite_is_named_before_it_is_used(model, name):
     assert str(caught.value).startswith(expected) and caught.value.from_parameter
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_a_gradient_that_is_not_finite_is_named(model, name):
+@pytest.mark.parametrize(("example", "name"), PARAMETERS)
+def test_a_gradient_that_is_not_finite_is_named(example, name):
+    model = model_of(example)
     layer_name, _, own = name.rpartition(".")
     layer, real = dict(model.named_layers())[layer_name], None
 
-    def spoilt(*upstream):
-        dx = real(*upstream)
+    def spoilt(*upstream, **options):
+        dx = real(*upstream, **options)
         getattr(layer, own).grad.reshape(-1)[0] = -math.inf
         return dx
 

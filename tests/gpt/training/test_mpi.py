@@ -98,6 +98,15 @@ def test_ranks_get_the_losses_of_one_process(folder, alone, n, dtype, tolerance)
     assert_same(found, alone(dtype), tolerance)
 
 
+def test_ranks_train_later_blocks_as_one_process_does(folder, tmp_path_factory):
+    later = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "qk_norm": "rms_weight"}
+    alone = tmp_path_factory.mktemp("alone")
+    write_text(alone)
+    for n, where in ((0, alone), (2, folder)):
+        train(n, where, max_steps=20, **later)
+    assert_same(losses_of(folder), losses_of(alone), 1e-12)
+
+
 def test_accumulated_batches_on_ranks_equal_a_large_batch(folder, alone):
     train(2, folder, max_steps=30, batch_size=24, grad_accum=1)
     expected = {name: values[:30] for name, values in alone("float64").items()}

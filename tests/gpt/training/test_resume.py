@@ -26,7 +26,12 @@ def assert_same_run(one, other, step=12):
         assert all(np.array_equal(mine[name], yours[name]) for name in mine)
 
 
-@pytest.mark.parametrize("flags", [{}, {"dtype": "float64", "tie_weights": True}, {"threads": 2}, {"grad_clip": 0.0}])
+LATER = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "qk_norm": "rms_weight"}
+FLAGS = [{}, {"dtype": "float64", "tie_weights": True}, {"threads": 2}, {"grad_clip": 0.0}]
+FLAGS += [LATER | {"threads": 2}, {"position": "rope", "activation": "relu2", "zero_init": True}]
+
+
+@pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("stop", [1, 5, 11])
 def test_stopped_and_resumed_is_as_never_stopped(workplace, monkeypatch, flags, stop):
     assert train(out_dir="straight", **flags) == 0
