@@ -25,6 +25,7 @@ from nanograd.layers import (
     ReLU,
 )
 from nanograd.layers.cross_entropy import IGNORED
+from nanograd.optim.arena import arenas_of
 from tests.support import array_stub
 
 SHAPE = {"vocab_size": 11, "block_size": 6, "n_layer": 2, "n_head": 2, "n_embd": 8}
@@ -62,7 +63,7 @@ def test_what_is_assigned_to_a_parameter_reaches_the_optimiser(kind):
     layer.bias.grad = np.array([1.0, -1.0])
     optimizer.step()
     np.testing.assert_allclose(layer.bias.value, [2.5, 4.5], rtol=1e-6)
-    assert np.shares_memory(layer.bias.value, optimizer.arenas[1].values)
+    assert np.shares_memory(layer.bias.value, arenas_of(layer)[1].values)
 
 
 def test_no_gradient_is_a_gradient_of_zero():

@@ -253,7 +253,7 @@ def test_the_ranks_of_a_machine_share_its_cores(folder):
     from nanograd.device.cores import available_cores
 
     (folder / "cores.py").write_text(
-        "from pathlib import Path\nfrom nanograd.parallel.communicator import world\n"
+        "from pathlib import Path\nfrom nanograd.parallel.world import world\n"
         "Path(f'cores-{world().rank}').write_text(str(world().cores()))\n",
         encoding="utf-8",
     )
