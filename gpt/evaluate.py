@@ -30,12 +30,12 @@ from gpt.cli.output import say
 from gpt.config.flags import Checked, flag
 from gpt.config.options import MachineFlags, RunDirFlags, WhichFlags
 from gpt.data.batches import encode_corpus, get_batch
-from gpt.data.cache import cache_folder
 from gpt.data.corpus import open_corpus
+from gpt.data.prepare import usable_cache
 from gpt.data.units import bits_per_byte, count_bytes, perplexity
 from gpt.errors import RunError, UsageError
 from gpt.runs import folder as run_folder
-from gpt.runs.load import load_model, own_data
+from gpt.runs.load import find_text, load_model, own_data
 from gpt.sampling.command import blas_threads
 from nanograd.device.device import xp_of
 
@@ -155,9 +155,14 @@ def main(arguments: list[str]) -> int:
     model, tokenizer, checkpoint = load_model(run_dir, config.which, config.backend)
     if config.data:
         corpus = open_corpus(config.data)
-        label, tokens = corpus.label, encode_corpus(corpus, tokenizer, cache_folder())
+        label, tokens = corpus.label, encode_corpus(corpus, tokenizer, usable_cache(run_dir))
+        if corpus.sha256 == checkpoint.state.get("corpus_sha256"):  # its own text, in another place
+            label = f"validation split of {corpus.label}, which the run was trained on"
+            tokens = own_data(run_dir, tokenizer, checkpoint, config.data).val
     else:
-        data = own_data(run_dir, tokenizer, checkpoint)
+        data, reason = find_text(run_dir, tokenizer, checkpoint)
+        if data is None:
+            raise UsageError(reason)
         label, tokens = f"validation split of {data.corpus.label}", data.val
     say(f"{run_dir}, step {checkpoint.step}; {model.device.describe()}")
     with blas_threads(config.threads):

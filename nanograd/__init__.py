@@ -11,10 +11,11 @@ _PUBLIC = {
     "BackendUnavailable": "nanograd.device.device",
     "Device": "nanograd.device.device",
     "Layer": "nanograd.layers.layer",
+    "Muon": "nanograd.optim.muon",
     "Parameter": "nanograd.layers.layer",
     "clip_grad_norm": "nanograd.optim.adamw",
 }
-__all__ = ["AdamW", "BackendUnavailable", "Device", "Layer", "Parameter", "clip_grad_norm"]
+__all__ = ["AdamW", "BackendUnavailable", "Device", "Layer", "Muon", "Parameter", "clip_grad_norm"]
 
 
 def __getattr__(name: str):  # imported on first use: a command's --help needs the settings above, but not NumPy

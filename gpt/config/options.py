@@ -91,7 +91,9 @@ class TrainingFlags(Checked):
     )
     max_steps: int = flag(1000, "steps of the optimiser", at_least=1, aliases=("max_iters",), resume=True)
     lr: float = flag(1e-3, "highest learning rate", above=0, aliases=("learning_rate", "base_lr"))
-    min_lr: float | None = flag(None, "learning rate of the last step", at_least=0, default_text="lr / 10")
+    min_lr: float | None = flag(
+        None, "learning rate of the last step", at_least=0, default_text="lr / 10; 0 for --schedule wsd"
+    )
     warmup_steps: int | None = flag(
         None,
         "steps over which the learning rate rises to lr",
@@ -99,7 +101,23 @@ class TrainingFlags(Checked):
         aliases=("warmup_iters", "warmup"),
         default_text="100, or a tenth of max_steps if that is less",
     )
-    weight_decay: float = flag(0.01, "AdamW's, on matrices only", at_least=0)
+    lr_decay_steps: int | None = flag(
+        None,
+        "step by which the learning rate has fallen to min_lr, where it stays",
+        at_least=1,
+        aliases=("lr_decay_iters",),
+        default_text="max_steps",
+        resume=True,
+    )
+    schedule: Literal["cosine", "wsd", "constant"] = flag(
+        "cosine", "of the rate after the warmup; wsd is flat, then falls in a line to min_lr"
+    )
+    decay_share: float = flag(0.5, "share of the steps over which wsd falls", above=0, at_most=1)
+    optimizer: Literal["adamw", "muon"] = flag("adamw", "muon takes the blocks' matrices, and leaves the rest to AdamW")
+    muon_lr: float = flag(0.02, "Muon's highest learning rate; it follows the schedule of lr", above=0)
+    muon_momentum: float = flag(0.95, "Muon's memory of the gradient", at_least=0, below=1)
+    muon_scale_rows: bool = flag(False, "let Muon bring each neuron's part of an update to one size (NorMuon)")
+    weight_decay: float = flag(0.01, "of AdamW and Muon, on matrices only", at_least=0)
     beta1: float = flag(0.9, "AdamW's memory of the mean gradient", at_least=0, below=1)
     beta2: float = flag(0.95, "AdamW's memory of its square", at_least=0, below=1)
     grad_clip: float = flag(1.0, "largest norm of the gradient; 0 lets any pass", at_least=0)
@@ -108,7 +126,14 @@ class TrainingFlags(Checked):
     @property
     def final_lr(self) -> float:
         """`min_lr`, or what stands in for it."""
-        return self.lr / 10 if self.min_lr is None else self.min_lr
+        if self.min_lr is not None:
+            return self.min_lr
+        return 0.0 if self.schedule == "wsd" else self.lr / 10
+
+    @property
+    def decay_steps(self) -> int:
+        """`lr_decay_steps`, or what stands in for it."""
+        return self.max_steps if self.lr_decay_steps is None else self.lr_decay_steps
 
     @property
     def warmup(self) -> int:
@@ -235,6 +260,13 @@ class RunDirFlags(Checked):
         aliases=("out_dir",),
         path=True,
         positional=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFlags(Checked):
+    data: tuple[str, ...] = flag(
+        (), "the run's text, where it has moved or changed", metavar="FILE", default_text="where it was", path=True
     )
 
 

@@ -84,7 +84,7 @@ def prepare(
             print(f"warning: {note}", file=sys.stderr, flush=True)
     if val_corpus is not None:
         _refuse_common_files(corpus, val_corpus)
-    folder = _usable_cache(run_dir, progress)
+    folder = usable_cache(run_dir, progress)
     if tokenizer is None:
         tokenizer = load_or_train_tokenizer(corpus, kind, vocab_size, folder, progress)
     tokens = encode_corpus(corpus, tokenizer, folder, progress)
@@ -141,7 +141,8 @@ def _refuse_common_files(corpus, val_corpus):
             )
 
 
-def _usable_cache(run_dir, progress):
+def usable_cache(run_dir: Path | None, progress: bool = True) -> Path:
+    """The cache, or `run_dir` where nothing can be written to it."""
     folder = cache_folder()
     if run_dir is None or os.environ.get("NANOGRAD_CACHE") or is_writable(folder):
         return folder

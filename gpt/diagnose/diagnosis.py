@@ -8,6 +8,7 @@ of set phrases repeats itself too, and that is nothing to hold against a model t
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ import numpy as np
 from gpt.cli import command_line as cli
 from gpt.cli.output import say
 from gpt.config.flags import Checked, flag
-from gpt.config.options import ChoiceFlags, MachineFlags, RunDirFlags, WhichFlags
+from gpt.config.options import ChoiceFlags, MachineFlags, RunDirFlags, TextFlags, WhichFlags
 from gpt.diagnose import symptoms
 from gpt.diagnose.symptoms import Curves, Finding
 from gpt.diagnose.text_statistics import COPIED_LENGTHS, copied_share, distinct_n, pair_loss
@@ -26,12 +27,13 @@ from gpt.model import GPT
 from gpt.runs import folder as run_folder
 from gpt.runs.checkpoint import list_steps
 from gpt.runs.history import History
-from gpt.runs.load import load_model, own_data
+from gpt.runs.load import find_text, load_model
 from gpt.sampling.command import blas_threads, choices
 from gpt.sampling.generate import Generation
 from gpt.sampling.streaming import start_ids
 from gpt.tokenizers import load_tokenizer
 from nanograd import Device
+from nanograd.device.cores import counted
 
 SAMPLES = 4
 DISTINCT = 4  # the n of distinct-n
@@ -45,6 +47,8 @@ NUMBERS_IN_CHINESE = {
     f"distinct-{DISTINCT}": f"distinct-{DISTINCT}（不重复的比例）",
     "validation's": "验证文本的 distinct",
 }
+
+NO_TEXT = np.zeros(0, np.int64)
 
 EXAMPLES = """\
 examples:
@@ -61,7 +65,7 @@ class DiagnoseFlags(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiagnoseConfig(MachineFlags, DiagnoseFlags, ChoiceFlags, WhichFlags, RunDirFlags):
+class DiagnoseConfig(MachineFlags, TextFlags, DiagnoseFlags, ChoiceFlags, WhichFlags, RunDirFlags):
     """What is wrong with a run, and which flag to change."""
 
     checkpoint: str = flag("latest", "best (by validation loss), latest, or a step", metavar="WHICH")
@@ -81,7 +85,8 @@ class Diagnosis:
         lines = []
         for finding in self.findings:
             lines += [f"- {finding.name}: {finding.signs}", f"  change: {finding.change}"]
-        lines = lines or ["no sign of over- or underfitting, of a wrong learning rate, or of bad samples"]
+        if not lines and not self.note:
+            lines = ["no sign of over- or underfitting, of a wrong learning rate, or of bad samples"]
         if self.note:
             lines.append(self.note)
         numbers = ", ".join(f"{name} {value:,.3g}" for name, value in self.numbers.items())
@@ -96,26 +101,31 @@ def diagnose(
     val: np.ndarray,
     samples: Sequence[Sequence[int]] = (),
 ) -> Diagnosis:
-    """Judge a run by its measurements, the ids it was trained and validated on, and samples (may be none)."""
+    """Judge a run by its measurements, the ids it was trained and validated on, and samples (may be none).
+
+    Without text (no ids) what needs it is left out: baseline, tokens for each parameter, copies, repetition.
+    """
     curves = read_curves(run, n_parameters, vocab_size, train, val)
     numbers = {}
     if len(curves.val):
         numbers |= {"train loss": curves.train[-1], "validation loss": curves.val[-1]}
-    numbers |= {"of a table of token pairs": curves.pair_loss, "tokens a parameter": len(train) / n_parameters}
+    if len(train):
+        numbers |= {"of a table of token pairs": curves.pair_loss, "tokens a parameter": len(train) / n_parameters}
     rate = symptoms.rate_too_high(curves)
     over = symptoms.overfitting(curves)
-    found = [rate, over]
+    found = [rate, over, None if rate else symptoms.worse_than_pairs(curves)]
     if not rate:
-        scarce = symptoms.too_little_text(curves)
+        scarce = symptoms.too_little_text(curves) if len(train) else None
         found.append(scarce)
         if not over and not scarce:
             found.append(symptoms.rate_too_low(curves) or symptoms.underfitting(curves))
-    found += judge_samples(samples, train, val, vocab_size, numbers)
+    if len(train):
+        found += judge_samples(samples, train, val, vocab_size, numbers)
     note = note_in_chinese = ""
     if curves.is_short:
         note = (
-            f"too short to judge the curves: {len(curves.steps)} evaluations, and a trend needs "
-            f"{symptoms.FEWEST_EVALUATIONS} (a lower --eval_interval makes more)"
+            f"too early to judge the curves: {counted(len(curves.steps), 'evaluation')}, and a trend needs "
+            f"{symptoms.FEWEST_EVALUATIONS} (more --max_steps, or a lower --eval_interval)"
         )
         note_in_chinese = (
             f"曲线太短，无法判断：只有 {len(curves.steps)} 次评估，看趋势至少要 {symptoms.FEWEST_EVALUATIONS} 次"
@@ -141,7 +151,7 @@ def read_curves(run: History, n_parameters: int, vocab_size: int, train: np.ndar
         n_parameters=n_parameters,
         n_tokens=len(train),
         tokens_read=last * config.batch_size * config.grad_accum * config.block_size,
-        pair_loss=pair_loss(train, val, vocab_size),
+        pair_loss=pair_loss(train, val, vocab_size) if len(train) else math.inf,
     )
 
 
@@ -190,7 +200,7 @@ def main(arguments: list[str]) -> int:
     run = History(run_dir)
     if list_steps(run_dir):
         model, tokenizer, checkpoint = load_model(run_dir, config.which, config.backend)
-        data = own_data(run_dir, tokenizer, checkpoint)
+        data, reason = find_text(run_dir, tokenizer, checkpoint, config.data)
         controls = choices(config, run.config.seed if config.seed is None else config.seed)
         say(f"{run_dir}, step {checkpoint.step}; samples with seed {controls['seed']}")
         with blas_threads(config.threads):
@@ -198,9 +208,13 @@ def main(arguments: list[str]) -> int:
     else:  # it went astray, or was stopped, before the first one
         say(f"{run_dir} has no checkpoint, so there are no samples to judge")
         tokenizer = load_tokenizer(run_dir)
-        data, samples = own_data(run_dir, tokenizer), []
+        data, reason = find_text(run_dir, tokenizer, None, config.data)
+        samples = []
         model = GPT(run.config.model_config(tokenizer.vocab_size), Device("numpy"))
-    found = diagnose(run, model.n_parameters(), tokenizer.vocab_size, data.train, data.val, samples)
+    if reason:
+        say(f"{reason}; {'judged without it' if data is None else 'judged with it all the same'}")
+    train, val = (data.train, data.val) if data else (NO_TEXT, NO_TEXT)
+    found = diagnose(run, model.n_parameters(), tokenizer.vocab_size, train, val, samples)
     if config.json:
         numbers = {name: None if np.isnan(value) else value for name, value in found.numbers.items()}
         findings = [asdict(finding) for finding in found.findings]

@@ -56,11 +56,32 @@ class Curves:
 
     @property
     def usual_rate(self) -> float:
-        return max(1e-4, 0.003239 - 0.0001395 * math.log(self.n_parameters))
+        return usual_rate(self.n_parameters)
 
     @property
     def is_short(self) -> bool:
         return len(self.steps) < FEWEST_EVALUATIONS
+
+
+def usual_rate(n_parameters: int) -> float:
+    """The learning rate that the rule of thumb gives a model of so many parameters."""
+    return max(1e-4, 0.003239 - 0.0001395 * math.log(n_parameters))
+
+
+def worse_than_pairs(curves: Curves) -> Finding | None:
+    """Of a run too short for a trend: what one evaluation shows already."""
+    if not curves.is_short or not len(curves.val) or not curves.val[-1] > curves.pair_loss:
+        return None
+    return Finding(
+        "nothing learned yet",
+        f"validation loss {curves.val[-1]:.3f} is worse than that of a table of token pairs, {curves.pair_loss:.3f}.",
+        f"--max_steps {max(1000, 2 * curves.max_steps)}",
+        Chinese(
+            "还没有学到东西",
+            f"验证损失 {curves.val[-1]:.3f} 还不如统计相邻两个 token 的表，后者是 {curves.pair_loss:.3f}。",
+            f"--max_steps {max(1000, 2 * curves.max_steps)}",
+        ),
+    )
 
 
 def overfitting(curves: Curves) -> Finding | None:
@@ -90,7 +111,7 @@ def overfitting(curves: Curves) -> Finding | None:
 
 def rate_too_high(curves: Curves) -> Finding | None:
     """The loss left the finite numbers, climbed back, or got stuck at a rate far above the usual."""
-    rate, was = brief(min(curves.lr / 10, curves.usual_rate)), brief(curves.lr)
+    rate, was = brief(lower_rate(curves.lr, curves.n_parameters)), brief(curves.lr)
     lower, lower_zh = (
         f"--lr {rate} (it was {was}), or more --warmup_steps",
         f"--lr {rate}（原来是 {was}），或更大的 --warmup_steps",
@@ -267,6 +288,11 @@ def looping(distinct: float, usual: float, n: int) -> Finding | None:
             f"{SAMPLE_FLAGS_ZH}；如果没有用，增加 train.py 的 --max_steps",
         ),
     )
+
+
+def lower_rate(lr: float, n_parameters: int) -> float:
+    """A rate to try in place of one that was too high."""
+    return min(lr / 10, usual_rate(n_parameters))
 
 
 def brief(value: float) -> str:

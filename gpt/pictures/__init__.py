@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from gpt.cli import command_line as cli
+from gpt.cli.output import say
 from gpt.config.flags import Checked, flag
-from gpt.config.options import MachineFlags, WhichFlags
-from gpt.data.cache import cache_folder
-from gpt.data.prepare import load_or_train_tokenizer
+from gpt.config.options import MachineFlags, TextFlags, WhichFlags
+from gpt.data.prepare import load_or_train_tokenizer, usable_cache
 from gpt.errors import UsageError
 from gpt.files import make_folder
 from gpt.pictures.attention import MOST_TOKENS, draw_attention
@@ -36,7 +36,7 @@ from gpt.pictures.schedule import draw_schedule
 from gpt.pictures.segmentation import draw_segmentation
 from gpt.runs import folder as run_folder
 from gpt.runs.history import History
-from gpt.runs.load import load_model, own_data
+from gpt.runs.load import find_text, load_model
 from gpt.sampling.command import blas_threads
 from gpt.sampling.streaming import start_ids
 
@@ -77,7 +77,7 @@ class ControlFlags(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PicturesConfig(MachineFlags, ControlFlags, WhichFlags, PicturesFlags):
+class PicturesConfig(MachineFlags, TextFlags, ControlFlags, WhichFlags, PicturesFlags):
     """Pictures of one run or several, as PNG files."""
 
 
@@ -88,7 +88,12 @@ def draw_run(run: History, folder: Path, config: PicturesConfig) -> Iterator[Pat
         draw(run, folder / f"{name}.png")
         yield folder / f"{name}.png"
     model, tokenizer, checkpoint = load_model(run.run_dir, config.which, config.backend)
-    data = own_data(run.run_dir, tokenizer, checkpoint)
+    data, reason = find_text(run.run_dir, tokenizer, checkpoint, config.data)
+    if reason:
+        say(f"{reason}; {'without it' if data is None else 'with it all the same'} go the pictures of this run")
+    if data is None and not config.prompt:
+        say("next-token.png and the pictures of attention need a text to show: give a --prompt")
+        return
     room = min(MOST_TOKENS, model.config.block_size)
     if config.prompt:
         text, ids = config.prompt, start_ids(tokenizer, config.prompt)[-model.config.block_size :]
@@ -101,8 +106,10 @@ def draw_run(run: History, folder: Path, config: PicturesConfig) -> Iterator[Pat
     controls = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     draw_next_token(model, tokenizer, ids[:cut], folder / "next-token.png", **controls)
     yield folder / "next-token.png"
+    if data is None:  # nothing to train the other tokenizer on
+        return
     other = "char" if tokenizer.kind == "bpe" else "bpe"
-    other = load_or_train_tokenizer(data.corpus, other, None, cache_folder())
+    other = load_or_train_tokenizer(data.corpus, other, None, usable_cache(run.run_dir))
     bpe, char = (tokenizer, other) if tokenizer.kind == "bpe" else (other, tokenizer)
     draw_segmentation(text, bpe, char.vocab_size, folder / "segmentation.png")
     yield folder / "segmentation.png"

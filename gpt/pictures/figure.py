@@ -51,10 +51,10 @@ def picture(path: Path, title: str, caption: str, width: float, height: float, t
     of somebody's text, that in the title included: what no font has letters for, `letters(part)` writes as code
     points, and the caption says so. Raises RunError when the file cannot be written.
     """
+    letters = Letters(text)  # which imports matplotlib first, and with care
     from matplotlib import style
     from matplotlib.figure import Figure
 
-    letters = Letters(text)
     caption = " ".join([caption, letters.note]).strip()
     lines = textwrap.wrap(caption, int((width - 0.3) * DPI / 7.2))
     below, above = len(lines) * LINE_INCHES + 0.15, 0.4

@@ -8,6 +8,8 @@ better than a row of empty boxes.
 import functools
 from unicodedata import east_asian_width
 
+from gpt.pictures.plotting import load_matplotlib
+
 BASE = "DejaVu Sans"
 BOXES = "Last Resort"  # matplotlib's own: it has a box for every character there is, and a letter for none
 # Looked at before other fonts, for they are known to be readable on a screen and to have most of Chinese.
@@ -35,6 +37,7 @@ class Letters:
     """
 
     def __init__(self, text: str):
+        load_matplotlib()
         wanted = {letter for letter in text if ord(letter) >= 128}
         self.families = [BASE]
         self.missing = wanted - _letters_of(*_base_font()) if wanted else set()

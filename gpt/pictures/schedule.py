@@ -29,7 +29,7 @@ def draw_schedule(run: History, path: Path) -> None:
             lr=config.lr,
             min_lr=config.final_lr,
             warmup_steps=config.warmup,
-            max_steps=config.max_steps,
+            max_steps=config.decay_steps,
         )
         for step in steps
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gpt.config.options import TrainConfig
 from gpt.data.finding import KNOWN
-from gpt.errors import UsageError
+from gpt.errors import RunError, UsageError
 from gpt.runs.lock import LOCK, RunLock
 
 ROOT = Path("out")
@@ -80,7 +80,16 @@ def choose(config: TrainConfig, root: Path = ROOT) -> Path:
 
 
 def _fresh(name: str, root: Path) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return _first_free(name, root)
+    except OSError as error:
+        raise RunError(
+            f"cannot make a folder for the run in {root}: {error.strerror or error}; --out_dir names another place"
+        ) from error
+
+
+def _first_free(name: str, root: Path) -> Path:
     for number in count(1):
         folder = root / (name if number == 1 else f"{name}-{number}")
         try:

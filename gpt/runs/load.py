@@ -1,6 +1,7 @@
 """A run's folder -> the trained model in it, ready to be used, with the tokenizer it was trained with."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpt.config.options import GPTConfig, TrainConfig
@@ -47,15 +48,33 @@ def load_model(
     return model, tokenizer, checkpoint
 
 
-def own_data(run_dir: str | os.PathLike, tokenizer: Tokenizer, checkpoint: Checkpoint | None = None) -> Data:
-    """The text that a run was trained and validated on, as its own tokens.
+def own_data(
+    run_dir: str | os.PathLike, tokenizer: Tokenizer, checkpoint: Checkpoint | None = None, data: Sequence[str] = ()
+) -> Data:
+    """The text that a run was trained and validated on, as its own tokens; `data` says where it is by now.
 
     Raises UsageError if the text is not where it was or, where there is a checkpoint to compare with, is another
     one by now; RunError as `prepare` does.
     """
     run_dir = Path(run_dir)
     config = read_run_config(TrainConfig, run_dir / "config.toml")
-    return prepare_for_run(config, run_dir, tokenizer, checkpoint and checkpoint.state, progress=False)
+    return prepare_for_run(config, run_dir, tokenizer, checkpoint and checkpoint.state, data, progress=False)
+
+
+def find_text(
+    run_dir: str | os.PathLike, tokenizer: Tokenizer, checkpoint: Checkpoint | None, data: Sequence[str] = ()
+) -> tuple[Data | None, str]:
+    """The run's text, or the one that `data` names, and what is wrong with it: "" as a rule.
+
+    None where there is no text, and the reason; a text that `data` names is taken even if it is another one.
+    """
+    try:
+        return own_data(run_dir, tokenizer, checkpoint, data), ""
+    except (UsageError, RunError) as error:
+        if not data:
+            return None, f"{error}; --data FILE says where it is"
+        found = own_data(run_dir, tokenizer, None, data)
+        return found, f"{found.corpus.label} is not the text that this run was trained on"
 
 
 def model_config(checkpoint: Checkpoint) -> GPTConfig:

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Iterator
 
+from gpt.diagnose.symptoms import brief, lower_rate
 from nanograd.anomaly import Anomaly
 from nanograd.optim.adamw import clip_scale, square_sum
 
@@ -106,7 +107,8 @@ def origin(trainer, step: int) -> str:
 def likely_causes(trainer, step: int) -> str:
     """What to try, the most promising first, for trouble with the parameters that `step` steps have made."""
     config, lr = trainer.config, trainer.lr_at(max(step - 1, 0))
-    causes = [f"a learning rate too high (it was {lr:.2g}: try --lr {config.lr / 10:.1g})"]
+    rate = lower_rate(config.lr, trainer.model.n_parameters())
+    causes = [f"a learning rate too high (it was {lr:.2g}: try --lr {brief(rate)})"]
     if not config.grad_clip:
         causes.append("gradients that are not clipped (--grad_clip 0)")
     if not config.warmup:

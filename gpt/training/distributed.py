@@ -163,6 +163,6 @@ def receive_json(ranks: Communicator) -> dict:
 def share_state(trainer: Trainer) -> None:
     """Give every rank the parameters, moments and step of rank 0."""
     ranks, optimizer = trainer.ranks, trainer.optimizer
-    for array in (*(arena.values for arena in arenas_of(trainer.model)), *optimizer.exp_avg, *optimizer.exp_avg_sq):
+    for array in (*(arena.values for arena in arenas_of(trainer.model)), *optimizer.arrays()):
         ranks.broadcast(array)
     trainer.step, optimizer.steps = ranks.broadcast(np.array([trainer.step, optimizer.steps])).tolist()

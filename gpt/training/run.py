@@ -23,12 +23,13 @@ from gpt.files import check_free_space, write_text
 from gpt.model import GPT
 from gpt.runs import folder as run_folder
 from gpt.runs.checkpoint import checkpoint_bytes, load_latest_good, remove_dead, save_checkpoint
-from gpt.runs.metrics import Metrics
+from gpt.runs.metrics import Metrics, read_metrics
 from gpt.runs.samples import Samples
 from gpt.training.anomaly import TROUBLE, evaluate, likely_causes, trouble_in_step, without_warnings
 from gpt.training.distributed import Distributed, check_even_split, run_worker
 from gpt.training.kept_samples import short_samples
 from gpt.training.loss_spikes import LossSpikes
+from gpt.training.progress import Reports, progress_bar, say
 from gpt.training.run_state import check_flags, check_tokenizer, run_state
 from gpt.training.signals import StopRequest, interruptible
 from gpt.training.step import StepResult
@@ -39,6 +40,7 @@ from nanograd.device.cores import counted
 from nanograd.parallel.world import connect
 
 FEWEST_TO_COMPARE = 5000  # tokens; pairs of fewer say little
+JUMP = 1.5  # times the last learning rate
 UNLIKE = 1.09  # Alice has 1.01, Alice with a licence at its end 1.10 by characters, 1.23 in pieces
 
 
@@ -148,6 +150,19 @@ class Run:
             print(f"the run has done its {checkpoint.step} steps; --max_steps with a larger number goes on")
         else:
             print(f"going on from step {checkpoint.step}")
+            self._tell_of_a_jump()
+
+    def _tell_of_a_jump(self) -> None:
+        """Say so where the learning rate leaps up, since the steps over which it falls have become more."""
+        rates = [line["lr"] for line in read_metrics(self.folder) if isinstance(line.get("lr"), float)]
+        step = self.trainer.step
+        rate = self.trainer.lr_at(step)
+        falling = self.config.schedule == "cosine"  # wsd is made for going on
+        if falling and rates and step >= self.config.warmup and rate > JUMP * rates[-1]:
+            print(
+                f"the learning rate goes from {rates[-1]:.1e} up to {rate:.1e}, for it falls until the last step; "
+                f"--lr_decay_steps {step} keeps it at {self.config.final_lr:.1e}"
+            )
 
     def _write_config(self) -> None:
         texts = {name: absolute_specs(getattr(self.config, name)) for name in ("data", "val_data")}
@@ -175,6 +190,10 @@ class Run:
             if trainer.step == 0:
                 self._keep_samples(0)
             self.since, self.steps_since = time.perf_counter(), trainer.step
+            config = self.config
+            self.reports = Reports(
+                trainer.step, config.max_steps, config.batch_size * config.grad_accum * config.block_size
+            )
             try:
                 while trainer.step < self.config.max_steps and stop.signal is None:
                     self._step()
@@ -205,6 +224,10 @@ class Run:
             self._evaluate(values)
         elif values:
             self.metrics.log(step, **values)
+        if evaluating:
+            self.reports.said()
+        elif self.bar.disable and (line := self.reports.line(step)):
+            say(line)
         if values:
             self.since, self.steps_since = time.perf_counter(), step
         interval = config.checkpoint_interval
@@ -276,18 +299,3 @@ class Run:
         if self.saved_step is None:
             return "there is no checkpoint yet"
         return f"the checkpoint of step {self.saved_step} is as it was (--resume goes on from there)"
-
-
-def progress_bar(step: int, max_steps: int):
-    """A tqdm bar on a terminal; elsewhere it stays silent."""
-    from tqdm import tqdm
-
-    return tqdm(total=max_steps, initial=step, unit=" steps", dynamic_ncols=True, leave=False, disable=None)
-
-
-def say(line: str) -> None:
-    """Print a line without tearing the progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(line)
-    sys.stdout.flush()

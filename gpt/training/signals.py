@@ -1,4 +1,5 @@
-"""Signals from outside: Ctrl-C (SIGINT), and SIGTERM, which a system sends before it shuts down.
+"""Signals from outside: Ctrl-C (SIGINT), SIGTERM, which a system sends before it shuts down, and SIGHUP of a terminal
+that was closed.
 
 Where there is nothing to save yet, `interruptible` turns the first one into an exception, so that everything is
 tidied up on the way out. While a run trains, `StopRequest` only notes it: the run finishes its step, saves and
@@ -10,9 +11,11 @@ Both work in the main thread, where Python delivers signals; elsewhere they list
 import contextlib
 import os
 import signal
+import stat
 from collections.abc import Iterator
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP says that the terminal was closed, where the system has it; nohup starts programs with it ignored.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 STDERR = 2
 
 
@@ -60,6 +63,8 @@ class StopRequest:
     def _first(self, number, frame) -> None:
         leave_to_the_system()
         self.signal = number
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            drop_terminal()
         if self.silent:
             return
         with contextlib.suppress(OSError):  # not print: this may have come in the middle of one
@@ -72,7 +77,7 @@ class StopRequest:
 def listen(handler) -> dict:
     """Have `handler` called on each of the signals; returns who was called before."""
     try:
-        return {number: signal.signal(number, handler) for number in STOP_SIGNALS}
+        return {number: signal.signal(number, handler) for number in STOP_SIGNALS if not ignored(number)}
     except ValueError:
         return {}  # not the main thread
 
@@ -85,4 +90,21 @@ def restore(previous: dict) -> None:
 def leave_to_the_system() -> None:
     """From now on a signal ends the process."""
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+        if not ignored(number):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def ignored(number: int) -> bool:
+    """Whether this is SIGHUP under nohup, which then ends nothing."""
+    return number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) is signal.SIG_IGN
+
+
+def drop_terminal() -> None:
+    """Send what is still said nowhere, where it would go to a terminal that is gone."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            with contextlib.suppress(OSError):
+                if stat.S_ISCHR(os.fstat(stream).st_mode):
+                    os.dup2(nowhere, stream)
+        os.close(nowhere)

@@ -1,6 +1,6 @@
 """One training step, and what a step needs to be repeated exactly.
 
-    batch -> forward -> backward -> clip -> AdamW
+    batch -> forward -> backward -> clip -> AdamW or Muon
 
 Nothing here writes files or talks to a person; that is gpt/training/run.py. A step is a function of the parameters,
 the optimiser's moments, the seed and the step's number, so a run can stop after any step and go on.
@@ -18,7 +18,8 @@ from gpt.training.anomaly import NonFiniteCheck
 from nanograd.device.threads import ThreadPool, limit_blas
 from nanograd.optim.adamw import AdamW, grad_norm, square_sum
 from nanograd.optim.arena import arenas_of
-from nanograd.optim.schedule import warmup_cosine
+from nanograd.optim.muon import Muon
+from nanograd.optim.schedule import warmup_cosine, warmup_stable_decay
 from nanograd.parallel.communicator import Communicator, Single
 from nanograd.parallel.data_parallel import DataParallel, plan_threads
 from nanograd.parallel.prefetch import Prefetcher
@@ -67,12 +68,26 @@ class Trainer:
         self.parallel = DataParallel(model, ThreadPool(self.plan.workers), self.plan.chunk, processes)
         self.prefetcher = Prefetcher(model.device, self.batch, below=model.config.vocab_size)
         self.guard = NonFiniteCheck()
-        self.optimizer = AdamW(
-            model,
-            lr=config.lr,
-            betas=(config.beta1, config.beta2),
-            weight_decay=config.weight_decay,
-            pool=self.pool,
+        self.optimizer = self._make_optimizer()
+
+    def _make_optimizer(self) -> AdamW:
+        config = self.config
+        settings = {
+            "lr": config.lr,
+            "betas": (config.beta1, config.beta2),
+            "weight_decay": config.weight_decay,
+            "pool": self.pool,
+        }
+        if config.optimizer == "adamw":
+            return AdamW(self.model, **settings)
+        return Muon(
+            self.model,
+            muon_lr=config.muon_lr,
+            momentum=config.muon_momentum,
+            scale_rows=config.muon_scale_rows,
+            workers=self.plan.workers,  # where that is 1, the BLAS has threads
+            ranks=self.ranks,
+            **settings,
         )
 
     @property
@@ -83,9 +98,16 @@ class Trainer:
     def lr_at(self, step: int) -> float:
         """The learning rate of `step`, counted from 0."""
         config = self.config
-        return warmup_cosine(
-            step, lr=config.lr, min_lr=config.final_lr, warmup_steps=config.warmup, max_steps=config.max_steps
-        )
+        settings = {
+            "lr": config.lr,
+            "min_lr": config.final_lr,
+            "warmup_steps": config.warmup,
+            "max_steps": config.decay_steps,
+        }
+        if config.schedule == "cosine":
+            return warmup_cosine(step, **settings)
+        decay_share = config.decay_share if config.schedule == "wsd" else 0.0
+        return warmup_stable_decay(step, **settings, decay_share=decay_share)
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """x, y (grad_accum * rank_batch, T): what this rank computes of the `grad_accum` batches of `step`."""
@@ -109,6 +131,8 @@ class Trainer:
         norm = grad_norm(self.model, self.pool)
         scale = self.guard.scale(self.step, loss, norm, config.grad_clip)
         self.optimizer.lr = self.lr_at(self.step)
+        if isinstance(self.optimizer, Muon):
+            self.optimizer.muon_lr = config.muon_lr * self.optimizer.lr / config.lr
         self.optimizer.step(scale)
         self.step += 1
         return StepResult(loss, norm, self.optimizer.lr)

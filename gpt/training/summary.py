@@ -2,7 +2,7 @@
 
 import shlex
 
-from gpt.cli.output import program
+from gpt.cli.output import program, say
 from gpt.data.units import perplexity
 from gpt.training.signals import StopRequest
 
@@ -26,7 +26,11 @@ def summarize(run, stop: StopRequest) -> int:
     from gpt.runs.checkpoint import load_checkpoint
     from gpt.runs.history import History
 
-    draw_loss([run.folder], run.folder / "loss.png")
+    try:
+        draw_loss([run.folder], run.folder / "loss.png")
+    except Exception as error:  # whatever it is, it must not cost what comes after it
+        reason = " ".join(str(error).split()) or type(error).__name__
+        say(f"warning: loss.png could not be drawn: {reason}; python -m gpt.pictures {where} tries again")
     final = run.evaluations.get(run.trainer.step)
     if final:
         val_loss = final["val_loss"]

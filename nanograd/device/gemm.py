@@ -81,3 +81,13 @@ def gemm(a, b, out, add: bool = False, tf32: bool = False) -> None:
         *(out.data.ptr, CUDA_TYPES[kind_out], ld_out),
         *(compute, GEMM_DEFAULT),
     )
+
+
+def products(a, b):  # (M, m, k), (M, k, n) -> (M, m, n)
+    """a[i] @ b[i] for each i, on a CPU as well."""
+    if isinstance(a, np.ndarray):
+        return a @ b
+    out = xp_of(a).empty((*a.shape[:2], b.shape[2]), dtype=a.dtype)
+    for number in range(len(a)):
+        gemm(a[number], b[number], out[number])
+    return out

@@ -352,8 +352,28 @@ def _drop(x, rng, p, mask, y):
 
 @registered
 def adamw_update(p, g, m, v, lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale):
+    numbers = lr, beta1, beta2, eps, decay, correction1, correction2
+    _over_arena("adamw", "adamw", (p, g, m, v), numbers, grad_scale)
+
+
+def _over_arena(family, name, arrays, numbers, grad_scale):
+    """Launch a kernel over flat arrays that changes nothing where grad_scale, a device scalar then, is not finite."""
     on_device = None if isinstance(grad_scale, float | int) else grad_scale
     host_scale = float(grad_scale) if on_device is None else 1.0
-    numbers = map(float, (lr, beta1, beta2, eps, decay, correction1, correction2, host_scale))
-    blocks = min(4096, -(-p.size // 256))
-    launch("adamw", f"adamw<{c_type(p)}>", (blocks,), 256, p, g, m, v, p.size, *numbers, on_device, like=p)
+    like = arrays[0]
+    blocks = min(4096, -(-like.size // 256))
+    numbers = (*map(float, numbers), host_scale)
+    launch(family, f"{name}<{c_type(like)}>", (blocks,), 256, *arrays, like.size, *numbers, on_device, like=like)
+
+
+# muon.cu
+
+
+@registered
+def momentum_update(g, b, u, momentum, grad_scale):
+    _over_arena("muon", "momentum", (g, b, u), (momentum,), grad_scale)
+
+
+@registered
+def add_update(p, u, lr, decay, grad_scale):
+    _over_arena("muon", "add_update", (p, u), (lr, decay), grad_scale)

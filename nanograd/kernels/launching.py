@@ -28,6 +28,7 @@ FAMILIES = (
     "embedding",
     "dropout",
     "adamw",
+    "muon",
 )
 C_TYPES = {"float32": "float", "float64": "double", "bfloat16": "bfloat16"}
 WIDTH = 16  # bytes that a thread reads or writes at once

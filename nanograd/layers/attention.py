@@ -216,6 +216,7 @@ class CausalSelfAttention(Layer):
         rng = rng or RNG(device.seed)
         K, D = n_kv_head or n_head, head_dim or n_embd // n_head
         self.c_attn = Linear(n_embd, (n_head + 2 * K) * D, qkv_bias, device=device, stream=stream)
+        self.c_attn.weight.widths = n_head * D, K * D, K * D
         self.q_norm, self.k_norm = qk_norm or (None, None)
         self.rope = rope
         self.heads = Attention(n_head, Dropout(dropout, device=device, rng=rng), device.precision == "tf32", K)

@@ -42,7 +42,10 @@ class Parameter:
 
     After `zero_grad` the gradient is known to be zero, yet not written (`grad_is_zero`). It is filled with zeros when
     it is read, and overwritten when the first thing to be added is a matrix product.
+    `widths`: the columns of each of the matrices that stand side by side in it, where there are several.
     """
+
+    widths: tuple[int, ...] = ()
 
     def __init__(self, value):
         self._value = value

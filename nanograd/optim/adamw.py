@@ -15,6 +15,7 @@ down to it, so that its direction is kept.
 """
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from nanograd.device.blas import axpby
 from nanograd.device.device import fused, xp_of
 from nanograd.device.threads import SERIAL, WORTH_A_THREAD, ThreadPool
 from nanograd.layers.layer import Layer, check_tensor, to_host
-from nanograd.optim.arena import arenas_of
+from nanograd.optim.arena import arenas_of, parts_of
 
 PASSES = 8  # of an update over its arrays
 CHUNK = 2**18  # elements updated at a time: few enough for the L3 cache, enough for few waits for Python's lock
@@ -117,11 +118,17 @@ def check_range(name: str, value: float, fine: bool, allowed: str) -> None:
         raise ValueError(f"{name} must be {allowed}, not {value}")
 
 
+def in_slices(pool: ThreadPool, update, arrays: tuple, *settings) -> None:
+    """update(*arrays, *settings) for flat arrays of one length, in slices that the threads of `pool` share."""
+    slices = pool.slices(arrays[0].size, WORTH_A_THREAD // PASSES)
+    pool.map(lambda where: update(*(array[where] for array in arrays), *settings), slices)
+
+
 class AdamW:
     """AdamW over the flat arenas of `model`. Matrices decay by `weight_decay`, vectors do not.
 
     `lr` may be changed between steps. A `pool` of threads shares the work by slices of the arenas. Raises ValueError
-    for a setting out of its range, TypeError for anything but a model.
+    for a setting out of its range, TypeError for anything but a model. `names`: which parameters, by default all.
     """
 
     def __init__(
@@ -132,6 +139,7 @@ class AdamW:
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         pool: ThreadPool = SERIAL,
+        names: Collection[str] | None = None,
     ):
         check_model(model, "AdamW(model, lr=...)")
         check_range("lr", lr, lr >= 0, "at least 0")
@@ -141,36 +149,34 @@ class AdamW:
         check_range("weight_decay", weight_decay, weight_decay >= 0, "at least 0")
         self.lr, self.betas, self.eps, self.weight_decay, self.pool = lr, betas, eps, weight_decay, pool
         self.model = model
-        self.arenas = arenas_of(model)
-        self.exp_avg, self.exp_avg_sq = ([zeros(arena.values) for arena in self.arenas] for _ in range(2))
+        names = {name for name, _ in model.named_parameters()} if names is None else names
+        self.parts = parts_of(model, names)
+        self.exp_avg, self.exp_avg_sq = ([zeros(part.values) for part in self.parts] for _ in range(2))
         self.steps = 0
 
     def step(self, grad_scale: float = 1.0) -> None:
         """Update every parameter from its gradient times `grad_scale` (where clipping can be folded in)."""
         self.steps += 1
         beta1, beta2 = self.betas
-        for arena, m, v in zip(self.arenas, self.exp_avg, self.exp_avg_sq, strict=True):
-            p, g = arena.values, arena.grads
+        for part, m, v in zip(self.parts, self.exp_avg, self.exp_avg_sq, strict=True):
             settings = (
-                *(self.lr, beta1, beta2, self.eps, self.weight_decay if arena.decay else 0.0),
+                *(self.lr, beta1, beta2, self.eps, self.weight_decay if part.arena.decay else 0.0),
                 *(1 - beta1**self.steps, 1 - beta2**self.steps, grad_scale),
             )
-            self.pool.map(
-                lambda part, p=p, g=g, m=m, v=v, settings=settings: adamw_update(
-                    p[part], g[part], m[part], v[part], *settings
-                ),
-                self.pool.slices(p.size, WORTH_A_THREAD // PASSES),
-            )
+            in_slices(self.pool, adamw_update, (part.values, part.grads, m, v), *settings)
 
     def zero_grad(self) -> None:
         self.model.zero_grad()
 
     def _named_moments(self):
-        for arena, m, v in zip(self.arenas, self.exp_avg, self.exp_avg_sq, strict=True):
-            for name, part in arena.slices():
-                shape = arena.parameters[name].shape
-                yield f"exp_avg.{name}", m[part].reshape(shape)
-                yield f"exp_avg_sq.{name}", v[part].reshape(shape)
+        for part, m, v in zip(self.parts, self.exp_avg, self.exp_avg_sq, strict=True):
+            for name, where, parameter in part.parameters():
+                yield f"exp_avg.{name}", m[where].reshape(parameter.shape)
+                yield f"exp_avg_sq.{name}", v[where].reshape(parameter.shape)
+
+    def arrays(self) -> list:
+        """All that `step` remembers, but for the number of steps: to be shared with other processes."""
+        return [*self.exp_avg, *self.exp_avg_sq]
 
     def state_dict(self, copy: bool = True) -> dict:
         """{"step": int, "exp_avg.NAME": array, "exp_avg_sq.NAME": array} on the host; `copy` as for a layer's."""

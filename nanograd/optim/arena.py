@@ -7,6 +7,8 @@ arenas: the matrices, which decay, and the vectors (biases and LayerNorm's gains
 
 import copy
 import weakref
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -110,6 +112,43 @@ def arenas_of(model: Layer) -> list[Arena]:
     if not hasattr(model, "_arenas"):
         model._arenas = [Arena(group, decay) for group, decay in group_parameters(model)]
     return model._arenas
+
+
+@dataclass(frozen=True)
+class Part:
+    """Neighbours in an arena, to be updated as one: `values` and `grads` are that stretch of its arrays."""
+
+    arena: Arena
+    start: int
+    stop: int
+
+    @property
+    def values(self):
+        return self.arena.values[self.start : self.stop]
+
+    @property
+    def grads(self):
+        return self.arena.grads[self.start : self.stop]
+
+    def parameters(self):
+        """(name, its slice of this part, the parameter) of each."""
+        for name, where in self.arena.slices():
+            if self.start <= where.start and where.stop <= self.stop:
+                yield name, slice(where.start - self.start, where.stop - self.start), self.arena.parameters[name]
+
+
+def parts_of(model: Layer, names: Collection[str]) -> list[Part]:
+    """The parameters of these names, as few parts of the model's arenas as hold them and nothing else."""
+    parts = []
+    for arena in arenas_of(model):
+        for name, where in arena.slices():
+            if name not in names:
+                continue
+            if parts and parts[-1].arena is arena and parts[-1].stop == where.start:
+                parts[-1] = Part(arena, parts[-1].start, where.stop)
+            else:
+                parts.append(Part(arena, where.start, where.stop))
+    return parts
 
 
 def replica_of(model: Layer) -> Layer:

@@ -22,7 +22,8 @@ import numpy as np
 from nanograd.device.huge_pages import anonymous_memory
 
 CAN_FORK = sys.platform == "linux"  # elsewhere a fork breaks the system's libraries, or does not exist
-UNHEARD = {signal.SIGINT, signal.SIGTERM}  # by a worker: the other process may have to finish a step when they come
+# Not heard by a worker: the other process may have to finish a step when they come.
+UNHEARD = {signal.SIGINT, signal.SIGTERM} | ({signal.SIGHUP} if hasattr(signal, "SIGHUP") else set())
 LOOK_UP = 1.0  # seconds after which a worker that nobody asks sees whether it has been left alone
 
 

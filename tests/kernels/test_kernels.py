@@ -113,6 +113,8 @@ CASES = {
     "draw_mask aligned": lambda m, N, C: [m.act(3, N, C), lambda: stream_of(8), 0.3],
     "drop aligned": lambda m, N, C: [m.act(3, N, C), lambda: stream_of(8), 0.3, m.act(3, N, C), m.act(3, N, C)],
     "drop": lambda m, N, C: [m.act(3, N, C), stream_of, 0.3, m.act(3, N, C), m.act(3, N, C)],
+    "momentum_update": lambda m, N, C: [m.par(N * C), m.par(N * C), m.par(N * C), 0.9, 0.5],
+    "add_update": lambda m, N, C: [m.par(N * C), m.par(N * C), 1e-2, 0.1, 0.5],
     "adamw_update": lambda m, N, C: [
         *(m.par(N * C), m.par(N * C), m.par(N * C), m.positive(N * C)),
         *(1e-2, 0.9, 0.95, 1e-8, 0.1, 0.3, 0.2, 0.5),

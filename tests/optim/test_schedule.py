@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanograd.optim.schedule import warmup_cosine
+from nanograd.optim.schedule import warmup_cosine, warmup_stable_decay
 
 
 def test_values_worked_by_hand():
@@ -47,3 +47,25 @@ def test_without_warmup_the_first_step_is_at_lr(steps):
 def test_a_run_of_one_step_learns_at_lr():
     assert warmup_cosine(0, lr=0.5, min_lr=0.1, warmup_steps=0, max_steps=1) == 0.5
     assert warmup_cosine(0, lr=0.5, min_lr=0.1, warmup_steps=1, max_steps=1) == 0.5
+
+
+def test_flat_then_a_line_worked_by_hand():
+    settings = {"lr": 1.0, "min_lr": 0.2, "warmup_steps": 2, "max_steps": 10}
+    rates = [warmup_stable_decay(s, **settings, decay_share=0.4) for s in range(10)]
+    assert rates == pytest.approx([0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+    assert warmup_stable_decay(20, **settings, decay_share=0.4) == 0.2
+    assert [warmup_stable_decay(s, **settings, decay_share=0.0) for s in (1, 5, 9, 20)] == [1.0] * 4
+
+
+@given(st.integers(0, 50), st.integers(1, 200), st.floats(0, 1), st.floats(0, 1))
+def test_flat_rates_stay_within_bounds_and_only_one_that_begins_falls(warmup, steps, share, decay_share):
+    settings = {"lr": 0.5, "min_lr": 0.5 * share, "warmup_steps": warmup, "max_steps": steps}
+    rates = [warmup_stable_decay(step, **settings, decay_share=decay_share) for step in range(steps)]
+    assert all(0 <= rate <= 0.5 for rate in rates)
+    assert steps == 1 or rates[0] > 0 or steps == 2
+    top = rates.index(max(rates))
+    assert all(a <= b for a, b in pairwise(rates[: top + 1])) and all(a >= b for a, b in pairwise(rates[top:]))
+
+
+def test_a_run_of_one_step_without_warmup_learns():
+    assert warmup_stable_decay(0, lr=0.5, min_lr=0.0, warmup_steps=0, max_steps=1, decay_share=1.0) == 0.5

@@ -63,7 +63,7 @@ def test_a_text_of_set_phrases_is_no_parrot():
 
 def test_few_evaluations_are_said_to_be_too_few(tmp_path):
     found = judged(tmp_path, [2.5, 2.0], [2.5, 1.9])
-    assert found.findings == [] and "too short to judge" in found.report()
+    assert found.findings == [] and "too early to judge" in found.report()
 
 
 def test_short_samples_are_not_judged():

@@ -250,7 +250,7 @@ def test_detect_anomaly_finds_what_never_reaches_the_loss():
 
 def test_likely_causes_are_those_that_the_flags_allow():
     careful = likely_causes(trainer(lr=0.5, dtype="float64", max_steps=100), 5)
-    assert careful == "likely causes: a learning rate too high (it was 0.25: try --lr 0.05)"
+    assert careful == "likely causes: a learning rate too high (it was 0.25: try --lr 0.002)"
     careless = likely_causes(trainer(lr=0.5, grad_clip=0, warmup_steps=0), 0)
     for words in ("--grad_clip 0", "--warmup_steps 0", "numbers too large for float32"):
         assert words in careless

@@ -27,8 +27,10 @@ def assert_same_run(one, other, step=12):
 
 
 LATER = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "qk_norm": "rms_weight"}
+MUON = {"optimizer": "muon", "muon_scale_rows": True, "schedule": "wsd"}
 FLAGS = [{}, {"dtype": "float64", "tie_weights": True}, {"threads": 2}, {"grad_clip": 0.0}]
 FLAGS += [LATER | {"threads": 2}, {"position": "rope", "activation": "relu2", "zero_init": True}]
+FLAGS += [MUON, MUON | {"threads": 2}]
 
 
 @pytest.mark.parametrize("flags", FLAGS)
@@ -160,6 +162,12 @@ FIXED = {
     "beta1": 0.5,
     "beta2": 0.5,
     "grad_clip": 0.0,
+    "schedule": "wsd",
+    "decay_share": 0.25,
+    "optimizer": "muon",
+    "muon_lr": 1.0,
+    "muon_momentum": 0.5,
+    "muon_scale_rows": True,
     "seed": 1,
     "tokenizer": "bpe",
 }
@@ -197,7 +205,7 @@ def test_every_flag_is_either_free_or_fixed():
 
     assert fixed_flags(TrainConfig()).keys() == {*FIXED, *FIXED_WITH_ROPE, "vocab_size", "split"}
     free = {field.name for field in fields(TrainConfig) if rule_of(field).resume and rule_of(field).saved}
-    assert free == {*FREE, "data", "val_data", "skip_unreadable"}
+    assert free == {*FREE, "data", "val_data", "skip_unreadable", "lr_decay_steps"}
 
 
 def test_another_text_is_refused(workplace):

@@ -150,6 +150,19 @@ def test_rates_follow_the_schedule():
     assert rates[0] > 0 and max(rates) == 1.0 and rates[-1] == 0.25
 
 
+def test_muons_rate_follows_the_schedule_of_lr():
+    run = trainer(optimizer="muon", lr=1e-2, muon_lr=0.5, max_steps=4, warmup_steps=2, schedule="wsd", decay_share=0.5)
+    rates = []
+    for _ in range(4):
+        rates.append((run.train_step().lr, run.optimizer.muon_lr))
+    np.testing.assert_allclose(rates, [(0.005, 0.25), (0.01, 0.5), (0.005, 0.25), (0.0, 0.0)])
+
+
+def test_a_constant_schedule_is_flat_after_its_warmup():
+    run = trainer(schedule="constant", max_steps=6, warmup_steps=2, lr=1e-2)
+    assert [run.lr_at(step) for step in range(6)] == [0.005, *[0.01] * 5]
+
+
 def test_gradients_are_clipped_to_the_limit():
     free, bound = trainer(grad_clip=0.0, dtype="float64"), trainer(grad_clip=1e-3, dtype="float64")
     norm = free.train_step().grad_norm

@@ -1,0 +1,58 @@
+"""What a run says while it trains: a progress bar on a terminal, and where there is none a line now and then."""
+
+import sys
+import time
+from collections.abc import Callable
+
+FIRST_SECONDS = 20.0  # after which the first line comes
+SECONDS = 300.0  # from one to the next
+
+
+def progress_bar(step: int, max_steps: int):
+    """A tqdm bar on a terminal; elsewhere it stays silent."""
+    from tqdm import tqdm
+
+    return tqdm(total=max_steps, initial=step, unit=" steps", dynamic_ncols=True, leave=False, disable=None)
+
+
+def say(line: str) -> None:
+    """Print a line without tearing the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+class Reports:
+    """Lines with the speed and the time that is left, for output that is read later. `clock` counts seconds.
+
+    The first line comes FIRST_SECONDS after the start, or with the first step that ends later; the next ones
+    SECONDS after a line, of whatever kind.
+    """
+
+    def __init__(self, step: int, max_steps: int, tokens: int, clock: Callable[[], float] = time.monotonic):
+        self.first_step, self.max_steps, self.tokens, self.clock = step, max_steps, tokens, clock
+        self.start = clock()
+        self.due = self.start + FIRST_SECONDS
+
+    def said(self) -> None:
+        """Another line was printed: the next one here may wait."""
+        self.due = max(self.due, self.clock() + SECONDS)
+
+    def line(self, step: int) -> str:
+        """The line after `step` steps, or "" while it is not due."""
+        now = self.clock()
+        if now < self.due or step >= self.max_steps:
+            return ""
+        self.due = now + SECONDS
+        pace = (now - self.start) / (step - self.first_step)  # seconds a step
+        left = duration(pace * (self.max_steps - step))
+        return f"step {step} of {self.max_steps}: {self.tokens / pace:,.0f} tokens/s, about {left} left"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 40 s, 9 min, 3.5 h, 2.1 days."""
+    for size, unit, digits in (86400, "days", 1), (3600, "h", 1), (60, "min", 0):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
