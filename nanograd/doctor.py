@@ -1,7 +1,7 @@
 """`python -m nanograd.doctor`: what this machine has for nanograd, and what to do about what it lacks.
 
-A table of what was found, then one line to run for each thing that is missing or does not fit. Exit code 0 where a
-GPU can be used, 1 where it cannot. Nothing here changes anything.
+A table of what was found, then one line to run for each thing that is missing or does not fit. Exit code 0; with
+`--backend cupy`, which asks for a GPU, 1 where none can be used. Nothing here changes anything.
 """
 
 import importlib.metadata
@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -154,15 +155,19 @@ def _package(report: Report, label: str, package: str, advice: str) -> None:
         report.missing(label, f"{package} is not installed", advice)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
+    given = " ".join(arguments).replace("=", " ")
+    if given not in ("", "--backend cupy", "--backend numpy"):
+        print("usage: python -m nanograd.doctor [--backend cupy]", file=sys.stderr)
+        return 0 if given in ("--help", "-h") else 2
     report = examine()
     print(report)
-    return 0 if report.gpu else 1
+    return 1 if given == "--backend cupy" and not report.gpu else 0
 
 
 if __name__ == "__main__":
     try:
-        code = main()
+        code = main(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads on, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -202,9 +202,10 @@ def test_nvidia_smi_that_hangs(monkeypatch):
 
 
 @pytest.mark.parametrize(("usable", "code"), [(True, 0), (False, 1)])
-def test_the_exit_code_says_whether_a_gpu_can_be_used(monkeypatch, capsys, usable, code):
+def test_the_exit_code_says_whether_the_gpu_that_was_asked_for_can_be_used(monkeypatch, capsys, usable, code):
     monkeypatch.setattr(doctor, "examine", lambda: doctor.Report([("Python", "3", True)], gpu=usable))
-    assert doctor.main() == code
+    assert doctor.main(["--backend", "cupy"]) == doctor.main(["--backend=cupy"]) == code
+    assert doctor.main() == 0 and doctor.main(["--gpus"]) == 2
     assert capsys.readouterr().out.startswith("ok  Python  3\n")
 
 

@@ -11,6 +11,7 @@ import io
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+from gpt.cli import nanogpt
 from gpt.config.flags import (
     Checked,
     allowed_values,
@@ -26,6 +27,7 @@ from gpt.config.flags import (
 )
 from gpt.errors import UsageError
 
+TITLES = {"which": "checkpoint", "checkpoint": "run", "rundir": "run", "choice": "sampling"}  # of groups in --help
 Given = list[tuple[dataclasses.Field, str]]  # flags and their values, as they were typed
 
 
@@ -33,6 +35,11 @@ def parse_given(
     config_class: type[Checked], arguments: Sequence[str], program: str, examples: str = ""
 ) -> dict[str, Any]:
     """The flags that the arguments set, by name, each checked; nothing about those they leave out."""
+    if "--version" in arguments:
+        from nanograd import __version__  # late: it imports NumPy
+
+        print(f"{program} of nanograd {__version__}")
+        raise SystemExit(0)
     given = spell_out(config_class, arguments)
     if given is None:
         if examples:
@@ -75,6 +82,15 @@ def spell_out(config_class: type[Checked], arguments: Sequence[str]) -> Given | 
         field, negated = names.get(name), False
         if field is None and name.startswith("no_"):
             field, negated = names.get(name[3:]), True
+        if field is None and argument.startswith("--"):
+            if not equals and waiting and not _is_flag(waiting[-1]) and nanogpt.is_known(name):
+                value = waiting.pop()
+            instead = nanogpt.translate(name, value, names)
+            if instead is not None:
+                waiting += reversed(instead)
+                continue
+        if name == "start" and value.startswith("FILE:"):  # nanoGPT's way to name a file
+            field, value = names["prompt_file"], value.removeprefix("FILE:")
         if field is None or not argument.startswith("--") or (negated and kind_of(field) is not bool):
             raise UsageError(_unknown(argument, names))
         if kind_of(field) is bool:
@@ -125,6 +141,8 @@ def _positional(config_class: type[Checked], given: Given, argument: str) -> dat
     for field in dataclasses.fields(config_class):
         if rule_of(field).positional and (kind_of(field) is tuple or field.name not in taken):
             return field
+    if argument.endswith(".py"):
+        raise UsageError(f"{shown(argument)}: here --config FILE names a TOML file of name = value lines")
     raise UsageError(f"{shown(argument)} stands alone: what is it? Flags look like --name value; --help lists them")
 
 
@@ -169,6 +187,7 @@ def _tyro(config_class: type[Checked], arguments: list[str], program: str) -> di
             group = dataclasses.make_dataclass(base.__name__, [_tyro_field(field) for field in own])
             group.__doc__ = ""
             name = base.__name__.removesuffix("Flags").lower()
+            name = TITLES.get(name, name)
             groups.append((name, tyro.conf.OmitArgPrefixes[group], dataclasses.field(default_factory=group)))
     flags = dataclasses.make_dataclass("Flags", groups)
     description = (config_class.__doc__ or "").split(". ")[0].rstrip(".") + "."

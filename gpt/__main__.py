@@ -1,0 +1,19 @@
+"""`python -m gpt`: the commands there are."""
+
+import sys
+
+COMMANDS = """\
+nanograd's commands:
+  python train.py                train a model (nanograd-train, where the package is installed)
+  python sample.py               let it go on with a prompt (nanograd-sample)
+  python -m gpt.pictures         pictures of a run
+  python -m gpt.diagnose         what is wrong with a run, and which flag to change
+  python -m gpt.evaluate         loss, perplexity and bits per byte over a whole text
+  python -m gpt.page             a run as one page, with the model alive in it
+  python -m gpt.gradcheck        check the gradients of layers and whole models
+  python -m nanograd.doctor      what this machine has for it
+Each has --help. Downloads, tokenizers and tokens are kept in ~/.cache/nanograd, or in $NANOGRAD_CACHE."""
+
+if __name__ == "__main__":
+    print(COMMANDS)
+    sys.exit(0)
