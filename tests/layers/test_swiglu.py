@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from nanograd.layers.swiglu import GatedMLP, SwiGLU
+from nanograd.layers.swiglu import PIECE, GatedMLP, SwiGLU
 from tests.support.battery import battery_test, jacobian_test
 
 test_swiglu_battery = battery_test("SwiGLU")
@@ -17,6 +17,12 @@ def test_is_the_formula(inplace):
     gate, up = np.random.default_rng(0).standard_normal((2, 5, 7)) * 3
     expected = [[g / (1 + math.exp(-g)) * u for g, u in zip(*rows, strict=True)] for rows in zip(gate, up, strict=True)]
     np.testing.assert_allclose(SwiGLU()(gate, up, inplace=inplace), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("rows", [1, 64, 65, 130])
+def test_pieces_make_the_whole(rows):
+    gate, up = np.random.default_rng(0).standard_normal((2, rows, PIECE // 64))
+    np.testing.assert_allclose(SwiGLU()(gate, up), gate / (1 + np.exp(-gate)) * up, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
