@@ -10,6 +10,7 @@ import pytest
 
 from gpt.errors import UsageError
 from gpt.training.distributed import broadcast_json, check_even_split, exchange, receive_json
+from gpt.training.signals import STOP_SIGNALS
 from nanograd import BackendUnavailable
 from nanograd.device.cores import available_cores
 from nanograd.parallel import mpi_ranks
@@ -178,6 +179,7 @@ def test_orders_words_and_signals_reach_every_rank():
             return exchange(ranks, 2, 130)
         words = receive_json(ranks)
         assert words == {"folder": "out/故事", "n": 3}
-        return exchange(ranks, 0, 0, [int(ranks.rank == 2), 1])
+        return exchange(ranks, 0, 0, [int(ranks.rank == 2), 1, *others])
 
-    assert on_threads(3, work) == [[2, 130, 1, 2]] * 3
+    others = [0] * (len(STOP_SIGNALS) - 2)
+    assert on_threads(3, work) == [[2, 130, 1, 2, *others]] * 3
