@@ -1,9 +1,12 @@
-"""Rows about command lines: nanoGPT's flags."""
+"""Rows about command lines, nanoGPT's flags among them, and about what is installed."""
+
+import sys
 
 import pytest
 
 from gpt.cli.command_line import parse_sample, parse_train
 from gpt.errors import UsageError
+from tests import test_lowest_versions as lowest
 from tests.faults.table import Place, fault
 
 
@@ -76,3 +79,25 @@ def both_commands_say_their_version(place: Place):
     for command in "train", "sample":
         code, out, _ = place.call(command, "--version")
         assert code == 0 and "nanograd 0" in out
+
+
+@fault(16)
+def every_requirement_names_a_version_that_can_be_tested(place: Place):
+    lowest.test_every_requirement_names_its_lowest_version()
+
+
+@fault(16)
+def tyro_is_not_the_version_that_is_empty(place: Place):
+    lowest.test_tyro_is_not_the_empty_wheel()
+
+
+@fault(16)
+def all_that_is_required_is_used(place: Place):
+    lowest.test_nothing_is_imported_that_is_not_required()
+
+
+@fault(16)
+def a_package_that_is_missing_is_named_in_a_line(place: Place):
+    place.patch.setitem(sys.modules, "tyro", None)
+    code, _, err = place.call("train", "--max_steps=1")
+    assert code == 1 and err.startswith("error: the package tyro is not installed") and err.count("\n") == 1
