@@ -14,11 +14,12 @@ from gpt.errors import UsageError
 from gpt.files import write_text
 from gpt.page.contents import gather
 from gpt.page.document import build
-from gpt.page.weights import pack, page_megabytes
+from gpt.page.weights import may_write_unasked, pack, page_megabytes
 from gpt.runs import folder as run_folder
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.history import History
 from gpt.runs.load import load_model, own_data
+from gpt.sampling.command import blas_threads
 from gpt.tokenizers import Tokenizer
 
 FILE = "page.html"
@@ -84,7 +85,9 @@ def main(arguments: list[str]) -> int:
         say(f"{error}; so the page has no diagnosis")
         data = found = None
     else:
-        samples = sample_ids(model, tokenizer, SAMPLE_TOKENS, seed=run.config.seed)
+        # One thread is as fast for a small model, and much faster where others are at work on the same cores.
+        with blas_threads(1 if may_write_unasked(model.n_parameters()) else None):
+            samples = sample_ids(model, tokenizer, SAMPLE_TOKENS, seed=run.config.seed)
         found = diagnose(run, model.n_parameters(), tokenizer.vocab_size, data.train, data.val, samples)
     print(write_page(run, checkpoint, data, found, tokenizer, dtype))
     return 0
