@@ -35,6 +35,7 @@ from nanograd.device.device import Device, fused, xp_of
 from nanograd.layers.layer import Layer
 
 LAYOUTS = "half", "interleaved"
+LARGEST_TILED = 2**17  # elements of a table that stays in a core's cache
 
 
 def rope_frequencies(
@@ -76,8 +77,17 @@ def swapped(x, layout: str):  # (..., D) -> a view of the same numbers, (..., 2,
     return x.reshape(*x.shape[:-1], -1, 2)[..., ::-1]
 
 
+@functools.lru_cache(maxsize=16)
+def tiled_tables(heads: int, *which):  # -> twice (T, heads, D), or (T, 1, D)
+    """rotation_tables(*which), where they are small once for each head: NumPy is quicker along longer rows."""
+    tables = rotation_tables(*which)
+    if heads * tables[0].size > LARGEST_TILED:
+        return tables
+    return tuple(np.ascontiguousarray(np.broadcast_to(t, (len(t), heads, t.shape[2]))) for t in tables)
+
+
 @fused
-def rotate(x, cos, sin, layout, backward, y, scratch):  # (B, T, heads, D), (T, 1, D) twice
+def rotate(x, cos, sin, layout, backward, y, scratch):  # (B, T, heads, D), (T, 1 or heads, D) twice
     """y = x * cos + swapped(x) * sin, or minus that with `backward`. `y` may be `x`; `scratch` is like x."""
     pairs = swapped(x, layout)
     turned = scratch.reshape(pairs.shape)
@@ -106,8 +116,11 @@ class RoPE(Layer):
 
     def tables(self, start: int, stop: int, like):  # -> twice (T, 1, D)
         """cos and signed sin at positions start, …, stop - 1, beside an array `like`: in float32 at least."""
+        return rotation_tables(*self._which(start, stop, like))
+
+    def _which(self, start: int, stop: int, like) -> tuple:
         dtype = np.dtype("float32" if like.real.dtype.itemsize < 8 else "float64")
-        return rotation_tables(self.frequencies, self.layout, start, stop, dtype, xp_of(like))
+        return self.frequencies, self.layout, start, stop, dtype, xp_of(like)
 
     def forward(self, x, start: int = 0, inplace: bool = False):  # (B, T, heads, D) -> (B, T, heads, D)
         """The first position is `start`. With `inplace`, the caller needs its array no more, and it is overwritten."""
@@ -121,6 +134,8 @@ class RoPE(Layer):
         return self._rotate(dy, start, True, dy if inplace else self.scratch("dx", like=dy))
 
     def _rotate(self, x, start, backward, y):
-        cos, sin = self.tables(start, start + x.shape[1], x)
+        which = self._which(start, start + x.shape[1], x)
+        on_host = isinstance(x, np.ndarray)
+        cos, sin = tiled_tables(x.shape[2], *which) if on_host else rotation_tables(*which)
         rotate(x, cos, sin, self.layout, backward, y, self.scratch("turned", like=x))
         return y

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nanograd import Device
+from nanograd.layers import rope as rope_module
 from nanograd.layers.rope import RoPE, rope_frequencies
 from tests.support.battery import battery_test, jacobian_test
 
@@ -70,6 +71,16 @@ def test_over_its_own_input_it_is_the_same():
     assert layer.backward(dx, inplace=True) is dx
     np.testing.assert_array_equal(dx, dexpected)
     np.testing.assert_array_equal(wide[:, :, 16:], kept)
+
+
+def test_tables_too_large_to_be_tiled_give_the_same(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((2, 5, 3, 8))
+    tiled = RoPE(8)(x, 2).copy()
+    rope_module.tiled_tables.cache_clear()
+    monkeypatch.setattr(rope_module, "LARGEST_TILED", 3 * 5 * 8 - 1)
+    np.testing.assert_array_equal(RoPE(8)(x, 2), tiled)
+    assert rope_module.tiled_tables(3, *RoPE(8)._which(2, 7, x))[0].shape == (5, 1, 8)
+    rope_module.tiled_tables.cache_clear()
 
 
 def test_angles_are_exact_in_float32_far_out():
