@@ -6,6 +6,6 @@ collide there with Hugging Face's package of that name, and texts and recipes ne
 
 from setuptools import find_packages, setup
 
-INSIDE = {"gpt.tokenizers": "tokenizers", "gpt.shipped.data": "data"}
+INSIDE = {"gpt.tokenizers": "tokenizers", "gpt.shipped.data": "data", "gpt.shipped.recipes": "recipes"}
 
 setup(packages=[*find_packages(include=["gpt*", "nanograd*"]), *INSIDE], package_dir=INSIDE)

@@ -5,6 +5,11 @@ from gpt.cli.command_line import parse_sample, parse_train, run
 
 def train(arguments: list[str]) -> int | None:
     config = parse_train(arguments)
+    if config.list_recipes:
+        from gpt.config.recipes import list_recipes
+
+        print(list_recipes())
+        return 0
     from gpt.training import run as training  # imported late: --help and a mistyped flag answer at once
 
     return training.main(config)

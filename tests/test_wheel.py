@@ -81,6 +81,7 @@ def test_what_is_in_the_wheel(built):
     for folder, inside in (("gpt", "gpt"), ("nanograd", "nanograd"), ("tokenizers", "gpt/tokenizers")):
         for path in (ROOT / folder).rglob("*.py"):
             assert f"{inside}/{path.relative_to(ROOT / folder).as_posix()}" in names
+    assert {f"gpt/shipped/recipes/{path.name}" for path in (ROOT / "recipes").iterdir()} <= names
     assert {"gpt/shipped/data/tales.txt", "gpt/shipped/data/tales-zh.txt", "nanograd/kernels/common.cuh"} <= names
 
 

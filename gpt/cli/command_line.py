@@ -51,15 +51,16 @@ examples:
 def parse_train(arguments: Sequence[str]) -> TrainConfig:
     """The configuration of train.py.
 
-    A flag counts before the --config file, and that, on --resume, before what the run noted about itself. Raises
-    UsageError, RunError for a file that cannot be read, OSError, and SystemExit after --help.
+    A flag counts before the --config file or recipe, and that, on --resume, before what the run noted about itself.
+    Raises UsageError, RunError for a file that cannot be read, OSError, and SystemExit after --help.
     """
+    from gpt.config.recipes import find_recipe
     from gpt.config.toml import read_run_config, read_toml
     from gpt.runs import folder as run_folder
 
     examples = TRAIN_EXAMPLES.replace("python train.py", program("train"))
     typed = parse_given(TrainConfig, arguments, program("train"), examples)
-    given = (read_toml(TrainConfig, typed["config"]) if typed.get("config") else {}) | typed
+    given = (read_toml(TrainConfig, find_recipe(typed["config"])) if typed.get("config") else {}) | typed
     if not given.get("resume"):
         return TrainConfig(**given)
     folder = given.get("out_dir") or run_folder.to_resume(given.get("data", ()))

@@ -171,13 +171,14 @@ class RunFlags(Checked):
     )
     config: str | None = flag(
         None,
-        "TOML file of flags; those on the command line go before it",
+        "recipe, or TOML file of flags; those on the command line go before it",
         metavar="FILE",
         default_text="none",
         path=True,
         saved=False,
         resume=True,
     )
+    list_recipes: bool = flag(False, "print what recipes there are, and nothing else", saved=False, resume=True)
     resume: bool = flag(
         False, "go on with the run in out_dir (or the newest), if there is one", saved=False, resume=True
     )
