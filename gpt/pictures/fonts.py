@@ -6,11 +6,16 @@ better than a row of empty boxes.
 """
 
 import functools
-from unicodedata import east_asian_width
+import importlib.util
+from pathlib import Path
+from unicodedata import category, east_asian_width
 
+from gpt.cli.output import say
 from gpt.pictures.plotting import load_matplotlib
 
 BASE = "DejaVu Sans"
+PACKAGE = "mpl_font"
+COMMAND = 'pip install "nanograd[cjk]"'
 BOXES = "Last Resort"  # matplotlib's own: it has a box for every character there is, and a letter for none
 # Looked at before other fonts, for they are known to be readable on a screen and to have most of Chinese.
 PREFERRED = (
@@ -54,6 +59,9 @@ class Letters:
                 "No installed font can show some characters: they are written as their code points in ‹ ›. "
                 "A font such as Noto Sans CJK shows Chinese."
             )
+            wide = any(width(letter) == 2 and category(letter) == "Lo" for letter in self.missing)  # not pictographs
+            if wide and not packaged_fonts():
+                say_once(f"no font here shows Chinese: {COMMAND} brings one; until then pictures have its code points")
 
     def __call__(self, part: str, longest: int | None = None) -> str:
         """A part of the text as it can be shown; cut, with …, where it would be wider than `longest` letters."""
@@ -66,6 +74,12 @@ class Letters:
         signs = [self(letter) for letter in reversed(part)]
         fit = _how_many_fit(signs, longest)
         return "…" * (fit < len(signs)) + "".join(reversed(signs[:fit]))
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Tell the person at the terminal, for the first picture of many."""
+    say(line)
 
 
 def width(text: str) -> int:
@@ -93,7 +107,7 @@ def _candidates():
     from matplotlib.font_manager import findSystemFonts, fontManager
 
     known = {entry.fname for entry in fontManager.ttflist}
-    for path in findSystemFonts():  # matplotlib's own list may be older than a font
+    for path in [*packaged_fonts(), *findSystemFonts()]:  # matplotlib's own list may be older than a font
         if path not in known:
             _add(path)
     rank = {family: i for i, family in enumerate(PREFERRED)}
@@ -103,6 +117,13 @@ def _candidates():
             fonts.setdefault(entry.name, (entry.fname, getattr(entry, "index", 0)))
     for family in sorted(fonts, key=lambda name: (rank.get(name, len(rank)), name)):
         yield family, *fonts[family]
+
+
+def packaged_fonts() -> list[str]:
+    """The font that `pip install "nanograd[cjk]"` brings: Noto Sans CJK, in the package mpl-font."""
+    package = importlib.util.find_spec(PACKAGE)
+    places = package.submodule_search_locations if package else []
+    return [str(path) for place in places for path in sorted(Path(place).glob("fonts/noto/*-Regular.otf"))]
 
 
 def _add(path: str) -> None:

@@ -18,7 +18,7 @@ from gpt.data.finding import absolute_specs
 from gpt.data.prepare import Data, prepare_for_run
 from gpt.data.units import bits_per_byte, count_bytes
 from gpt.diagnose.text_statistics import surprise
-from gpt.errors import RunError
+from gpt.errors import RunError, UsageError
 from gpt.files import check_free_space, write_text
 from gpt.model import GPT
 from gpt.runs import folder as run_folder
@@ -71,7 +71,10 @@ def start(config: TrainConfig, folder: Path, device: Device, distributed: Distri
     checkpoint = load_latest_good(folder, warn) if config.resume else None
     if checkpoint is not None:
         check_flags(config, checkpoint)
-    return Run(config, folder, device, load_data(config, folder, checkpoint), checkpoint, distributed)
+    data = load_data(config, folder, checkpoint)
+    if checkpoint is not None and "split" not in checkpoint.state["flags"] and len(data.corpus.paths) > 1:
+        raise UsageError(f"{folder} was split as one text, and several files are each split now: start a new run")
+    return Run(config, folder, device, data, checkpoint, distributed)
 
 
 def warn(line: str) -> None:

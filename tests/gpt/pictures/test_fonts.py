@@ -53,3 +53,22 @@ def test_a_file_that_is_no_font_has_no_letters(tmp_path):
     (tmp_path / "broken.ttf").write_bytes(b"no font")
     assert fonts._letters_of(str(tmp_path / "broken.ttf"), 0) == frozenset()
     assert fonts._letters_of(str(tmp_path / "gone.ttf"), 0) == frozenset()
+
+
+def test_the_terminal_is_told_once_which_command_brings_chinese(no_fonts, monkeypatch, capsys):
+    fonts.say_once.cache_clear()
+    monkeypatch.setattr(fonts, "PACKAGE", "a_package_that_is_not_there")
+    for text in "🦊", "熊", "狐":
+        Letters(text)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and 'pip install "nanograd[cjk]"' in err
+
+
+def test_the_font_of_the_extra_shows_chinese(monkeypatch):
+    pytest.importorskip("mpl_font", reason="the extra cjk is not installed")
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", list)
+    (path,) = fonts.packaged_fonts()
+    assert set("于是三国演义，。") <= fonts._letters_of(path, 0)
+    monkeypatch.setattr("matplotlib.font_manager.fontManager.ttflist", [])
+    letters = Letters("熊和狐")
+    assert letters.families == [BASE, "Noto Sans CJK SC"] and letters.note == ""
