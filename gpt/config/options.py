@@ -179,6 +179,15 @@ class RunFlags(Checked):
         resume=True,
     )
     list_recipes: bool = flag(False, "print what recipes there are, and nothing else", saved=False, resume=True)
+    minutes: float | None = flag(
+        None,
+        "train for so long: measure the speed first, then fix max_steps",
+        above=0,
+        at_most=1e6,
+        default_text="max_steps decides",
+        saved=False,
+        resume=True,
+    )
     resume: bool = flag(
         False, "go on with the run in out_dir (or the newest), if there is one", saved=False, resume=True
     )
@@ -192,6 +201,8 @@ class RunFlags(Checked):
         super().check_together()
         if self.resume and self.overwrite:
             raise UsageError("--resume goes on with a run and --overwrite starts it anew: give one of the two")
+        if self.resume and self.minutes is not None:
+            raise UsageError("--minutes fixes the length of a new run: --resume goes on to the max_steps that it has")
 
 
 # A dataclass collects the fields of its bases from the last to the first, and --help shows them like that.

@@ -29,6 +29,7 @@ from gpt.training.anomaly import TROUBLE, evaluate, likely_causes, trouble_in_st
 from gpt.training.distributed import Distributed, check_even_split, run_worker
 from gpt.training.kept_samples import short_samples
 from gpt.training.loss_spikes import LossSpikes
+from gpt.training.minutes import fit_into_minutes
 from gpt.training.progress import Reports, progress_bar, say
 from gpt.training.run_state import check_flags, check_tokenizer, run_state
 from gpt.training.signals import StopRequest, interruptible
@@ -74,6 +75,8 @@ def start(config: TrainConfig, folder: Path, device: Device, distributed: Distri
     data = load_data(config, folder, checkpoint)
     if checkpoint is not None and "split" not in checkpoint.state["flags"] and len(data.corpus.paths) > 1:
         raise UsageError(f"{folder} was split as one text, and several files are each split now: start a new run")
+    if config.minutes is not None:
+        config = fit_into_minutes(config, device, data, distributed)
     return Run(config, folder, device, data, checkpoint, distributed)
 
 

@@ -48,6 +48,7 @@ def configurations(draw):
     chosen["min_lr"] = chosen["min_lr"] and min(chosen["min_lr"], chosen["lr"])
     chosen["warmup_steps"] = chosen["warmup_steps"] and min(chosen["warmup_steps"], chosen["max_steps"])
     chosen["overwrite"] = chosen["overwrite"] and not chosen["resume"]
+    chosen["minutes"] = None if chosen["resume"] else chosen["minutes"]
     if chosen["tokenizer"] == "char":
         chosen["vocab_size"] = None
     if chosen["backend"] == "numpy":

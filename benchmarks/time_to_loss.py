@@ -1,0 +1,271 @@
+"""How long it takes to learn: nanoGPT in PyTorch, its recipe here, and the recipe `modern`, on tiny Shakespeare.
+
+    python -m benchmarks.time_to_loss                              three seeds, a table
+    python -m benchmarks.time_to_loss --seeds 0 --json > a.json    one of them
+    python -m benchmarks.time_to_loss --show a.json b.json --picture loss.png
+
+Each contender is a process of its own. They take turns, a few dozen steps at a time, so that a busier minute of a
+shared machine is everybody's. Seconds are those of training steps: start-up, compilation, the first step and
+evaluations are left out. The validation loss is measured between turns, over the same windows for all. The time to a
+loss lies on the line between the evaluations before and after it.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from gpt.config.options import TrainConfig
+from gpt.config.recipes import find_recipe
+from gpt.config.toml import read_toml
+from gpt.data.batches import EVAL_VAL, batch_starts, get_batch
+from gpt.data.prepare import prepare
+from nanograd.device.cores import available_cores
+
+LOSSES = 2.2, 2.0, 1.902, 1.9, 1.8, 1.7
+EVAL_BATCHES = 50
+TRIAL_STEPS = 20  # of each form of the PyTorch model, to find the fastest
+
+
+@dataclass(frozen=True)
+class Contender:
+    recipe: str
+    steps: int
+    turn: int  # steps
+    torch: bool = False
+
+
+CONTENDERS = {
+    "PyTorch, nanoGPT's recipe": Contender("nanogpt-cpu", 2000, 100, torch=True),
+    "nanogpt-cpu": Contender("nanogpt-cpu", 2000, 100),
+    "modern, 240 steps": Contender("modern", 240, 20),
+    "modern, 1000 steps": Contender("modern", 1000, 50),
+}
+
+
+def serve(name: str, data_path: str, seed: int, threads: int) -> None:
+    """Train as told, a line of steps at a time; answer {"steps", "seconds", "val_loss"} after each."""
+    contender = CONTENDERS[name]
+    flags = read_toml(TrainConfig, find_recipe(contender.recipe))
+    flags |= {"max_steps": contender.steps, "seed": seed, "data": (data_path,), "backend": "numpy"}
+    config = TrainConfig(**flags)
+    data = prepare(config.data, config.block_size, kind=config.tokenizer, vocab_size=config.vocab_size)
+    step, loss = (of_torch if contender.torch else of_ours)(config, data, threads)
+    step()
+    print(json.dumps({"steps": 1, "seconds": 0.0, "val_loss": loss()}), flush=True)
+    done, seconds = 1, 0.0
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            step()
+        seconds += time.perf_counter() - start
+        done += int(line)
+        print(json.dumps({"steps": done, "seconds": seconds, "val_loss": loss()}), flush=True)
+
+
+def eval_batches(config, data):
+    for number in range(EVAL_BATCHES):
+        starts = batch_starts(len(data.val), config.batch_size, config.block_size, config.seed, EVAL_VAL, number)
+        yield get_batch(data.val, starts, config.block_size)
+
+
+def of_ours(config, data, threads: int):
+    from gpt.model import GPT
+    from gpt.training.step import Trainer
+    from nanograd import Device
+
+    model = GPT(config.model_config(data.tokenizer.vocab_size), Device("numpy", seed=config.seed))
+    trainer = Trainer(model, config, data.train, data.val, threads)
+    losses = lambda: float(np.mean([trainer.parallel.loss(x, y) for x, y in eval_batches(config, data)]))  # noqa: E731
+    return lambda: float(trainer.train_step().loss), losses
+
+
+def of_torch(config, data, threads: int):
+    """nanoGPT's loop around the fastest of three forms of its model."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def make(form: str):
+        from benchmarks.torch_gpt import TorchGPT
+
+        torch.manual_seed(config.seed)
+        model = TorchGPT(config.model_config(data.tokenizer.vocab_size), sdpa=form != "eager")
+        for name, parameter in model.named_parameters():
+            if name.endswith("c_proj.weight"):
+                torch.nn.init.normal_(parameter, std=0.02 / (2 * config.n_layer) ** 0.5)
+        matrices, vectors = ([p for p in model.parameters() if (p.ndim >= 2) == want] for want in (True, False))
+        groups = [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
+        forward = torch.compile(model) if form == "compiled" else model
+        rng, number = np.random.default_rng(config.seed), 0
+        from nanograd.optim.schedule import warmup_cosine
+
+        def step():
+            nonlocal number
+            starts = rng.integers(0, len(data.train) - config.block_size, config.batch_size)
+            x, y = (torch.from_numpy(a.astype(np.int64)) for a in get_batch(data.train, starts, config.block_size))
+            rate = warmup_cosine(
+                number, lr=config.lr, min_lr=config.final_lr, warmup_steps=config.warmup, max_steps=config.max_steps
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss = forward(x, y)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+            optimizer.step()
+            number += 1
+            return loss.item()
+
+        @torch.no_grad()
+        def loss():
+            batches = ((torch.from_numpy(a.astype(np.int64)) for a in batch) for batch in eval_batches(config, data))
+            return float(np.mean([model(x, y).item() for x, y in batches]))
+
+        return step, loss
+
+    times = {}
+    for form in ("eager", "sdpa", "compiled"):
+        try:
+            step, _ = make(form)
+            step()
+        except Exception as error:  # no compiler, say
+            print(f"{form}: {error}", file=sys.stderr)
+            continue
+        start = time.perf_counter()
+        for _ in range(TRIAL_STEPS):
+            step()
+        times[form] = time.perf_counter() - start
+    fastest = min(times, key=times.get)
+    each = ", ".join(f"{form} {seconds / TRIAL_STEPS * 1e3:.1f} ms" for form, seconds in times.items())
+    print(f"PyTorch: {each}; taking {fastest}", file=sys.stderr, flush=True)
+    return make(fastest)
+
+
+def race(data: str, seed: int, threads: int) -> dict:
+    """{contender: [{"steps", "seconds", "val_loss"}, ...]} of one seed."""
+    environment = os.environ | {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")}
+    processes, curves = {}, {}
+    try:
+        for name in CONTENDERS:
+            command = [sys.executable, "-m", "benchmarks.time_to_loss", "--serve", name, "--data", data]
+            processes[name] = subprocess.Popen(
+                [*command, "--seeds", str(seed), "--threads", str(threads)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                text=True,
+            )
+            curves[name] = [json.loads(processes[name].stdout.readline())]
+        while any(curve[-1]["steps"] < CONTENDERS[name].steps for name, curve in curves.items()):
+            for name, curve in curves.items():
+                left = CONTENDERS[name].steps - curve[-1]["steps"]
+                if left:
+                    turn = CONTENDERS[name].turn - curve[-1]["steps"] % CONTENDERS[name].turn
+                    print(min(left, turn), file=processes[name].stdin, flush=True)
+                    curve.append(json.loads(processes[name].stdout.readline()))
+    finally:
+        for process in processes.values():
+            process.stdin.close()
+            process.wait()
+    return curves
+
+
+def first_below(curve: list[dict], loss: float) -> tuple[float, float] | None:
+    """(steps, seconds) at which the line between evaluations first reaches `loss`."""
+    for before, after in pairwise(curve):
+        if after["val_loss"] <= loss:
+            share = (before["val_loss"] - loss) / (before["val_loss"] - after["val_loss"])
+            return tuple(before[what] + share * (after[what] - before[what]) for what in ("steps", "seconds"))
+    return None
+
+
+def table(races: list[dict]) -> str:
+    names = list(CONTENDERS)
+    lines = [f"| validation loss | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for loss in LOSSES:
+        cells = []
+        for name in names:
+            found = [point for point in (first_below(curves[name], loss) for curves in races) if point]
+            cells.append(cell(found, len(races)))
+        lines.append(f"| {loss} | {' | '.join(cells)} |")
+    cells = []
+    for name in names:
+        ends = [curves[name][-1]["val_loss"] for curves in races]
+        ms = statistics.mean(c[name][-1]["seconds"] / (c[name][-1]["steps"] - 1) * 1e3 for c in races)
+        cells.append(f"{statistics.mean(ends):.3f} ({min(ends):.3f} to {max(ends):.3f}), {ms:.1f} ms a step")
+    return "\n".join([*lines, f"| at the end | {' | '.join(cells)} |"])
+
+
+def cell(found: list[tuple], n: int) -> str:
+    """The mean and the spread of the times to a loss, over the seeds that got there."""
+    if not found:
+        return ""
+    steps, seconds = zip(*found, strict=True)
+    spread = f" ({min(seconds):.1f} to {max(seconds):.1f})" if len(found) > 1 else ""
+    part = f"; {len(found)} of {n} seeds" if len(found) < n else ""
+    return f"{statistics.mean(steps):.0f} steps, {statistics.mean(seconds):.1f} s{spread}{part}"
+
+
+def draw(races: list[dict], path: str) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, color in zip(CONTENDERS, ("#D55E00", "#0072B2", "#009E73", "#CC79A7"), strict=True):
+        for number, curves in enumerate(races):
+            points = curves[name][1:]
+            seconds, losses = ([point[what] for point in points] for what in ("seconds", "val_loss"))
+            axes.plot(seconds, losses, color=color, lw=1.2, alpha=0.8, label=None if number else name)
+    axes.axhline(1.902, color="#555555", lw=0.8, ls="--")
+    axes.set_xlabel("seconds of training, on the same machine in turn")
+    axes.set_ylabel("validation loss, tiny Shakespeare")
+    axes.set_ylim(1.6, 2.6)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.time_to_loss", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", default="tinyshakespeare")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--json", action="store_true", help="the curves, a JSON object a seed")
+    parser.add_argument("--show", nargs="+", metavar="FILE", help="show what --json wrote, and train nothing")
+    parser.add_argument("--picture", metavar="FILE")
+    parser.add_argument("--serve", choices=list(CONTENDERS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve, options.data, options.seeds[0], options.threads)
+        return
+    if options.show:
+        races = [json.loads(line) for path in options.show for line in Path(path).read_text().splitlines()]
+    else:
+        races = []
+        for seed in options.seeds:
+            races.append(race(options.data, seed, options.threads))
+            if options.json:
+                print(json.dumps(races[-1]), flush=True)
+    if not options.json:
+        print(table(races))
+    if options.picture:
+        draw(races, options.picture)
+
+
+if __name__ == "__main__":
+    main()
