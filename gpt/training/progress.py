@@ -1,10 +1,13 @@
 """What a run says while it trains: a progress bar on a terminal, and where there is none a line now and then."""
 
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 
 FIRST_SECONDS = 20.0  # after which the first line comes
+FOR_THE_CURSOR = 4  # columns behind the bar, where a terminal echoes Ctrl-C
 SECONDS = 300.0  # from one to the next
 
 
@@ -12,13 +15,28 @@ def progress_bar(step: int, max_steps: int):
     """A tqdm bar on a terminal; elsewhere it stays silent."""
     from tqdm import tqdm
 
-    return tqdm(total=max_steps, initial=step, unit=" steps", dynamic_ncols=True, leave=False, disable=None)
+    bar = tqdm(
+        total=max_steps,
+        initial=step,
+        dynamic_ncols=True,
+        leave=False,
+        disable=None,
+        delay=0.01,  # not before its width is set, below
+        bar_format="{n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}",
+    )
+    if not bar.disable:
+        shape = bar.dynamic_ncols
+        bar.dynamic_ncols = lambda stream: (shape(stream)[0] - FOR_THE_CURSOR, shape(stream)[1])
+    return bar
 
 
 def say(line: str) -> None:
-    """Print a line without tearing the progress bar."""
+    """Print a line without tearing the progress bar; on a terminal it is broken between words."""
     from tqdm import tqdm
 
+    if getattr(sys.stdout, "isatty", bool)():
+        columns = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, max(columns - 1, 20), subsequent_indent="    ", break_on_hyphens=False)
     tqdm.write(line)
     sys.stdout.flush()
 

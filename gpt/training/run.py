@@ -248,7 +248,7 @@ class Run:
         loss = float(result.loss)
         tokens = config.batch_size * config.grad_accum * config.block_size * (trainer.step - self.steps_since)
         speed = tokens / (time.perf_counter() - self.since)
-        self.bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+        self.bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tok/s", refresh=False)
         return {
             "loss": loss,
             "lr": result.lr,

@@ -1,12 +1,17 @@
 """Rows about a run: its pictures, its signals, what it says, a text that moved, and folders that are closed."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pty
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -296,3 +301,25 @@ def a_cache_that_cannot_be_written_to_costs_nothing(place: Place):
     run = place.trained("--data=text.txt")
     code, out, err = place.call("pictures", str(run))
     assert code == 0 and "segmentation.png" in out, err
+
+
+@fault(12)
+def a_narrow_terminal_has_room_for_the_bar_and_for_ctrl_c(place: Place):
+    place.write("text.txt")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    words = flags(data="text.txt", out_dir="run")
+    command = [sys.executable, str(ROOT / "train.py"), *words]
+    environment = place.environment(COLUMNS=None)
+    run = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=place.folder)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # what a terminal says at its end
+        while block := os.read(ours, 4096):
+            shown += block
+    os.close(ours)
+    assert run.wait(60) == 0
+    bars = [line for line in re.split(r"[\r\n]", shown.decode()) if "|" in line and " left" in line]
+    assert bars and all(len(bar.rstrip()) <= 57 and len(bar.split("|")[1]) >= 8 for bar in bars), bars
+    results = [line for line in shown.decode().splitlines() if "train loss" in line or line.startswith("    ")]
+    assert all(len(line) < 60 for line in results if "step" in line)
