@@ -21,7 +21,7 @@ from nanograd.optim.arena import arenas_of
 from nanograd.optim.muon import Muon
 from nanograd.optim.schedule import warmup_cosine, warmup_stable_decay
 from nanograd.parallel.communicator import Communicator, Single
-from nanograd.parallel.data_parallel import DataParallel, plan_threads
+from nanograd.parallel.data_parallel import DataParallel, Plan, plan_threads
 from nanograd.parallel.prefetch import Prefetcher
 from nanograd.parallel.processes import may_fork
 
@@ -56,12 +56,14 @@ class Trainer:
         self.block_size = model.config.block_size
         self.step = 0
         self.plan = plan_threads(
-            threads if model.device.name == "numpy" else 1,
+            threads,
             batch_size=self.rank_batch,
             positions=self.block_size,
             channels=model.config.n_embd,
             parameters=model.n_parameters(),
         )
+        if model.device.name != "numpy":
+            self.plan = Plan(threads=1, workers=1, blas=1, chunk=self.rank_batch)  # a GPU takes a batch at once
         limit_blas(self.plan.blas)
         self.pool = ThreadPool(self.plan.threads)
         processes = may_fork() and not config.detect_anomaly  # which watches layers of this process

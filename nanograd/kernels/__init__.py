@@ -4,9 +4,9 @@ Each function here has the name and the arguments of its definition, which is wh
 and launches a kernel from a `.cu` file of this folder. Importing this package registers them all. A test compares every
 one with its definition.
 
-They keep to their definitions up to rounding, with two liberties, both taken because they save a pass over memory:
-GELU keeps its input, not its slope, and the softmaxes always subtract the row's maximum, so that e and z differ from
-the definition's by a common factor.
+They keep to their definitions up to rounding, with three liberties, taken because they save a pass over memory:
+GELU keeps its input, not its slope; masked_exp always subtracts the row's maximum, so that e and z differ from the
+definition's by a common factor; cross_entropy leaves the logits in e and gives log z for z.
 """
 
 from nanograd.device.device import contiguous as packed

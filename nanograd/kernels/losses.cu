@@ -1,46 +1,44 @@
 // Cross-entropy fused with softmax: one block a row of `size` logits. A row whose target is negative is ignored.
+//
+// The logits are read once each way. Forward keeps the highest so far and the sum of exp(logit - highest), corrected when a
+// higher one comes (Milakov & Gimelshein 2018, https://arxiv.org/abs/1805.02867). e are the logits as they are, and z the
+// logarithm of the sum of exp: softmax = exp(e - z).
 
 template <typename T, int V>
 __global__ void cross_entropy(const T* logits, const int* targets, T* e, wide<T>* losses, wide<T>* z, long long size) {
   using W = wide<T>;
-  const long long row = blockIdx.x;
+  const long long row = blockIdx.x, target = targets[row];
+  const bool elsewhere = e != logits;
   logits += row * size, e += row * size;
-  const long long target = targets[row];
-  const W chosen = target < 0 ? (W)0 : widen(logits[target]);  // now: e may be logits
-  W top = -infinity<W>();
+  W top = -infinity<W>(), total = 0;
   for (long long i = threadIdx.x * V; i < size; i += blockDim.x * V) {
     const Pack<T, V> a = load<V>(logits + i);
-    for (int j = 0; j < V; ++j) top = larger(top, (W)widen(a.at[j]));
+    if (elsewhere) store(e + i, a);
+    W highest = top;
+    for (int j = 0; j < V; ++j) highest = larger(highest, (W)widen(a.at[j]));
+    if (highest == -infinity<W>()) continue;
+    total *= exp(top - highest), top = highest;
+    for (int j = 0; j < V; ++j) total += exp(widen(a.at[j]) - top);
   }
-  top = block_reduce<Larger>(top);
-  W total = 0;
-  for (long long i = threadIdx.x * V; i < size; i += blockDim.x * V) {
-    Pack<T, V> a = load<V>(logits + i);
-    for (int j = 0; j < V; ++j) {
-      const W value = exp(widen(a.at[j]) - top);
-      total += value;
-      a.at[j] = narrow<T>(value);
-    }
-    store(e + i, a);
-  }
-  total = block_reduce<Add>(total);
+  const W highest = block_reduce<Larger>(top);
+  total = block_reduce<Add>(total * exp(top - highest));
   if (threadIdx.x == 0) {
-    losses[row] = target < 0 ? (W)0 : log(total) + top - chosen;
-    z[row] = total;
+    z[row] = highest + log(total);
+    losses[row] = target < 0 ? (W)0 : log(total) + (highest - widen(logits[target]));
   }
 }
 
-// e = (e / z - onehot(target)) scale, in place
+// e = (exp(e - z) - onehot(target)) scale, in place
 template <typename T, int V>
 __global__ void cross_entropy_backward(T* e, const wide<T>* z, const int* targets, double scale, long long size) {
   using W = wide<T>;
   const long long row = blockIdx.x, target = targets[row];
-  const W factor = (W)scale / z[row];
+  const W shift = z[row], factor = target < 0 ? (W)0 : (W)scale;
   e += row * size;
   for (long long i = threadIdx.x * V; i < size; i += blockDim.x * V) {
     Pack<T, V> a = load<V>(e + i);
     for (int j = 0; j < V; ++j)
-      a.at[j] = narrow<T>(target < 0 ? (W)0 : widen(a.at[j]) * factor - (i + j == target ? (W)scale : (W)0));
+      a.at[j] = narrow<T>((exp(widen(a.at[j]) - shift) - (i + j == target ? (W)1 : (W)0)) * factor);
     store(e + i, a);
   }
 }

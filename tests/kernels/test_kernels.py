@@ -106,7 +106,6 @@ CASES = {
     "square_sum": lambda m, N, C: [m.par(N * C)],
     "masked_exp_backward": lambda m, N, C: [m.act(2, N, C), m.act(2, N, C), m.act(2, N, 1), m.act(2, N, C)],
     "masked_exp_backward no mask": lambda m, N, C: [m.act(2, N, C), m.act(2, N, C), m.act(2, N, 1), None],
-    "cross_entropy_backward": lambda m, N, C: [m.act(N, C), m.positive(N, 1), m.ids(C, N), 0.25],
     "gather_rows": lambda m, N, C: [m.par(5, C), m.ids(5, N), m.act(N, C)],
     "scatter_add_rows": lambda m, N, C: [m.par(4, C), m.ids(3, 6 * N), m.act(6 * N, C)],
     "draw_mask": lambda m, N, C: [m.act(3, N, C), stream_of, 0.3],
@@ -122,8 +121,8 @@ CASES = {
 }
 BY_HAND = {
     *("swiglu_forward", "swiglu_backward", "rms_normalize_backward"),
-    *("gelu_forward", "gelu_backward", "normalize_backward", "masked_exp", "cross_entropy", "cached_attention"),
-    *("attention_forward", "attention_backward"),
+    *("gelu_forward", "gelu_backward", "normalize_backward", "masked_exp", "cached_attention"),
+    *("attention_forward", "attention_backward", "cross_entropy", "cross_entropy_backward"),
 }  # tests of their own below, as twin and definition may differ in something that does not matter
 
 
@@ -314,7 +313,23 @@ def test_cross_entropy(gpu_xp, N, V, scale, inplace, precision):
     losses, z = definitions()["cross_entropy"](logits, targets, e)
     losses_device, z_device = kernels.cross_entropy(logits_device, targets_device, e_device)
     assert_close([losses], [losses_device.get().astype(float)], precision, "loss")
-    assert_close([e / z], [e_device.get().astype(float) / z_device.get().astype(float)], precision, "softmax")
+    definitions()["cross_entropy_backward"](e, z, targets, 0.25)
+    kernels.cross_entropy_backward(e_device, z_device, targets_device, 0.25)
+    assert_close([e], [e_device.get().astype(float)], precision, "gradient")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_cross_entropy_of_logits_that_are_infinite(gpu_xp, precision):
+    """-infinity has the probability 0; a row of nothing else, one with NaN and one with infinity have no loss."""
+    device = Device(gpu_xp, precision)
+    rows = np.zeros((5, 300))
+    rows[0, :290], rows[1], rows[2, 7], rows[3, 7], rows[4, 0] = -np.inf, -np.inf, np.nan, np.inf, -np.inf
+    logits, targets = device.asarray(rows.astype(device.dtype)), device.asarray(np.full(5, 299, np.int32))
+    losses, z = kernels.cross_entropy(logits, targets, logits)
+    assert_close([np.log([10, 299])], [losses.get().astype(float)[[0, 4]]], precision, "loss")
+    assert not np.isfinite(losses.get()[1:4]).any()
+    kernels.cross_entropy_backward(logits, z, targets, 1.0)
+    assert not logits.get()[0, :290].any()
 
 
 def test_scatter_add_rows_with_atomics(gpu_xp):

@@ -14,11 +14,11 @@ def is_fake(cupy) -> bool:
 def take_counts() -> dict[str, dict[str, int]]:
     """{kernel, product or copy: its counts since the last call}. CuPy has to be imported.
 
-    `launches` are always counted, also of copies and of "wait for the device". Of a kernel the rest is 0 without
-    FAKE_CUDA_COUNTS=1: bytes of global memory `read` and `written`, those of the 32-byte sectors among them that are
-    touched at least once (`sectors_read`, `sectors_written`), `flops` on ordinary cores, `tensor_flops` on tensor
-    cores, and turns that the banks of shared memory took (`shared_turns`) and would take without conflicts
-    (`shared_least`).
+    Always counted: `launches`, also of copies and of "wait for the device", and of a kernel the `threads` and the bytes
+    of `shared` memory of its largest block. With FAKE_CUDA_COUNTS=1 also bytes of global memory `read` and `written`;
+    those of the 32-byte sectors among them that are touched at least once (`sectors_read`, `sectors_written`); `flops`
+    on ordinary cores and `tensor_flops` on tensor cores; turns that the banks of shared memory took (`shared_turns`)
+    and would take without conflicts (`shared_least`). Products of cuBLAS are counted by their shapes.
     """
     library = ctypes.CDLL("libcuda.so.1")  # loaded already: the loader finds it by this name
     library.fake_cuda_counts.restype = ctypes.c_bool

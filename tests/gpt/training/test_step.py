@@ -14,6 +14,7 @@ from gpt.model import GPT
 from gpt.training.anomaly import NotFinite, origin
 from gpt.training.step import Trainer, layer_of
 from nanograd.device.device import Device
+from nanograd.parallel.data_parallel import plan_threads
 from nanograd.parallel.processes import WorkerLost, may_fork
 from tests.support.tiny_training import TINY, kill_a_worker, worker_pid
 
@@ -262,6 +263,12 @@ def test_a_gpu_skips_the_update_that_is_not_finite_and_says_so_when_asked(gpu_xp
 
 
 @pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
+def test_a_gpu_computes_a_batch_at_once(gpu_xp):
+    """However large: in parts every kernel would be launched, and every weight rounded, once a part."""
+    assert trainer(device=gpu_xp, batch_size=7).parallel.chunk == 7
+    assert plan_threads(1, batch_size=7, positions=1024, channels=768, parameters=1).chunk == 1  # as suits a CPU
+
+
 def test_a_gpu_is_watched_too(gpu_xp):
     run = trainer(device=gpu_xp, detect_anomaly=True)
     run.train_step()

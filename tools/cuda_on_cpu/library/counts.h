@@ -4,6 +4,7 @@
 struct Tally {
   long launches = 0;
   double seconds = 0;
+  unsigned threads = 0, shared = 0;  // of the largest block
   unsigned long long counts[8] = {};  // as runtime/counts.h has them
 };
 static std::map<std::string, Tally> tally;
@@ -36,6 +37,7 @@ extern "C" bool fake_cuda_counts(const char* path) {
     int status;
     char* plain = abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status);
     file << "{\"name\": \"" << (plain ? plain : name.c_str()) << "\", \"launches\": " << t.launches;
+    file << ", \"threads\": " << t.threads << ", \"shared\": " << t.shared;
     const char* keys[] = {"read",  "written",      "sectors_read", "sectors_written",
                           "flops", "tensor_flops", "shared_turns", "shared_least"};
     for (int i = 0; i < 8; i++) file << ", \"" << keys[i] << "\": " << t.counts[i];

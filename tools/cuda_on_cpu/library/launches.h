@@ -17,7 +17,11 @@ static void on_fault(int number, siginfo_t* info, void* context) {
 }
 
 static void run_kernel(CUfunc_st* f, const unsigned (&size)[7], void** parameters) {
-  if (DRY) return (void)tally[f->name].launches++;
+  Tally& t = tally[f->name];
+  t.launches++;
+  t.threads = std::max(t.threads, size[3] * size[4] * size[5]);
+  t.shared = std::max(t.shared, f->static_shared + size[6]);
+  if (DRY) return;
   static bool installed = [] {
     struct sigaction action{};
     action.sa_sigaction = on_fault;
@@ -50,8 +54,6 @@ static void run_kernel(CUfunc_st* f, const unsigned (&size)[7], void** parameter
         size[3], size[4], size[5], f->module->error ? f->module->error() : "?");
     sticky = cudaErrorLaunchFailure;
   }
-  Tally& t = tally[f->name];
-  t.launches++;
   t.seconds += seconds() - start;
   unsigned long long counts[8];
   if (f->module->counts && f->module->counts(counts))
