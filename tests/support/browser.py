@@ -64,7 +64,7 @@ class Browser:
         self.driver.get(path.resolve().as_uri())
         self.wait("return window.nanograd !== undefined && document.getElementById('total-loss').textContent !== ''")
 
-    def wait(self, script: str, seconds=20) -> None:
+    def wait(self, script: str, seconds=60) -> None:
         from selenium.webdriver.support.ui import WebDriverWait
 
         WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda driver: driver.execute_script(script))
