@@ -28,17 +28,21 @@ import numpy as np
 from gpt.cli import command_line as cli
 from gpt.cli.output import say
 from gpt.config.flags import Checked, flag
-from gpt.config.options import MachineFlags, RunDirFlags, WhichFlags
+from gpt.config.options import ChoiceFlags, MachineFlags, RunDirFlags, WhichFlags
 from gpt.data.batches import encode_corpus, get_batch
 from gpt.data.corpus import open_corpus
 from gpt.data.prepare import usable_cache
+from gpt.data.stories import score, split_tales
 from gpt.data.units import bits_per_byte, count_bytes, perplexity
 from gpt.errors import RunError, UsageError
+from gpt.files import shipped
 from gpt.runs import folder as run_folder
 from gpt.runs.load import find_text, load_model, own_data
 from gpt.sampling.command import blas_threads
+from gpt.sampling.generate import generate_batch
 from nanograd.device.device import xp_of
 
+STREAMS = 20  # samples that are made side by side
 LOGITS_AT_ONCE = 1 << 24  # numbers: 64 MB of float32
 
 EXAMPLES = """\
@@ -46,6 +50,7 @@ examples:
   python -m gpt.evaluate out/tales                   the run's own validation split
   python -m gpt.evaluate out/tales --data book.txt   another text
   python -m gpt.evaluate out/tales --stride 8        every token with more context
+  python -m gpt.evaluate out/tales --stories         are its English tales told right?
 """
 
 
@@ -60,6 +65,13 @@ class TextFlags(Checked):
     )
     stride: int | None = flag(
         None, "tokens from one window to the next, at most the context", at_least=1, default_text="the context"
+    )
+    stories: int = flag(
+        0,
+        "instead, let it tell N tales (100 if no N) and read them by the rules of the English tales that come along",
+        metavar="[N]",
+        at_least=0,
+        bare="100",
     )
     json: bool = flag(False, "print one JSON object")
 
@@ -149,10 +161,40 @@ def window_losses(model, tokens, batch: Sequence[tuple[int, int]], length: int) 
     return [float(loss) for loss in losses]
 
 
+def tell(model, tokenizer, n: int, seed: int = 0) -> list[list[str]]:
+    """`n` tales, or as many as the model ends, sampled at sample.py's temperature and top_p; each as its lines."""
+    known = split_tales((shipped("data") / "tales.txt").read_text(encoding="utf-8"))[:STREAMS]
+    ids = [tokenizer.encode("\n".join(tale) + "\n\n") for tale in known]
+    length = max(map(len, ids)) * -(-n // STREAMS)
+    controls = {"temperature": ChoiceFlags.temperature, "top_p": ChoiceFlags.top_p}
+    steps = generate_batch(model, tokenizer.encode("\n\n"), length, num_samples=STREAMS, seed=seed, **controls)
+    samples = (tokenizer.decode([token.id for token in sample]) for sample in zip(*steps, strict=True))
+    return [tale for sample in samples for tale in split_tales(sample)][:n]
+
+
+def print_scores(config: EvaluateConfig, run_dir: Path, model, tokenizer, checkpoint) -> int:
+    """What `--stories` does."""
+    with blas_threads(config.threads):
+        found = score(tell(model, tokenizer, config.stories))
+    if config.json:
+        print(json.dumps({"run": str(run_dir), "step": checkpoint.step} | asdict(found)))
+    else:
+        print(
+            f"{found.tales} tales, told with seed 0, temperature {ChoiceFlags.temperature}, top_p {ChoiceFlags.top_p}\n"
+            f"well formed  {found.well_formed:.1%} of the tales: their title and lines are all of one plot\n"
+            f"agreement    {found.agreement:.1%} of what is mentioned again is the same as before\n"
+            f"right        {found.right:.1%} of the tales: well formed, and all of it agrees"
+        )
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     config = cli.parse(EvaluateConfig, arguments, "python -m gpt.evaluate", EXAMPLES)
     run_dir = Path(config.run_dir) if config.run_dir is not None else run_folder.newest()
     model, tokenizer, checkpoint = load_model(run_dir, config.which, config.backend)
+    if config.stories:
+        say(f"{run_dir}, step {checkpoint.step}; {model.device.describe()}")
+        return print_scores(config, run_dir, model, tokenizer, checkpoint)
     if config.data:
         corpus = open_corpus(config.data)
         label, tokens = corpus.label, encode_corpus(corpus, tokenizer, usable_cache(run_dir))

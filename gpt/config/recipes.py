@@ -15,7 +15,7 @@ from gpt.files import shipped
 
 def recipes() -> dict[str, Path]:
     """{name: file} of the recipes that come along."""
-    return {file.stem: file for file in sorted(shipped("recipes").glob("*.toml"))}
+    return {file.stem: file for file in sorted(shipped("recipes").glob("*.toml"), key=lambda file: file.stem)}
 
 
 def find_recipe(name: str) -> Path:

@@ -1,5 +1,6 @@
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt import GPT, GPTConfig, evaluate
+from gpt.data.stories import score, split_tales
 from gpt.errors import RunError, UsageError
 from gpt.runs.load import load_model, own_data
 from nanograd import Device
+from tests.support import ROOT
 from tests.support.tiny_runs import TALE, train
 from tokenizers import CharTokenizer
 
@@ -118,3 +121,29 @@ def test_the_training_log_has_bits_a_byte(run_dir):
 def test_a_run_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         evaluate.main([str(tmp_path / "nothing")])
+
+
+def test_stories_are_told_and_scored(tmp_path, capsys):
+    tales = (ROOT / "data" / "tales.txt").read_text(encoding="utf-8")[:20000]
+    run_dir = train(tmp_path, text=tales)
+    capsys.readouterr()
+    assert evaluate.main([str(run_dir), "--stories", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"run", "step", "tales", "well_formed", "agreement", "right"} == found.keys() and found["right"] == 0
+    assert evaluate.main([str(run_dir), "--stories=2"]) == 0
+    assert "right        0.0% of the tales" in capsys.readouterr().out
+
+
+def test_a_model_that_knows_its_tales_tells_them_right(monkeypatch):
+    tokenizer = CharTokenizer.train((ROOT / "data" / "tales.txt").read_text(encoding="utf-8"))
+    tale = "\n".join(split_tales((ROOT / "data" / "tales.txt").read_text(encoding="utf-8"))[0]) + "\n\n"
+    asked = []
+
+    def generate(model, ids, length, num_samples, **controls):
+        asked.append((ids, length))
+        text = tokenizer.encode(tale) * (length // len(tokenizer.encode(tale)) + 1)
+        return [[SimpleNamespace(id=text[i])] * num_samples for i in range(length)]
+
+    monkeypatch.setattr(evaluate, "generate_batch", generate)
+    tales = evaluate.tell(None, tokenizer, 25)
+    assert len(tales) == 25 and asked[0][0] == tokenizer.encode("\n\n") and score(tales).right == 1

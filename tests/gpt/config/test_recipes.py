@@ -11,7 +11,7 @@ from gpt.config.recipes import about, find_recipe, list_recipes, recipes
 from gpt.config.toml import dump_toml, read_toml
 from gpt.errors import UsageError
 
-NAMES = ["article", "gpt2-124m", "llama-small", "modern", "nanogpt-baby", "nanogpt-cpu"]
+NAMES = ["article", "gpt2-124m", "llama-small", "modern", "modern-tales", "nanogpt-baby", "nanogpt-cpu"]
 
 
 @pytest.fixture(autouse=True)
