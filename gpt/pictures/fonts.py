@@ -14,12 +14,13 @@ from gpt.cli.output import say
 from gpt.pictures.plotting import load_matplotlib
 
 BASE = "DejaVu Sans"
-PACKAGE = "mpl_font"
+PACKAGE = "cvttf_NotoSansCJK_Regular"
 COMMAND = 'pip install "nanograd[cjk]"'
 BOXES = "Last Resort"  # matplotlib's own: it has a box for every character there is, and a letter for none
 # Looked at before other fonts, for they are known to be readable on a screen and to have most of Chinese.
 PREFERRED = (
     "Noto Sans CJK SC",
+    "Noto Sans CJK TC",
     "Noto Sans CJK JP",
     "Noto Sans SC",
     "Source Han Sans SC",
@@ -120,10 +121,10 @@ def _candidates():
 
 
 def packaged_fonts() -> list[str]:
-    """The font that `pip install "nanograd[cjk]"` brings: Noto Sans CJK, in the package mpl-font."""
+    """The font that `pip install "nanograd[cjk]"` brings: Noto Sans CJK, alone in a package."""
     package = importlib.util.find_spec(PACKAGE)
     places = package.submodule_search_locations if package else []
-    return [str(path) for place in places for path in sorted(Path(place).glob("fonts/noto/*-Regular.otf"))]
+    return [str(path) for place in places for path in sorted(Path(place).glob("*.otf"))]
 
 
 def _add(path: str) -> None:

@@ -65,10 +65,10 @@ def test_the_terminal_is_told_once_which_command_brings_chinese(no_fonts, monkey
 
 
 def test_the_font_of_the_extra_shows_chinese(monkeypatch):
-    pytest.importorskip("mpl_font", reason="the extra cjk is not installed")
+    pytest.importorskip("cvttf_NotoSansCJK_Regular", reason="the extra cjk is not installed")
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", list)
     (path,) = fonts.packaged_fonts()
     assert set("于是三国演义，。") <= fonts._letters_of(path, 0)
     monkeypatch.setattr("matplotlib.font_manager.fontManager.ttflist", [])
     letters = Letters("熊和狐")
-    assert letters.families == [BASE, "Noto Sans CJK SC"] and letters.note == ""
+    assert letters.families == [BASE, "Noto Sans CJK TC"] and letters.note == ""
