@@ -188,10 +188,15 @@ def pieces(tokens: np.ndarray, length: int) -> list[np.ndarray]:
     return [tokens[start : start + length] for start in starts]
 
 
-def sample_ids(model, tokenizer, n_tokens: int, num_samples: int = SAMPLES, **controls) -> list[list[int]]:
-    """The ids of some samples that start from nothing; `controls` as for `gpt.sampling.generate`."""
+def sample_ids(
+    model, tokenizer, n_tokens: int, num_samples: int = SAMPLES, watch=lambda steps: steps, **controls
+) -> list[list[int]]:
+    """The ids of some samples that start from nothing; `controls` as for `gpt.sampling.generate`.
+
+    `watch(steps)` may look at the steps on their way, and end them early.
+    """
     steps = Generation(model, start_ids(tokenizer, ""), n_tokens, num_samples=num_samples, **controls)
-    return [[token.id for token in sample] for sample in zip(*steps, strict=True)]
+    return [[token.id for token in sample] for sample in zip(*watch(steps), strict=True)]
 
 
 def main(arguments: list[str]) -> int:

@@ -4,7 +4,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 FIRST_SECONDS = 20.0  # after which the first line comes
 FOR_THE_CURSOR = 4  # columns behind the bar, where a terminal echoes Ctrl-C
@@ -74,3 +74,24 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.{digits}f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def watched_samples(steps: Iterable, n_tokens: int) -> Iterator:
+    """The steps of the samples at the end of a run, with a bar, or off a terminal one line if they take long.
+
+    Ctrl-C ends the samples there, and nothing else.
+    """
+    from tqdm import tqdm
+
+    start, told = time.monotonic(), False
+    with tqdm(total=n_tokens, desc="samples", unit=" tokens", leave=False, disable=None, dynamic_ncols=True) as bar:
+        try:
+            for done, step in enumerate(steps, 1):
+                yield step
+                bar.update()
+                seconds = time.monotonic() - start
+                if bar.disable and not told and seconds > FIRST_SECONDS:
+                    say(f"samples: {done} of {n_tokens} tokens, {seconds / done * (n_tokens - done):.0f} s left")
+                    told = True
+        except KeyboardInterrupt:
+            say("the samples end here, as asked")

@@ -1,9 +1,11 @@
 """The end of a run: where it is and how to go on; at its last step also a picture, a sample, a diagnosis, a page."""
 
 import shlex
+from functools import partial
 
 from gpt.cli.output import program, say
 from gpt.data.units import perplexity
+from gpt.training.progress import watched_samples
 from gpt.training.signals import StopRequest
 
 
@@ -61,4 +63,6 @@ def make_samples(run) -> list[list[int]]:
 
     if not run.config.sample_tokens:
         return []
-    return sample_ids(run.trainer.model, run.data.tokenizer, run.config.sample_tokens, seed=run.config.seed)
+    model, tokenizer, n_tokens = run.trainer.model, run.data.tokenizer, run.config.sample_tokens
+    watch = partial(watched_samples, n_tokens=n_tokens)
+    return sample_ids(model, tokenizer, n_tokens, watch=watch, seed=run.config.seed)
