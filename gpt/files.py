@@ -46,7 +46,7 @@ def explained(action: str, path: str | os.PathLike) -> Iterator[None]:
 
 
 def temporary_name(folder: Path) -> Path:
-    """A path in `folder` that nobody else uses and that `remove_leftovers` knows."""
+    """A path in `folder` that is not in use and that `remove_leftovers` knows."""
     return folder / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
 
 
@@ -200,7 +200,7 @@ def try_to_remove(temporary: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
-    """Remove what dead processes left half written in a folder. Only for whoever holds the run's lock."""
+    """Remove what dead processes left half written in a folder. Only for the process that holds the run's lock."""
     if not is_folder(folder):
         return []
     with explained("clean up", folder):

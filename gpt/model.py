@@ -39,7 +39,7 @@ def norm_of(config: GPTConfig, device: Device) -> Layer:
 
 
 def attention_options(config: GPTConfig, device: Device) -> dict:
-    """What CausalSelfAttention is told beyond the sizes of GPT-2's."""
+    """The options of CausalSelfAttention beyond GPT-2's sizes."""
     D, weight = config.head_channels, config.qk_norm == "rms_weight"
     norms = (RMSNorm(D, weight, device=device, eps=config.norm_eps) for _ in range(2))
     return {

@@ -85,7 +85,7 @@ class _Check:
         if bad := describe(*inputs):  # and no layer has made it: then it was what calls this layer
             problem = f"what the {self.parent_kind} hands to {self.own_name} holds {bad}"
             raise Anomaly(self.parent_name, direction, problem)
-        size = largest(*inputs)  # taken now: memory that was lent may be written to again
+        size = largest(*inputs)  # taken now: the layer's own memory may be written to again
         outputs = function(*inputs, **options)
         if bad := describe(outputs):
             raise Anomaly(self.name, direction, f"the {self.kind} makes {bad}{size}")

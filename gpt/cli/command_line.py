@@ -7,7 +7,7 @@ Exit codes, decided in `run` and nowhere else:
     1    the world: files, disk, memory, numbers (RunError, TokenizerFileError, OSError, MemoryError);
          or a mistake of ours
     130  Ctrl-C; 143 SIGTERM
-    141  whoever read our output has stopped reading (`| head`): what a shell reports after SIGPIPE
+    141  the reader of our output has closed the pipe (`| head`): what a shell reports after SIGPIPE
 
 A path that was typed and is not there is usage; a file that is there and damaged is the world.
 """
@@ -118,7 +118,7 @@ def _exit_code_of(main: Callable[[list[str]], int | None], arguments: list[str])
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """The exit code an error stands for, and the line that tells the user; empty if nobody needs to hear."""
+    """The exit code an error stands for, and the line for the user; empty if there is nothing to say."""
     text = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):  # also gpt.training.signals.Interrupted, which knows the signal
         return getattr(error, "exit_code", 130), text or "interrupted"
@@ -185,7 +185,7 @@ def _say(error: BaseException | None, message: str) -> None:
 
 
 def _drop_output() -> None:
-    """Keep Python from complaining at exit about output that nobody can take any more."""
+    """Keep Python from complaining at exit about output that cannot be written any more."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         try:
             sys.stdout.flush()

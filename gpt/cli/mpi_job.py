@@ -1,4 +1,4 @@
-"""A command that mpiexec started several times: one of the ranks speaks, and an error in one ends them all.
+"""A command that mpiexec started several times: only one rank prints, and an error in one ends them all.
 
 Other than in such a job, nothing here does anything, nor takes time to import.
 """
@@ -39,7 +39,7 @@ def fails_first() -> bool:
     """After an error: should this rank tell the user of it? Of ranks that fail at the same time only one does."""
     try:
         job = ranks()
-    except RuntimeError:  # the error that is to be told
+    except RuntimeError:  # the error that is to be printed
         return all(os.environ.get(name, "0") == "0" for name in LAUNCHER_VARIABLES)
     return job is None or job.fails_first()
 

@@ -1,4 +1,4 @@
-"""Where a command's words go: its results to stdout, everything else to stderr."""
+"""Where a command's output goes: its results to stdout, everything else to stderr."""
 
 import sys
 from pathlib import Path

@@ -53,7 +53,7 @@ def read_toml(config_class: type[Checked], path: str | Path) -> dict[str, Any]:
 def read_run_config(config_class: type[Configuration], path: str | Path) -> Configuration:
     """The configuration that a run wrote about itself with dump_toml.
 
-    Raises RunError for whatever is wrong with it, since nobody typed it, and OSError.
+    Raises RunError for whatever is wrong with it, since a program wrote it, and OSError.
     """
     try:
         return config_class(**read_toml(config_class, path))

@@ -31,7 +31,7 @@ def encode_corpus(corpus: Corpus, tokenizer, cache_dir: Path, progress: bool = T
 
     They are made once and kept in `cache_dir`, under the hash of the text and of the tokenizer; a file there
     that is damaged is reported in a line and made again. The text is encoded in pieces (Corpus.chunks), so a
-    token never spans two of them. `progress` allows words on stderr: a bar on a terminal, else plain lines.
+    token never spans two of them. `progress` allows output on stderr: a bar on a terminal, else plain lines.
     Raises RunError when the file cannot be written, and what the tokenizer raises.
     """
     source = source_of(corpus, tokenizer)

@@ -30,7 +30,7 @@ class Corpus:
     """
 
     paths: tuple[Path, ...]
-    label: str  # a few words for the user
+    label: str  # a short name for the user
     n_bytes: int
     n_chars: int
     sha256: str

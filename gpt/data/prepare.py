@@ -69,7 +69,7 @@ def prepare(
     `val_data` names texts to validate on; without any a part of the text does, `how` says which (gpt/data/splits.py).
     `sha256` and `val_sha256` are those of the texts which such a run was started on; another text is refused before
     it is encoded. `run_dir` is the run's folder: no text, and the place to keep tokens in when the cache cannot be
-    written to. `progress` allows words on stderr. Raises UsageError and RunError, each with one line for the user,
+    written to. `progress` allows lines on stderr. Raises UsageError and RunError, each with one line for the user,
     and TokenizerError.
     """
     corpus = open_corpus(specs, run_dir, skip_unreadable)

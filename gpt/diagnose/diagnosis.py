@@ -3,7 +3,7 @@
     python -m gpt.diagnose out/tales
 
 train.py says the same at the end of a run. The learning curves come from metrics.jsonl (symptoms.py has the
-rules); whether the model parrots or goes in circles is seen on samples of it, beside its validation text: a text
+rules); whether the model copies its text or repeats itself is seen on samples of it, beside its validation text: a text
 of set phrases repeats itself too, and that is nothing to hold against a model that learned it.
 """
 
@@ -210,7 +210,7 @@ def main(arguments: list[str]) -> int:
         say(f"{run_dir}, step {checkpoint.step}; samples with seed {controls['seed']}")
         with blas_threads(config.threads):
             samples = sample_ids(model, tokenizer, config.max_new_tokens, config.num_samples, **controls)
-    else:  # it went astray, or was stopped, before the first one
+    else:  # it diverged, or was stopped, before the first one
         say(f"{run_dir} has no checkpoint, so there are no samples to judge")
         tokenizer = load_tokenizer(run_dir)
         data, reason = find_text(run_dir, tokenizer, None, config.data)

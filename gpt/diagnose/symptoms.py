@@ -97,7 +97,7 @@ def overfitting(curves: Curves) -> Finding | None:
     return Finding(
         f"overfitting since step {step:,}",
         f"validation loss rose from {curves.val[best]:.3f} to {curves.val[-1]:.3f} while training loss fell from "
-        f"{curves.train[best]:.3f} to {curves.train[-1]:.3f}: the model learns its text by heart. The checkpoint of "
+        f"{curves.train[best]:.3f} to {curves.train[-1]:.3f}: the model memorises its text. The checkpoint of "
         f"the best step is kept.",
         f"--max_steps {step}, --dropout 0.2, a smaller --n_embd, or more --data",
         Chinese(

@@ -8,5 +8,5 @@ sample.py, and shows what it does: the choice of each token, attention, the stre
 each token and the gradients of a backward pass of its own. Below that: the run's curves, samples from noise to
 stories, its diagnosis and its tokenizer; in English and Chinese.
 
-train.py writes the page itself at the end of a run, where that takes no time to speak of.
+train.py writes the page itself at the end of a run, where that takes under two seconds.
 """

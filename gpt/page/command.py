@@ -23,7 +23,7 @@ from gpt.sampling.command import blas_threads
 from gpt.tokenizers import Tokenizer
 
 FILE = "page.html"
-MOST_MB = 64  # of a page that nobody asked to be larger
+MOST_MB = 64  # of a page, unless --max_mb allows more
 SAMPLE_TOKENS = 200  # of each sample that the diagnosis judges
 
 EXAMPLES = """\

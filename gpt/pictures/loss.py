@@ -15,7 +15,7 @@ from gpt.runs.history import History
 
 ONE = (
     "What to look for: both curves falling together is learning. Where validation turns up while training goes on "
-    "falling, the shaded gap opens: the model learns its training text by heart, and more steps do harm. The "
+    "falling, the shaded gap opens: the model memorises its training text, and more steps do harm. The "
     "star is the best step; sample.py takes its checkpoint. Two curves that are still falling at the right edge "
     "ask for more steps."
 )

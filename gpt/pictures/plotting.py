@@ -1,6 +1,6 @@
-"""matplotlib, imported so that nobody's settings for other pictures get in the way.
+"""matplotlib, imported so that settings for other programs do not apply.
 
-Drawing into a file needs no display and no backend of somebody's notebook. A notebook sets MPLBACKEND for its own
+Drawing into a file needs no display and no notebook's backend. A notebook sets MPLBACKEND for its own
 pictures, and the programs that are started from it inherit the name of a package they may not have; matplotlib then
 refuses to be imported. And where there is no home to write its caches to, it says so at length.
 """

@@ -1,4 +1,4 @@
-"""Which folder a run lives in: a fresh one to train, the newest one to sample, and never somebody else's.
+"""Which folder a run lives in: a fresh one to train, the newest one to sample, and never one that holds something else.
 
 Without `--out_dir` a run is named after its text, out/tales, and where that exists out/tales-2, out/tales-3 and
 so on: training twice never touches the first run. A folder that was named and holds a run needs `--resume` or

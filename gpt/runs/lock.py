@@ -25,7 +25,7 @@ except ImportError:  # Windows
     import msvcrt
 
 LOCK = ".lock"
-HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)  # what the two systems say when somebody else has it
+HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)  # the errors of the two systems when another process has it
 FAR = 1 << 30  # the byte that Windows locks, beyond the text, which must stay readable
 
 

@@ -143,7 +143,7 @@ class Generation:
             yield step
             if all(self.finished):
                 return
-            tokens = np.array([[token.id if token else 0] for token in step])  # (B, 1); 0: nobody looks
+            tokens = np.array([[token.id if token else 0] for token in step])  # (B, 1); 0: not used
 
     def _choose(self, sample: int, logits) -> Token:
         token = self._choosers[sample](logits)
@@ -264,7 +264,7 @@ def check_eos(eos_id, vocab_size: int) -> frozenset[int]:
 
 
 def fresh_seed() -> int:
-    """A seed nobody has chosen, for when none is given."""
+    """A random seed, for when none is given."""
     return secrets.randbelow(2**32)
 
 

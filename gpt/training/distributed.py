@@ -7,7 +7,7 @@ Where work is shared, a step or an evaluation, it first gives an order; the othe
 else. They hold the same parameters, since all start from those of rank 0 and make the same updates.
 
 An order is a sum over all ranks of a few numbers, so the signals that any rank received travel with it, the
-other way: whoever is told to stop, all stop after the same step.
+other way: if one rank receives a signal to stop, all stop after the same step.
 """
 
 import contextlib
@@ -148,9 +148,9 @@ def exchange(ranks: Communicator, order: int, value: int, signals=NO_SIGNALS) ->
     return ranks.all_reduce(np.array([order, value, *signals], dtype=np.int64)).tolist()
 
 
-def broadcast_json(ranks: Communicator, words: dict) -> None:
+def broadcast_json(ranks: Communicator, message: dict) -> None:
     """Send what JSON can say from rank 0, to be heard by all the others."""
-    text = np.frombuffer(json.dumps(words).encode(), dtype=np.uint8).copy()
+    text = np.frombuffer(json.dumps(message).encode(), dtype=np.uint8).copy()
     ranks.broadcast(np.array([text.size]))
     ranks.broadcast(text)
 

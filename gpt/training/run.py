@@ -206,7 +206,7 @@ class Run:
                 self._save()
             except TROUBLE as error:
                 raise self._trouble(error) from error
-            except OSError:  # nobody takes our words any more; the steps are done nevertheless
+            except OSError:  # stdout is closed; the steps are done nevertheless
                 self._save()
                 raise
 

@@ -3,7 +3,7 @@ that was closed.
 
 Where there is nothing to save yet, `interruptible` turns the first one into an exception, so that everything is
 tidied up on the way out. While a run trains, `StopRequest` only notes it: the run finishes its step, saves and
-ends. Either way the second signal does not ask any more: it ends the process at once, as if nobody had listened.
+ends. Either way the second signal ends the process at once, as it does without a handler.
 
 Both work in the main thread, where Python delivers signals; elsewhere they listen to none.
 """

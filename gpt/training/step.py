@@ -123,8 +123,8 @@ class Trainer:
         """Do one step. `loss` and `grad_norm` may be device scalars, which float() waits for.
 
         Raises NotFinite where one of the two is NaN or infinite; the parameters are then those of the step before.
-        A GPU, which nobody waits for, skips the update, and `check` raises it. With `detect_anomaly` the first
-        layer that makes such a number raises Anomaly.
+        A GPU, for which the host does not wait, skips the update, and `check` raises it. With `detect_anomaly` the
+        first layer that makes such a number raises Anomaly.
         """
         config = self.config
         x, y = self.prefetcher.get(self.step)

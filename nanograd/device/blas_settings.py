@@ -1,4 +1,4 @@
-"""What OpenBLAS, the BLAS of NumPy's wheels, is told before NumPy is imported: it looks at its settings only then.
+"""Settings of OpenBLAS, the BLAS of NumPy's wheels, which reads them when NumPy is imported and not later.
 
 Kernels. OpenBLAS gives every processor with AVX-512 the kernels that were written for Intel's. AMD's Zen 4 computes 512
 bits in two halves and gains nothing there; those for AVX2 are the faster ones on it (`benchmarks/RESULTS.md`).

@@ -198,7 +198,7 @@ def hands_its_gradients_over(trial: Trial) -> None:
     y, dx = trial.step()
     for name, value in ({"the output": y} | dx | trial.parameter_gradients()).items():
         if value.tobytes() != expected[name].tobytes():
-            raise Broken(f"{name} changes after somebody added into a gradient that backward had handed over")
+            raise Broken(f"{name} changes after the caller added into a gradient that backward had returned")
 
 
 RULES = (

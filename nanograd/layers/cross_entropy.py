@@ -71,7 +71,7 @@ class CrossEntropy(Layer):
     """Mean cross-entropy in nats of `logits` (..., V) against the ids `targets` (...), over those that are not -100.
 
     Raises ValueError for shapes that do not match, for no positions or none that counts, and for a target that is
-    neither an id nor -100; `checked` says that whoever made the targets has seen to that, which on a GPU saves a wait.
+    neither an id nor -100; `checked` says that the targets have been checked, which on a GPU saves a wait.
 
     With `count`, the sum over the positions is divided by that instead of their number: a part of a batch then
     contributes its share of the whole batch's mean. With `inplace`, the caller needs `logits` no more, and they are

@@ -17,8 +17,8 @@ Three rules hold everywhere:
 * Memory: `forward` leaves what `backward` needs with `self.remember(...)`; `backward` takes it with
   `self.recall()`, once.
 * Ownership: what a layer is given is borrowed, never written to. What `forward` returns is lent until that
-  layer's next forward; what lies in scratch, as the sum inside a block, until a twin's. What `backward` returns is
-  handed over; the caller may add into it.
+  layer's next forward; what lies in scratch, as the sum inside a block, until that of a layer with the same scratch.
+  What `backward` returns is handed over; the caller may add into it.
 """
 
 import copy
@@ -141,11 +141,11 @@ class Layer:
         return self.forward(*inputs, **options)
 
     def __deepcopy__(self, memo) -> "Layer":
-        twin = memo[id(self)] = type(self).__new__(type(self))
+        replica = memo[id(self)] = type(self).__new__(type(self))
         for name, value in vars(self).items():
             if name != "_arenas":  # the copies of its parameters are no parts of arenas
-                setattr(twin, name, copy.deepcopy(value, memo))
-        return twin
+                setattr(replica, name, copy.deepcopy(value, memo))
+        return replica
 
     def __getstate__(self) -> dict:  # for pickle: settings, parameters and layers, without memory that is made again
         return {name: value for name, value in vars(self).items() if name not in WORKSPACE}
@@ -206,12 +206,12 @@ class Layer:
 
         Its contents are whatever the last user left. A buffer asked for again in a smaller shape is a view of
         the same memory, so batches of changing sizes do not allocate. On a GPU it comes from CuPy's pool, which
-        hands memory out without a wait, and goes back there when nobody needs it any more.
+        hands memory out without a wait, and goes back there when it is not referenced any more.
         """
         return _array_in(self.__dict__.setdefault("_buffers", {}), name, shape, like)
 
     def scratch(self, name: str, shape=None, *, like):
-        """A buffer that nobody needs any more once the caller of `forward` or `backward` is done with the result.
+        """A buffer that is free again once the caller of `forward` or `backward` is done with the result.
 
         Layers that take turns, as the blocks of a stack do, may have the same scratch: see `share_scratch`.
         """
@@ -341,9 +341,9 @@ def _array_in(held: dict, name: str, shape, like):
     return array
 
 
-def share_scratch(twins: list[Layer]) -> None:
+def share_scratch(layers: list[Layer]) -> None:
     """Let layers of the same make, of which one at a time computes, work in the same scratch memory."""
-    for group in zip(*(twin.named_layers() for twin in twins), strict=True):
+    for group in zip(*(layer.named_layers() for layer in layers), strict=True):
         shared = group[0][1].__dict__.setdefault("_scratch", {})
         for _, layer in group:
             layer._scratch = shared

@@ -62,7 +62,7 @@ def _squares_of_chunks(g):
 
 
 def grad_norm(model: Layer, pool: ThreadPool = SERIAL):
-    """The Euclidean norm of all gradients of `model` together: a float, or a device scalar that nobody waits for.
+    """The Euclidean norm of all gradients of `model` together: a float, or a scalar on the device.
 
     On the CPU it is the same to the last bit for every size of `pool`: the chunks are, and so is their exact sum.
     """

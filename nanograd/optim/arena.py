@@ -61,9 +61,9 @@ class Arena:
 
     def replica(self, parameters: dict[str, Parameter]) -> "Arena":
         """An arena of `parameters` with these values and gradients of its own."""
-        twin = Arena(parameters, self.decay, self.values, self.empty)
-        self.replicas.add(twin)
-        return twin
+        replica = Arena(parameters, self.decay, self.values, self.empty)
+        self.replicas.add(replica)
+        return replica
 
     @property
     def grads(self):
@@ -87,7 +87,7 @@ class Arena:
         return all(parameter.grad_is_zero for parameter in self.parameters.values())
 
     def mark_filled(self) -> None:
-        """Say that somebody else, who shares this memory, has written all of the gradients."""
+        """Say that another process, which shares this memory, has written all of the gradients."""
         for parameter in self.parameters.values():
             parameter.grad_is_zero = False
 

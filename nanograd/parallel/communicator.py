@@ -42,7 +42,7 @@ class Communicator(ABC):
         return slice(first + n * self.rank // self.size, first + n * (self.rank + 1) // self.size)
 
     def sum(self, value):
-        """The sum of one number a rank: a float, or on a GPU a scalar there that nobody waits for."""
+        """The sum of one number a rank: a float, or on a GPU a scalar there, for which the host does not wait."""
         if isinstance(value, int | float | np.ndarray | np.generic):
             return float(self.all_reduce(np.array([value], dtype=np.float64))[0])
         return self.all_reduce(value)

@@ -177,7 +177,7 @@ def is_blank(replica: Layer) -> bool:
 
 
 def mark_gradients(replica: Layer, blank: bool) -> None:
-    """Note that all gradients are blank, or that all are filled, by whoever shares their memory."""
+    """Note that all gradients are blank, or that all are filled, by a process that shares their memory."""
     for arena in arenas_of(replica):
         if blank:
             arena.zero()

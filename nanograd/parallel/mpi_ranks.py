@@ -85,7 +85,7 @@ class MPIRanks(Communicator):
         end = time.perf_counter() + VOTE_SECONDS
         while time.perf_counter() < end:
             if failures.Iprobe():
-                time.sleep(10 * VOTE_SECONDS)  # until the one that speaks has spoken, and ends us
+                time.sleep(10 * VOTE_SECONDS)  # until the rank that prints the error ends this one
                 return False
             time.sleep(NAP_SECONDS)
         return True

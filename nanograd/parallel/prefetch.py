@@ -47,7 +47,7 @@ class Prefetcher:
         self._places.reverse()
 
     def get(self, step: int) -> tuple:
-        """The arrays of `step`. On a GPU they are lent until two batches later."""
+        """The arrays of `step`. On a GPU they are overwritten two batches later."""
         if not self._places:
             (ahead, batch), self._ahead = self._ahead, (None, ())
             return batch if ahead == step else self.fetch(step)
@@ -64,7 +64,7 @@ class Prefetcher:
 
 
 def finish(stream) -> None:
-    """Wait for the copies under way: afterwards their memory goes back to the pools, and is somebody else's."""
+    """Wait for the copies under way: afterwards their memory goes back to the pools."""
     with contextlib.suppress(RuntimeError):  # a GPU that failed has said so where it was asked for a result
         stream.synchronize()
 
@@ -88,7 +88,7 @@ class Place:
         if shapes != tuple(host.shape for host in self.hosts):
             self.hosts = tuple(pinned(cuda, shape) for shape in shapes)
             self.arrays = tuple(self.xp.empty(shape, dtype=np.int32) for shape in shapes)
-            self.spent = None  # new memory may have been somebody else's until now
+            self.spent = None  # other work may still use the memory until now
         for host, ids in zip(self.hosts, batch, strict=True):
             host[...] = ids
         stream.wait_event(self.spent or cuda.get_current_stream().record())

@@ -24,7 +24,7 @@ from nanograd.device.huge_pages import anonymous_memory
 CAN_FORK = sys.platform == "linux"  # elsewhere a fork breaks the system's libraries, or does not exist
 # Not heard by a worker: the other process may have to finish a step when they come.
 UNHEARD = {signal.SIGINT, signal.SIGTERM} | ({signal.SIGHUP} if hasattr(signal, "SIGHUP") else set())
-LOOK_UP = 1.0  # seconds after which a worker that nobody asks sees whether it has been left alone
+LOOK_UP = 1.0  # seconds after which an idle worker checks whether its parent is still there
 
 
 class WorkerLost(ChildProcessError):
@@ -81,7 +81,7 @@ class WorkerProcess:
         Raises WorkerLost if there will be none.
         """
         number = None
-        while number != self._asked:  # an older answer that nobody waited for, because of Ctrl-C, say
+        while number != self._asked:  # an older result that was never fetched, because of Ctrl-C, say
             with self._lost():
                 number, fine, result = self._connection.recv()
         if fine:
@@ -130,7 +130,7 @@ def call_all(workers: list[WorkerProcess], function, thing, tasks: list[tuple], 
 def _end(connection, parent: int, pid: int) -> None:
     connection.close()
     if os.getpid() == parent:  # and not another fork of it, which has a copy of this
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # somebody else has waited for it
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has been waited for elsewhere
             os.kill(pid, signal.SIGKILL)  # it has nothing to lose
             os.waitpid(pid, 0)
 
