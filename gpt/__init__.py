@@ -23,8 +23,13 @@ class TokenizersBeside:
 if not Path(__file__).with_name("tokenizers").is_dir():
     sys.meta_path.append(TokenizersBeside)
 
-_PUBLIC = {"GPT": "gpt.model", "GPTConfig": "gpt.config.options", "generate": "gpt.sampling.generate"}
-__all__ = ["GPT", "GPTConfig", "__version__", "generate"]
+_PUBLIC = {
+    "GPT": "gpt.model",
+    "GPTConfig": "gpt.config.options",
+    "generate": "gpt.sampling.generate",
+    "load": "gpt.hub.load",
+}
+__all__ = ["GPT", "GPTConfig", "__version__", "generate", "load"]
 
 
 def __getattr__(name: str):  # imported on first use, so that a command's --help need not wait for NumPy

@@ -36,13 +36,15 @@ from gpt.data.stories import score, split_tales
 from gpt.data.units import bits_per_byte, count_bytes, perplexity
 from gpt.errors import RunError, UsageError
 from gpt.files import shipped
+from gpt.hub.load import open_model
 from gpt.runs import folder as run_folder
-from gpt.runs.load import find_text, load_model, own_data
+from gpt.runs.load import find_text, own_data
 from gpt.sampling.command import blas_threads
 from gpt.sampling.generate import generate_batch
 from nanograd.device.device import xp_of
 
 STREAMS = 20  # samples that are made side by side
+CONTEXT = 512  # tokens of a window, unless said otherwise, of a model that was trained with a longer context elsewhere
 LOGITS_AT_ONCE = 1 << 24  # numbers: 64 MB of float32
 
 EXAMPLES = """\
@@ -73,6 +75,12 @@ class TextFlags(Checked):
         at_least=0,
         bare="100",
     )
+    block_size: int | None = flag(
+        None,
+        "tokens of a window, at most the model's context",
+        at_least=1,
+        default_text=f"the context; of a model that is no run, at most {CONTEXT}",
+    )
     json: bool = flag(False, "print one JSON object")
 
 
@@ -92,13 +100,18 @@ class Evaluation:
     bytes: int
 
 
-def evaluate(model, tokenizer, tokens: np.ndarray, stride: int | None = None) -> Evaluation:
+def evaluate(
+    model, tokenizer, tokens: np.ndarray, stride: int | None = None, block_size: int | None = None
+) -> Evaluation:
     """Predict every one of `tokens` (N,) but the first, once. The model should be in evaluation mode.
 
-    Raises UsageError for a stride outside 1 to the model's context, or fewer than two tokens; RunError if the
-    loss is not finite.
+    `block_size` is the length of a window, by default the model's context. Raises UsageError for one outside 1 to that,
+    a stride outside 1 to the window, or fewer than two tokens; RunError if the loss is not finite.
     """
-    block_size = model.config.block_size
+    context = model.config.block_size
+    block_size = context if block_size is None else block_size
+    if not 1 <= block_size <= context:
+        raise UsageError(f"--block_size must be from 1 to the model's context of {context} tokens, not {block_size}")
     stride = block_size if stride is None else stride
     if not 1 <= stride <= block_size:
         raise UsageError(f"--stride must be from 1 to the model's context of {block_size} tokens, not {stride}")
@@ -191,27 +204,30 @@ def print_scores(config: EvaluateConfig, run_dir: Path, model, tokenizer, checkp
 def main(arguments: list[str]) -> int:
     config = cli.parse(EvaluateConfig, arguments, "python -m gpt.evaluate", EXAMPLES)
     run_dir = Path(config.run_dir) if config.run_dir is not None else run_folder.newest()
-    model, tokenizer, checkpoint = load_model(run_dir, config.which, config.backend)
+    model, tokenizer, name, checkpoint = open_model(run_dir, config.which, config.backend)
     if config.stories:
-        say(f"{run_dir}, step {checkpoint.step}; {model.device.describe()}")
+        say(f"{name}; {model.device.describe()}")
         return print_scores(config, run_dir, model, tokenizer, checkpoint)
     if config.data:
         corpus = open_corpus(config.data)
-        label, tokens = corpus.label, encode_corpus(corpus, tokenizer, usable_cache(run_dir))
-        if corpus.sha256 == checkpoint.state.get("corpus_sha256"):  # its own text, in another place
+        label, tokens = corpus.label, encode_corpus(corpus, tokenizer, usable_cache(run_dir if checkpoint else None))
+        if checkpoint and corpus.sha256 == checkpoint.state.get("corpus_sha256"):  # its own text, in another place
             label = f"validation split of {corpus.label}, which the run was trained on"
             tokens = own_data(run_dir, tokenizer, checkpoint, config.data).val
+    elif checkpoint is None:
+        raise UsageError(f"{run_dir} is no run and has no text of its own: name one with --data")
     else:
         data, reason = find_text(run_dir, tokenizer, checkpoint)
         if data is None:
             raise UsageError(reason)
         label, tokens = f"validation split of {data.corpus.label}", data.val
-    say(f"{run_dir}, step {checkpoint.step}; {model.device.describe()}")
+    context = config.block_size or (model.config.block_size if checkpoint else min(model.config.block_size, CONTEXT))
+    say(f"{name}; {model.device.describe()}")
     with blas_threads(config.threads):
-        found = evaluate(model, tokenizer, tokens, config.stride)
+        found = evaluate(model, tokenizer, tokens, config.stride, context)
     if config.json:
-        about = {"run": str(run_dir), "step": checkpoint.step, "data": label}
-        values = asdict(found) | {"stride": config.stride or model.config.block_size}
+        about = {"run": str(run_dir), "step": checkpoint.step if checkpoint else None, "data": label}
+        values = asdict(found) | {"stride": config.stride or context}
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         print(json.dumps(about | finite))
         return 0

@@ -26,13 +26,17 @@ if __name__ == "tokenizers":  # by the folder's name, in a checkout: the same mo
 
 from .base import Tokenizer, TokenizerError, TokenizerFileError
 from .bpe import BPETokenizer
+from .byte_level import ByteLevelTokenizer
 from .char import CharTokenizer
 from .files import HEADER, read_header
+from .sentencepiece_file import SentencePieceTokenizer
 from .streaming import StreamDecoder
 
 __all__ = [
     "BPETokenizer",
+    "ByteLevelTokenizer",
     "CharTokenizer",
+    "SentencePieceTokenizer",
     "StreamDecoder",
     "Tokenizer",
     "TokenizerError",
@@ -40,7 +44,7 @@ __all__ = [
     "load_tokenizer",
 ]
 
-KINDS = {kind.kind: kind for kind in (CharTokenizer, BPETokenizer)}
+KINDS = {kind.kind: kind for kind in (CharTokenizer, BPETokenizer, ByteLevelTokenizer, SentencePieceTokenizer)}
 
 
 def load_tokenizer(folder):

@@ -37,6 +37,8 @@ class Tokenizer:
 
     kind = ""  # "char" or "bpe"
     table: list[bytes]  # the bytes of every token
+    bos: int | None = None  # the id that a text starts with, where the tokenizer has one
+    ends: frozenset[int] = frozenset()  # the ids that say that a text has ended
     fingerprint: str  # hex; equal fingerprints encode alike, so a cache of ids can be named by it
 
     @property

@@ -20,6 +20,8 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,6 +42,7 @@ DTYPES = {
     "U64": np.dtype("<u8"),
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
+ITEM_BYTES = {code: dtype.itemsize for code, dtype in DTYPES.items()}
 HEADER_LIMIT = 1 << 20  # bytes: ten thousand tensors; a header that claims more is not ours
 MOST_DIMENSIONS = 8
 NAME = re.compile(r"(?!__metadata__$)[A-Za-z0-9_.\-]{1,200}")
@@ -58,13 +61,15 @@ def check_finite(name: str, value: np.ndarray, where: str | os.PathLike) -> None
                 raise RunError(f"{where}: tensor {quoted(name)} has values that are NaN or infinite")
 
 
-def write_safetensors(file: NewFile, tensors: Mapping[str, np.ndarray]) -> None:
+def write_safetensors(
+    file: NewFile, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] = MappingProxyType({"format": "np"})
+) -> None:
     """Write {name: array} into an open file. Raises ValueError for what `read_safetensors` would refuse.
 
     The widest dtypes come first, so that every tensor starts at a multiple of its item size.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
-    header, offset = {"__metadata__": {"format": "np"}}, 0
+    header, offset = {"__metadata__": dict(metadata)}, 0
     for name in order:
         value = tensors[name]
         dtype = value.dtype.newbyteorder("<")
@@ -99,19 +104,14 @@ def read_safetensors(path: Path, size: int | None = None, sha256: str | None = N
     with open_regular(path) as (file, found):
         if size is not None and found != size:
             raise RunError(f"{path} is damaged: {found} bytes, where {size} are expected")
-        reader = _Reader(file, path)
-        if found < 8:
-            raise RunError(f"{path} is damaged: {found} bytes are too few for a header")
-        length = int.from_bytes(reader.take(8), "little")
-        if not 2 <= length <= min(HEADER_LIMIT, found - 8):
-            raise RunError(f"{path} is damaged: a header of {length} bytes in a file of {found} bytes")
-        layout = read_layout(bytes(reader.take(length)), found - 8 - length, path)
+        reader = Reader(file, path)
+        layout = read_header(reader, found, path)
         tensors = {}
-        for name, dtype, shape in layout:
+        for name, entry in layout.items():
             try:
-                tensors[name] = np.empty(shape, dtype)
+                tensors[name] = np.empty(entry.shape, DTYPES[entry.code])
             except (MemoryError, ValueError):
-                need = megabytes(math.prod(shape) * dtype.itemsize)
+                need = megabytes(entry.n_bytes)
                 raise RunError(f"{path}: no memory for tensor {quoted(name)} of {need}") from None
             reader.fill(memoryview(tensors[name].reshape(-1).view(np.uint8)))
         if sha256 is not None and reader.sha256.hexdigest() != sha256:
@@ -121,11 +121,36 @@ def read_safetensors(path: Path, size: int | None = None, sha256: str | None = N
     return tensors
 
 
-def read_layout(header: bytes, n_bytes: int, path: Path) -> list[tuple[str, np.dtype, tuple[int, ...]]]:
-    """(name, dtype, shape) of each tensor, in the order of the data, which are `n_bytes` long.
+class Entry(NamedTuple):
+    """A tensor as a header describes it: the format's name of its dtype, its shape, where its bytes are in the file."""
 
-    Raises RunError unless the tensors cover the data exactly.
+    code: str
+    shape: tuple[int, ...]
+    begin: int
+    n_bytes: int
+
+
+def read_header(
+    reader: "Reader", size: int, path: Path, item_bytes: Mapping[str, int] = ITEM_BYTES
+) -> dict[str, Entry]:
+    """{name: Entry} in the order of the data, from the beginning of a file of `size` bytes.
+
+    `item_bytes`: the dtypes that are known, and how many bytes a number of each takes. Raises RunError unless the
+    tensors cover the data exactly.
     """
+    if size < 8:
+        raise RunError(f"{path} is damaged: {size} bytes are too few for a header")
+    length = int.from_bytes(reader.take(8), "little")
+    if not 2 <= length <= min(HEADER_LIMIT, size - 8):
+        raise RunError(f"{path} is damaged: a header of {length} bytes in a file of {size} bytes")
+    layout = read_layout(bytes(reader.take(length)), size - 8 - length, path, item_bytes)
+    return {name: entry._replace(begin=entry.begin + 8 + length) for name, entry in layout.items()}
+
+
+def read_layout(
+    header: bytes, n_bytes: int, path: Path, item_bytes: Mapping[str, int] = ITEM_BYTES
+) -> dict[str, Entry]:
+    """The same from the header's text; the data are `n_bytes` long, and `begin` counts from their beginning."""
 
     def damaged(problem):
         return RunError(f"{path} is damaged: its header is {problem}")
@@ -144,15 +169,15 @@ def read_layout(header: bytes, n_bytes: int, path: Path) -> list[tuple[str, np.d
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise damaged(f"{what} other fields than dtype, shape and data_offsets")
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(code, str) or code not in DTYPES:
-            raise damaged(f"{what} a dtype other than {', '.join(DTYPES)}")
+        if not isinstance(code, str) or code not in item_bytes:
+            raise damaged(f"{what} a dtype other than {', '.join(item_bytes)}")
         if not _integers(shape, least=1) or len(shape) > MOST_DIMENSIONS:
             raise damaged(f"{what} no proper shape")
         if not _integers(offsets, least=0) or len(offsets) != 2:
             raise damaged(f"{what} no proper data_offsets")
-        if offsets[1] - offsets[0] != math.prod(shape) * DTYPES[code].itemsize:
+        if offsets[1] - offsets[0] != math.prod(shape) * item_bytes[code]:
             raise damaged(f"{what} a shape that does not match its bytes")
-        spans.append((*offsets, name, DTYPES[code], tuple(shape)))
+        spans.append((*offsets, name, code, tuple(shape)))
     spans.sort(key=lambda span: span[:2])
     covered = 0
     for begin, end, name, _, _ in spans:
@@ -161,14 +186,14 @@ def read_layout(header: bytes, n_bytes: int, path: Path) -> list[tuple[str, np.d
         covered = end
     if covered != n_bytes:
         raise damaged("wrong: the tensors are not as long as the data")
-    return [span[2:] for span in spans]
+    return {name: Entry(code, shape, begin, end - begin) for begin, end, name, code, shape in spans}
 
 
 def _integers(value, least: int) -> bool:
     return isinstance(value, list) and all(type(item) is int and least <= item < 1 << 62 for item in value)
 
 
-class _Reader:
+class Reader:
     """Reads and hashes a file from its beginning to its end; raises RunError if that comes too soon."""
 
     def __init__(self, file, path: Path):

@@ -16,8 +16,8 @@ from pathlib import Path
 from gpt.cli.output import say, write
 from gpt.config.options import ChoiceFlags, SampleConfig
 from gpt.errors import UsageError
+from gpt.hub.load import open_model
 from gpt.runs import folder as run_folder
-from gpt.runs.load import load_model
 from gpt.sampling.generate import Generation, fresh_seed
 from gpt.sampling.interactive import converse
 from gpt.sampling.streaming import Completion, complete, start_of
@@ -28,9 +28,9 @@ def main(config: SampleConfig) -> int:
     """Carry out one call of sample.py; its exit code. Raises what `gpt.cli.command_line.run` turns into one line."""
     run_dir = Path(config.out_dir) if config.out_dir is not None else run_folder.newest()
     prompt = read_prompt(config)
-    model, tokenizer, checkpoint = load_model(run_dir, config.which, config.backend)
+    model, tokenizer, label, _ = open_model(run_dir, config.which, config.backend)
     seed = fresh_seed() if config.seed is None else config.seed
-    say(f"{run_dir}, step {checkpoint.step}; {model.device.describe()}; seed {seed}")
+    say(f"{label}; {model.device.describe()}; seed {seed}")
     with blas_threads(config.threads):
         if config.interactive:
             return converse(model, tokenizer, prompt, config.max_new_tokens, config.stop, choices(config, seed))

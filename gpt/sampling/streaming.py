@@ -38,6 +38,8 @@ class Completion:
     def add(self, token) -> str:
         """Take in one `gpt.sampling.Token`; the text that it makes certain."""
         self.tokens.append(token)
+        if token.id in getattr(self._decoder.tokenizer, "ends", ()):  # the model says that its text has ended
+            return self.finish("stop")
         text = self._decoder.feed(token.id)
         new = text[self._given :]
         self._given -= len(text) - len(new)
@@ -114,12 +116,16 @@ def start_of(tokenizer, prompt: str) -> Start:
 
 
 def start_ids(tokenizer, prompt: str) -> list[int]:
-    """The ids of a prompt. An empty one starts after an empty line, or from token 0 where there are no line breaks.
+    """The ids of a prompt, behind the token that a text starts with if the tokenizer has one.
+
+    An empty prompt starts there, or after an empty line, or from token 0 where there are no line breaks.
 
     Raises TokenizerError for a character that the tokenizer does not know.
     """
-    if prompt:
-        return tokenizer.encode(prompt)
+    bos = getattr(tokenizer, "bos", None)
+    start = [] if bos is None else [bos]
+    if prompt or start:
+        return start + tokenizer.encode(prompt)
     try:
         return tokenizer.encode("\n\n")
     except TokenizerError:

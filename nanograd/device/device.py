@@ -9,9 +9,10 @@ kernel does the same in one launch: KERNELS has it under the definition's name. 
 when it is imported, which `from nanograd import Device` does.
 """
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -109,7 +110,7 @@ class Device:
             raise ValueError(f"dtype {dtype} needs the cupy backend: numpy computes in float32 or float64")
         if backend == "numpy" and atomics:
             raise ValueError("atomics need the cupy backend: numpy adds up in order")
-        self.seed, self.precision, self.atomics = seed, dtype, atomics
+        self.seed, self.precision, self.atomics, self._blank = seed, dtype, atomics, False
         if backend == "numpy":
             self.xp, self.name = np, "numpy"
         elif isinstance(backend, str):
@@ -183,8 +184,19 @@ class Device:
     def full(self, shape, value):
         return self.xp.full(shape, value, dtype=self.parameter_dtype)
 
+    @contextlib.contextmanager
+    def blank_weights(self) -> Iterator[None]:
+        """Inside, `normal` leaves memory as it is: for a model whose weights are read from a file right afterwards."""
+        self._blank = True
+        try:
+            yield
+        finally:
+            self._blank = False
+
     def normal(self, shape, std: float, stream: int):
         """Normal numbers with mean 0 and deviation `std`, the same on every backend, from the stream `stream`."""
+        if self._blank:
+            return self.empty(shape, self.parameter_dtype)
         rng = np.random.Generator(np.random.Philox(key=[self.seed, stream]))
         dtype = self.parameter_dtype
         return self.asarray(rng.standard_normal(shape, dtype=np.float32).astype(dtype) * dtype.type(std))

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from gpt import files
 from gpt.errors import RunError
-from gpt.runs.safetensors import CODES, DTYPES, HEADER_LIMIT, read_layout, read_safetensors, write_safetensors
+from gpt.runs.safetensors import CODES, DTYPES, HEADER_LIMIT, Entry, read_layout, read_safetensors, write_safetensors
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
@@ -281,4 +281,4 @@ def test_the_package_refuses_what_we_would_never_write(tmp_path):
     """A guard on `check_any_header`: the package itself must be able to say no."""
     with pytest.raises(SafetensorError):
         load_file(build(tmp_path / "a", {"a": F32}, b"\0" * 9))
-    assert read_layout(json.dumps({"a": F32}).encode(), 8, tmp_path) == [("a", np.dtype("<f4"), (2,))]
+    assert read_layout(json.dumps({"a": F32}).encode(), 8, tmp_path) == {"a": Entry("F32", (2,), 0, 8)}

@@ -1,0 +1,12 @@
+"""Other people's formats: models of GPT-2's and Llama's kind in, runs of ours out.
+
+load      one door for all of them: a run, a Hugging Face folder, a GGUF file, a known model
+folder    a Hugging Face folder: its config.json, its shards
+gguf_in   a GGUF file, read by llama.cpp's own package
+shapes    config.json <-> GPTConfig; what cannot be done is refused by name
+layout    their tensors <-> our parameters: names, transposes, interleaved heads
+weights   the tensors into a model, a piece at a time
+vocab     their tokenizer files <-> our tokenizers
+start     train.py --init_from
+export    a run as a folder or a GGUF file: python -m gpt.hub export RUN OUT
+"""
