@@ -190,7 +190,7 @@ def print_scores(config: EvaluateConfig, run_dir: Path, model, tokenizer, checkp
     with blas_threads(config.threads):
         found = score(tell(model, tokenizer, config.stories))
     if config.json:
-        print(json.dumps({"run": str(run_dir), "step": checkpoint.step} | asdict(found)))
+        print(json.dumps({"run": str(run_dir), "step": checkpoint.step if checkpoint else None} | asdict(found)))
     else:
         print(
             f"{found.tales} tales, told with seed 0, temperature {ChoiceFlags.temperature}, top_p {ChoiceFlags.top_p}\n"

@@ -10,10 +10,16 @@ stands in for.
 Backward through a residual x + f(x): the gradient reaches x by both ways and adds up, dx = dy + f'(dy).
 """
 
+import json
 import math
+import os
+from dataclasses import asdict
+from pathlib import Path
 
 from gpt.config.options import GPTConfig
 from gpt.errors import UsageError
+from gpt.files import atomic_file, explained, make_folder, write_text
+from gpt.tensors.safetensors import write_safetensors
 from nanograd import Device
 from nanograd.device.rng import RNG
 from nanograd.layers.attention import CausalSelfAttention
@@ -28,6 +34,7 @@ from nanograd.layers.rope import RoPE
 from nanograd.layers.swiglu import GatedMLP
 
 STD = 0.02  # of the weights at the start, as in GPT-2
+SHAPE, WEIGHTS = "model.json", "model.safetensors"  # what `save` writes
 GATE_STREAMS = 10_000  # the first of the random streams of gates, above those of all other weights
 
 
@@ -154,6 +161,32 @@ class GPT(Layer):
         """What the first block is given, but for dropout."""
         x = self.wte(ids)
         return x if self.wpe is None else self.wpe(x)
+
+    def save(self, folder: str | os.PathLike, tokenizer=None) -> None:
+        """Write the weights, as they are, and the config into a folder, which is made; `gpt.load(folder)` reads them.
+
+            model.safetensors    the parameters, in the model's dtype
+            model.json           the fields of GPTConfig
+            tokenizer.json, ...  the tokenizer's own files, if there is one
+
+        Each file is there whole or not at all; model.json, which makes the folder a model's, is written last.
+        Raises RunError if the disk fails, UsageError for a folder that holds a run, or a tokenizer of another size.
+        """
+        folder = Path(folder)
+        if tokenizer is not None and tokenizer.vocab_size != self.config.vocab_size:
+            raise UsageError(f"the tokenizer has {tokenizer.vocab_size} tokens, the model {self.config.vocab_size}")
+        if (folder / "config.toml").exists() or (folder / "checkpoints").exists():
+            raise UsageError(f"{folder} holds a run: save the model in a folder of its own")
+        make_folder(folder)
+        with explained("write", folder):
+            for old in (SHAPE, "tokenizer.json"):  # so that what is left after a failure is never read as a model
+                (folder / old).unlink(missing_ok=True)
+        with atomic_file(folder / WEIGHTS) as file:
+            write_safetensors(file, self.state_dict(copy=False))
+        if tokenizer is not None:
+            with explained("write", folder):
+                tokenizer.save(folder)
+        write_text(folder / SHAPE, json.dumps(asdict(self.config), indent=1) + "\n")
 
     def __setstate__(self, state: dict) -> None:  # after pickle
         vars(self).update(state)

@@ -1,8 +1,8 @@
 """Byte-level BPE, as GPT-2 and most models after it have it: somebody else's vocabulary, merged by `tiktoken`.
 
-A text is cut into words by a regular expression (the *pattern*), and each word's bytes are merged, the earliest merge of
-the list first, until no neighbours are left that a merge joins. The files write bytes as printable letters: those that
-are printable in Latin-1 as themselves, the others as U+0100 and up, so that a space is Ġ.
+A text is cut into words by a regular expression (the *pattern*), and each word's bytes are merged, the earliest merge
+of the list first, until no neighbours are left that a merge joins. The files write bytes as printable letters: those
+that are printable in Latin-1 as themselves, the others as U+0100 and up, so that a space is Ġ.
 
     vocab     {"the": 262, "Ġthe": 264, ...}             merges     [("t", "h"), ("th", "e"), ...]
 
@@ -12,8 +12,8 @@ the merges, as in nearly all vocabularies, rank and id are the same number.
 Special tokens stand for what is no text: where a document ends, who speaks. Here nobody makes them by writing their
 names: `encode("<|im_start|>")` is those twelve characters, and decoding gives them back. Their ids are in `special`.
 
-Some vocabularies lack single bytes that their training text never had. `encode` raises for a text with such a byte, where
-others drop it without a word.
+Some vocabularies lack single bytes that their training text never had. `encode` raises for a text with such a byte,
+where others drop it without a word.
 """
 
 import json
@@ -105,7 +105,7 @@ class ByteLevelTokenizer(Tokenizer):
         self.fingerprint = sha256(b"byte_level 1\n" + self._text())
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text; none is special. Raises TokenizerError for a byte that has no token, or a lone surrogate."""
+        """The ids of a text; none is special. TokenizerError for a byte that has no token, or a lone surrogate."""
         check_text(text)
         if self.nfc:
             text = unicodedata.normalize("NFC", text)
@@ -169,7 +169,7 @@ class ByteLevelTokenizer(Tokenizer):
 
 
 def check_ids(ids: list, size: int, named: tuple) -> None:
-    if not ids or not all(type(i) is int and 0 <= i for i in (*ids, *named)):
+    if not ids or not all(type(i) is int and i >= 0 for i in (*ids, *named)):
         raise TokenizerError("its ids are not whole numbers from 0 on")
     if len(set(ids)) != len(ids):
         raise TokenizerError("two of its tokens have one id")
@@ -214,5 +214,5 @@ def cut_spaces(text: str) -> list[str]:
     """The text in parts, none with more than LONGEST_SPACE spaces in a row."""
     if len(text) <= LONGEST_SPACE:
         return [text]
-    cuts = [match.end() for match in re.finditer(r"\s{%d}" % LONGEST_SPACE, text)]
+    cuts = [match.end() for match in re.finditer(rf"\s{{{LONGEST_SPACE}}}", text)]
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]

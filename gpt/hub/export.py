@@ -6,8 +6,8 @@
 AutoModelForCausalLM.from_pretrained(OUT) and AutoTokenizer.from_pretrained(OUT) need no network and no code of ours.
 What those libraries have no class for is refused, with the flags that would have made a model they know.
 
-A class may demand tensors that our model does without: GPT2LMHeadModel's biases, the weights of Qwen3's QK-norm. They are
-written as the zeros and ones that change nothing, and config.json says so under "nanograd", so that importing the
+A class may demand tensors that our model does without: GPT2LMHeadModel's biases, the weights of Qwen3's QK-norm. They
+are written as the zeros and ones that change nothing, and config.json says so under "nanograd", so that importing the
 folder gives the run's own model again.
 """
 
@@ -20,13 +20,13 @@ from gpt.config.options import GPTConfig
 from gpt.errors import UsageError
 from gpt.files import atomic_file, make_folder, new_folder, rename, sync_folder, try_to_remove, write_bytes
 from gpt.hub.folder import CONFIG, WEIGHTS
-from gpt.hub.layout import Layout, gpt2_layout, llama_layout
+from gpt.hub.layout import gpt2_layout, llama_layout
 from gpt.hub.load import Loaded
 from gpt.hub.model_card import model_card
 from gpt.hub.shapes import ACTIVATIONS, GPT2, LLAMA, MODEL_TYPES, QWEN2, QWEN3, Shape
 from gpt.hub.vocab_out import tokenizer_files
 from gpt.hub.weights import take
-from gpt.runs.safetensors import write_safetensors
+from gpt.tensors.safetensors import write_safetensors
 
 NAMES = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}  # relu: relu, gelu: gelu_new
 FORMATS = "hf", "gguf"
@@ -111,8 +111,8 @@ def refuse(problems: dict[str, bool], architecture: str, flags: str) -> None:
     for what, wrong in problems.items():
         if wrong:
             raise UsageError(
-                f"Hugging Face has no class for {what}; the nearest is {architecture}, and a model trained with {flags} "
-                "can be exported as that"
+                f"Hugging Face has no class for {what}; the nearest is {architecture}, and a model trained with "
+                f"{flags} can be exported as that"
             )
 
 

@@ -6,8 +6,8 @@
     generation_config.json           which ids start and end a text, if it is there
     tokenizer.json, vocab.json, …    vocab.py reads those
 
-Nothing outside the folder is opened: an index names files, and a name with a path in it is refused. pytorch_model.bin is
-a pickle, which can run any program when it is read, so it is never opened.
+Nothing outside the folder is opened: an index names files, and a name with a path in it is refused. pytorch_model.bin
+is a pickle, which can run any program when it is read, so it is never opened.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ import numpy as np
 
 from gpt.errors import RunError
 from gpt.files import parse_json, read_bytes
-from gpt.runs.safetensors import quoted
-from gpt.runs.tensor_file import TensorFile
+from gpt.tensors.safetensors import quoted
+from gpt.tensors.tensor_file import TensorFile
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 JSON_LIMIT = 64 << 20  # bytes; tokenizers of 250,000 tokens have 20 MB

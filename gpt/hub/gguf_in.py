@@ -24,7 +24,7 @@ from gpt.files import explained, open_regular
 from gpt.hub.gguf_names import config_of, tokenizer_of
 from gpt.hub.layout import gguf_layout
 from gpt.hub.shapes import Shape, shape_of
-from gpt.runs.safetensors import quoted
+from gpt.tensors.safetensors import quoted
 from gpt.tokenizers import Tokenizer
 
 MAGIC = b"GGUF"

@@ -3,8 +3,8 @@
 llama.cpp multiplies with matrices as (out, in), and rotates pairs of channels side by side, so rows of q and k change
 places (layout.py). Its gpt2 has every bias: zeros where ours has none. Written by llama.cpp's package `gguf`.
 
-Tokenizers: `bpe` is its kind "llama" (sentencepiece's BPE with byte fallback), without a space in front; `char` cannot be
-said there, because a character without a piece needs bytes to fall back to; byte-level BPE is its kind "gpt2".
+Tokenizers: `bpe` is its kind "llama" (sentencepiece's BPE with byte fallback), without a space in front; `char` cannot
+be said there, because a character without a piece needs bytes to fall back to; byte-level BPE is its kind "gpt2".
 """
 
 from pathlib import Path

@@ -4,8 +4,8 @@ A parameter of ours is made of parts, each a tensor of theirs:
 
     ours                                     GPT-2's files               Llama's files
     wte.weight            (V, C)             wte.weight                  model.embed_tokens.weight
-    h.0.attn.c_attn.weight (C, (H + 2K) D)   h.0.attn.c_attn.weight      q_proj, k_proj, v_proj, each (out, in): transposed,
-                                                                         side by side
+    h.0.attn.c_attn.weight (C, (H + 2K) D)   h.0.attn.c_attn.weight      q_proj, k_proj, v_proj, each (out, in):
+                                                                         transposed, side by side
     h.0.mlp.c_gate, c_fc  (C, n_inner)       only c_fc                   gate_proj, up_proj, transposed
 
 GPT-2's own files are (in, out), as ours are. GGUF has every matrix as (out, in), and for Llama the rows of queries and
@@ -16,6 +16,7 @@ and importing demands it.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from gpt.config.options import GPTConfig
 
@@ -78,7 +79,7 @@ def llama_layout(config: GPTConfig, attention_bias: bool, output_bias: bool, mlp
         ours, theirs = f"h.{number}", f"model.layers.{number}"
         layout[f"{ours}.ln_1.weight"] = [Part(f"{theirs}.input_layernorm.weight", (C,))]
         layout[f"{ours}.ln_2.weight"] = [Part(f"{theirs}.post_attention_layernorm.weight", (C,))]
-        qkv = [(f"{theirs}.self_attn.{x}_proj", span) for x, span in zip("qkv", zip(ends, ends[1:]), strict=True)]
+        qkv = [(f"{theirs}.self_attn.{x}_proj", span) for x, span in zip("qkv", pairwise(ends), strict=True)]
         layout[f"{ours}.attn.c_attn.weight"] = [
             Part(f"{name}.weight", (span[1] - span[0], C), span, transpose=True) for name, span in qkv
         ]
@@ -112,12 +113,13 @@ def gguf_layout(layout: Layout, architecture: str, config: GPTConfig) -> Layout:
 
 
 GGUF_NAMES = {
-    "wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm", "lm_head": "output", "model.norm": "output_norm",
-    "model.embed_tokens": "token_embd", "ln_1": "attn_norm", "ln_2": "ffn_norm", "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
-    "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm", "lm_head": "output",
+    "model.norm": "output_norm", "model.embed_tokens": "token_embd", "ln_1": "attn_norm", "ln_2": "ffn_norm",
+    "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """One door for every model: a run of ours, a Hugging Face folder, a GGUF file, a known model.
 
     model, tokenizer = load("out/tales")
+    model, tokenizer = load("mine")                   what model.save("mine", tokenizer) wrote
     model, tokenizer = load("models/gpt2")            config.json, model.safetensors, tokenizer.json
     model, tokenizer = load("models/llama.Q8_0.gguf")
     model, tokenizer = load("smollm2")
@@ -12,14 +13,14 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from gpt.config.options import GPTConfig
 from gpt.errors import UsageError
 from gpt.hub import folder as hub_folder
 from gpt.hub import known_models
 from gpt.hub.folder import Shards, is_hub_folder, read_config
+from gpt.hub.saved import is_saved, read_saved
 from gpt.hub.shapes import GPT2, Shape, shape_of
 from gpt.hub.vocab import read_tokenizer
-from gpt.hub.weights import check_layout, fill
+from gpt.hub.weights import blank_model, check_layout, fill
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.folder import is_run
@@ -40,11 +41,11 @@ class Loaded(NamedTuple):
 
 
 def load(source: str | os.PathLike, which: str | int = "best", device: Device | str = "auto") -> tuple[GPT, Tokenizer]:
-    """(model, tokenizer) of a run of ours, a Hugging Face folder, a .gguf file or a known model.
+    """(model, tokenizer) of a run, a folder of `model.save`, a Hugging Face folder, a .gguf file or a known model.
 
-    which: the checkpoint of a run: "best" (lowest validation loss), "latest" or a step. device: a Device, or the name of
-    a backend; then the model computes in float64 if its weights are, else in float32. The model is in evaluation mode:
-    dropout is off. A folder without tokenizer files gives a tokenizer that says so when it is used.
+    which: the checkpoint of a run: "best" (lowest validation loss), "latest" or a step. device: a Device, or the name
+    of a backend; then the model computes in float64 if its weights are, else in float32. The model is in evaluation
+    mode: dropout is off. A folder without tokenizer files gives a tokenizer that says so when it is used.
 
     Raises UsageError for a name that means nothing, RunError or TokenizerFileError for what is damaged, does not fit
     together or asks for what is not done here, BackendUnavailable.
@@ -56,6 +57,9 @@ def load(source: str | os.PathLike, which: str | int = "best", device: Device | 
 def open_model(source: str | os.PathLike, which: str | int = "best", device: Device | str = "auto") -> Loaded:
     """The same, with what commands tell about it."""
     path = find(source)
+    if is_saved(path):
+        model, tokenizer = read_saved(path, device)
+        return Loaded(model, tokenizer, f"{path}, {model.n_parameters():,} parameters")
     if is_foreign(path):
         reader = read_gguf if path.is_file() else read_folder
         model, tokenizer, shape = reader(path, device)
@@ -117,9 +121,3 @@ def read_model(shape: Shape, source, device: Device | str) -> GPT:
     model = blank_model(shape.config, device)
     fill(model, shape.layout, source)
     return model.eval()
-
-
-def blank_model(config: GPTConfig, device: Device) -> GPT:
-    """A model whose matrices hold nothing yet: drawing what is overwritten takes seconds, and memory twice."""
-    with device.blank_weights():
-        return GPT(config, device)

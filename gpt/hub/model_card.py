@@ -17,9 +17,10 @@ def model_card(loaded: Loaded, shape: Shape) -> str:
         "",
         "# A GPT trained with nanograd",
         "",
-        f"{loaded.model.n_parameters():,} parameters as a {shape.architecture}: {config.n_layer} layers, {config.n_head} "
-        f"heads, {config.n_embd} channels, a context of {config.block_size} tokens, a {tokenizer.kind} vocabulary of "
-        f"{tokenizer.vocab_size}. Every gradient of its training was derived and written by hand, in NumPy or CuPy.",
+        f"{loaded.model.n_parameters():,} parameters as a {shape.architecture}: {config.n_layer} layers, "
+        f"{config.n_head} heads, {config.n_embd} channels, a context of {config.block_size} tokens, "
+        f"a {tokenizer.kind} vocabulary of {tokenizer.vocab_size}. "
+        "Every gradient of its training was derived and written by hand, in NumPy or CuPy.",
         "",
     ]
     if checkpoint is not None:

@@ -12,9 +12,8 @@ from gpt.config.options import GPTConfig
 from gpt.errors import RunError, UsageError
 from gpt.hub.layout import Layout, gpt2_layout, llama_layout
 
-GPT2, LLAMA, MISTRAL, QWEN2, QWEN3 = (
-    f"{name}ForCausalLM" if name != "GPT2" else "GPT2LMHeadModel" for name in ("GPT2", "Llama", "Mistral", "Qwen2", "Qwen3")
-)  # fmt: skip
+GPT2 = "GPT2LMHeadModel"
+LLAMA, MISTRAL, QWEN2, QWEN3 = (f"{name}ForCausalLM" for name in ("Llama", "Mistral", "Qwen2", "Qwen3"))
 MODEL_TYPES = {"gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL, "qwen2": QWEN2, "qwen3": QWEN3}
 ACTIVATIONS = {"relu": "relu", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu2": "relu2"}
 

@@ -2,7 +2,7 @@
 
     tokenizer.json                  all in one: how a text is normalised and cut, the vocabulary, merges, special tokens
     vocab.json and merges.txt       GPT-2's pair, where there is no tokenizer.json
-    tokenizer.model                 sentencepiece's, as early Llamas have it; one of ours is in every export of a `bpe` run
+    tokenizer.model                 sentencepiece's, as early Llamas have it; every export of a `bpe` run has ours
     tokenizer_config.json           which tokens are special, and which start and end a text
 
 tokenizer.json can describe far more than any model needs. What is known here is byte-level BPE with the ways of cutting
@@ -52,7 +52,7 @@ class NoTokenizer(Tokenizer):
 
 
 def read_tokenizer(folder: Path, vocab_size: int, eos: Any = None) -> Tokenizer:
-    """The tokenizer of a folder, for a model of `vocab_size` ids. `eos`: the id, or ids, that config.json says end a text.
+    """The tokenizer of a folder, for a model of `vocab_size` ids. `eos`: the id, or ids, that end a text.
 
     Raises TokenizerFileError for one that is damaged, does not fit the model or is of no known kind.
     """

@@ -37,7 +37,7 @@ import numpy as np
 from gpt import files
 from gpt.errors import RunError, UsageError
 from gpt.files import explained, parse_json, read_bytes
-from gpt.runs.safetensors import check_finite, quoted, read_safetensors, write_safetensors
+from gpt.tensors.safetensors import check_finite, quoted, read_safetensors, write_safetensors
 
 FORMAT, VERSION = "nanograd checkpoint", 1
 MODEL, OPTIMIZER, STATE, MANIFEST = (

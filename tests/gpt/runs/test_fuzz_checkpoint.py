@@ -18,7 +18,7 @@ from safetensors.numpy import load
 
 from gpt.errors import RunError
 from gpt.runs.checkpoint import Manifest, load_checkpoint, load_latest_good, save_checkpoint
-from gpt.runs.safetensors import read_safetensors
+from gpt.tensors.safetensors import read_safetensors
 from tests.support import ROOT
 
 FILES = ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
@@ -209,6 +209,6 @@ def test_a_disk_that_fails_while_it_is_read(run_dir, monkeypatch):
 
 def test_nothing_here_unpickles_or_evaluates():
     sources = ROOT / "gpt"
-    for name in ("runs/checkpoint", "runs/safetensors", "files", "runs/metrics", "runs/lock"):
+    for name in ("runs/checkpoint", "tensors/safetensors", "files", "runs/metrics", "runs/lock"):
         text = (sources / f"{name}.py").read_text("utf-8")
         assert not any(word in text for word in ("import pickle", "eval(", "exec(", "allow_pickle", "np.load"))

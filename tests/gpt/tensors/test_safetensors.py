@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from gpt import files
 from gpt.errors import RunError
-from gpt.runs.safetensors import CODES, DTYPES, HEADER_LIMIT, Entry, read_layout, read_safetensors, write_safetensors
+from gpt.tensors.safetensors import CODES, DTYPES, HEADER_LIMIT, Entry, read_layout, read_safetensors, write_safetensors
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from gpt.errors import RunError
 from gpt.files import explained, open_regular
-from gpt.runs.safetensors import ITEM_BYTES, Entry, Reader, quoted, read_header
+from gpt.tensors.safetensors import ITEM_BYTES, Entry, Reader, quoted, read_header
 
 FLOATS = {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 KNOWN = ITEM_BYTES | {"BF16": 2, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}  # bytes of a number
