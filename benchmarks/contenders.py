@@ -69,13 +69,13 @@ def batch_of(shape: Shape):
 # Each of these sets up and returns a function that does one step.
 
 
-def ours(shape: Shape, threads: int):
+def ours(shape: Shape, threads: int, **flags):
     from gpt.config.options import TrainConfig
     from gpt.model import GPT
     from gpt.training.step import Trainer
     from nanograd import Device
 
-    config = TrainConfig(batch_size=shape.batch_size, block_size=shape.model.block_size, max_steps=10**6)
+    config = TrainConfig(batch_size=shape.batch_size, block_size=shape.model.block_size, max_steps=10**6, **flags)
     tokens = np.random.default_rng(0).integers(0, shape.model.vocab_size, 100_000).astype(np.uint16)
     trainer = Trainer(GPT(shape.model, Device("numpy")), config, tokens, tokens, threads)
     return lambda: float(trainer.train_step().loss)
@@ -157,6 +157,7 @@ def torch_step(shape: Shape, threads: int, sdpa: bool, compiled: bool):
 
 KINDS = {
     "nanograd": ours,
+    "with muon": lambda shape, threads: ours(shape, threads, optimizer="muon", muon_scale_rows=True),
     "matmuls": matmuls,
     "torch eager": lambda shape, threads: torch_step(shape, threads, sdpa=False, compiled=False),
     "torch sdpa": lambda shape, threads: torch_step(shape, threads, sdpa=True, compiled=False),
@@ -176,7 +177,7 @@ def serve(kind: str, shape: str, threads: int) -> None:
             step()
             ms.append((time.perf_counter() - start) * 1e3)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        if kind == "nanograd":  # torch.compile's processes only wait for more to compile
+        if kind in ("nanograd", "with muon"):  # torch.compile's processes only wait for more to compile
             peak += sum(map(private_kb, children()))
         print(json.dumps({"ms": ms, "peak_mb": peak / 1024}), flush=True)
 

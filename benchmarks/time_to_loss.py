@@ -17,8 +17,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -89,10 +91,8 @@ def of_ours(config, data, threads: int):
 
 
 def of_torch(config, data, threads: int):
-    """nanoGPT's loop around the fastest of three forms of its model."""
+    """nanoGPT's loop around the fastest of three forms of its model, on one thread or on all."""
     import torch
-
-    torch.set_num_threads(threads)
 
     def make(form: str):
         from benchmarks.torch_gpt import TorchGPT
@@ -137,7 +137,8 @@ def of_torch(config, data, threads: int):
         return step, loss
 
     times = {}
-    for form in ("eager", "sdpa", "compiled"):
+    for form, used in product(("eager", "sdpa", "compiled"), sorted({1, threads})):
+        torch.set_num_threads(used)
         try:
             step, _ = make(form)
             step()
@@ -147,19 +148,25 @@ def of_torch(config, data, threads: int):
         start = time.perf_counter()
         for _ in range(TRIAL_STEPS):
             step()
-        times[form] = time.perf_counter() - start
+        times[form, used] = time.perf_counter() - start
     fastest = min(times, key=times.get)
-    each = ", ".join(f"{form} {seconds / TRIAL_STEPS * 1e3:.1f} ms" for form, seconds in times.items())
-    print(f"PyTorch: {each}; taking {fastest}", file=sys.stderr, flush=True)
-    return make(fastest)
+    each = ", ".join(f"{form} on {used}: {s / TRIAL_STEPS * 1e3:.1f} ms" for (form, used), s in times.items())
+    print(f"PyTorch, threads: {each}; taking {fastest}", file=sys.stderr, flush=True)
+    torch.set_num_threads(fastest[1])
+    return make(fastest[0])
 
 
-def race(data: str, seed: int, threads: int) -> dict:
-    """{contender: [{"steps", "seconds", "val_loss"}, ...]} of one seed."""
+def race(data: str, seed: int, threads: int, names: list[str], tell: Callable) -> dict:
+    """{contender: [{"steps", "seconds", "val_loss"}, ...]} of one seed; `tell(contender, point)` hears each."""
     environment = os.environ | {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")}
     processes, curves = {}, {}
+
+    def answer(name):
+        curves[name].append(json.loads(processes[name].stdout.readline()))
+        tell(name, curves[name][-1])
+
     try:
-        for name in CONTENDERS:
+        for name in names:
             command = [sys.executable, "-m", "benchmarks.time_to_loss", "--serve", name, "--data", data]
             processes[name] = subprocess.Popen(
                 [*command, "--seeds", str(seed), "--threads", str(threads)],
@@ -168,19 +175,34 @@ def race(data: str, seed: int, threads: int) -> dict:
                 env=environment,
                 text=True,
             )
-            curves[name] = [json.loads(processes[name].stdout.readline())]
+            curves[name] = []
+            answer(name)
         while any(curve[-1]["steps"] < CONTENDERS[name].steps for name, curve in curves.items()):
             for name, curve in curves.items():
                 left = CONTENDERS[name].steps - curve[-1]["steps"]
                 if left:
                     turn = CONTENDERS[name].turn - curve[-1]["steps"] % CONTENDERS[name].turn
                     print(min(left, turn), file=processes[name].stdin, flush=True)
-                    curve.append(json.loads(processes[name].stdout.readline()))
+                    answer(name)
     finally:
         for process in processes.values():
             process.stdin.close()
             process.wait()
     return curves
+
+
+def print_point(seed: int, name: str, point: dict) -> None:
+    print(json.dumps({"seed": seed, "contender": name} | point), flush=True)
+
+
+def read_races(paths: list[str]) -> list[dict]:
+    """What --json wrote, even where it was cut short, by seed."""
+    races = {}
+    for path in paths:
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            point = json.loads(line)
+            races.setdefault(point.pop("seed"), {}).setdefault(point.pop("contender"), []).append(point)
+    return list(races.values())
 
 
 def first_below(curve: list[dict], loss: float) -> tuple[float, float] | None:
@@ -193,7 +215,7 @@ def first_below(curve: list[dict], loss: float) -> tuple[float, float] | None:
 
 
 def table(races: list[dict]) -> str:
-    names = list(CONTENDERS)
+    names = [name for name in CONTENDERS if all(name in curves for curves in races)]
     lines = [f"| validation loss | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for loss in LOSSES:
         cells = []
@@ -225,7 +247,7 @@ def draw(races: list[dict], path: str) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, color in zip(CONTENDERS, ("#D55E00", "#0072B2", "#009E73", "#CC79A7"), strict=True):
-        for number, curves in enumerate(races):
+        for number, curves in enumerate(curves for curves in races if name in curves):
             points = curves[name][1:]
             seconds, losses = ([point[what] for point in points] for what in ("seconds", "val_loss"))
             axes.plot(seconds, losses, color=color, lw=1.2, alpha=0.8, label=None if number else name)
@@ -244,8 +266,9 @@ def main() -> None:
     )
     parser.add_argument("--data", default="tinyshakespeare")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
     parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--json", action="store_true", help="the curves, a JSON object a seed")
+    parser.add_argument("--json", action="store_true", help="the curves, a JSON object a point")
     parser.add_argument("--show", nargs="+", metavar="FILE", help="show what --json wrote, and train nothing")
     parser.add_argument("--picture", metavar="FILE")
     parser.add_argument("--serve", choices=list(CONTENDERS), help=argparse.SUPPRESS)
@@ -254,13 +277,12 @@ def main() -> None:
         serve(options.serve, options.data, options.seeds[0], options.threads)
         return
     if options.show:
-        races = [json.loads(line) for path in options.show for line in Path(path).read_text().splitlines()]
+        races = read_races(options.show)
     else:
         races = []
         for seed in options.seeds:
-            races.append(race(options.data, seed, options.threads))
-            if options.json:
-                print(json.dumps(races[-1]), flush=True)
+            tell = partial(print_point, seed) if options.json else lambda *point: None
+            races.append(race(options.data, seed, options.threads, options.only, tell))
     if not options.json:
         print(table(races))
     if options.picture:

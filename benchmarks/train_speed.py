@@ -45,10 +45,14 @@ def measure(shape: str, kinds: list[str], threads: int, rounds: int) -> dict:
 
 
 def ratios(result: dict) -> dict:
-    """The three ratios that matter, for as many as were measured."""
+    """The ratios that matter, for as many as were measured."""
     own = result["nanograd"]
     torch = [figures for kind, figures in result.items() if kind.startswith("torch")]
-    found = {"ours / matmuls": own["ms"] / result["matmuls"]["ms"]}
+    found = {}
+    if "matmuls" in result:
+        found["ours / matmuls"] = own["ms"] / result["matmuls"]["ms"]
+    if "with muon" in result:
+        found["with muon / ours"] = result["with muon"]["ms"] / own["ms"]
     if torch:
         fastest = min(torch, key=lambda figures: figures["ms"])
         found["fastest torch / ours"] = fastest["ms"] / own["ms"]
@@ -104,6 +108,7 @@ def main() -> None:
         prog="python -m benchmarks.train_speed", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--curves", metavar="FILE", help="measure over context and threads instead, and draw")
@@ -113,7 +118,7 @@ def main() -> None:
     if arguments.curves:
         results = draw_curves(arguments.curves, arguments.rounds)
     else:
-        kinds = [kind for kind in KINDS if installed("torch") or not kind.startswith("torch")]
+        kinds = [kind for kind in arguments.kinds if installed("torch") or not kind.startswith("torch")]
         results = {name: measure(name, kinds, arguments.threads, arguments.rounds) for name in arguments.shapes}
     if arguments.json or arguments.curves:
         print(json.dumps({"machine": machine, "results": results}, indent=1))
