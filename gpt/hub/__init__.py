@@ -7,6 +7,6 @@ shapes    config.json <-> GPTConfig; what cannot be done is refused by name
 layout    their tensors <-> our parameters: names, transposes, interleaved heads
 weights   the tensors into a model, a piece at a time
 vocab     their tokenizer files <-> our tokenizers
-start     train.py --init_from
+saved     a folder of model.save
 export    a run as a folder or a GGUF file: python -m gpt.hub export RUN OUT
 """
