@@ -9,9 +9,8 @@ How. An odd polynomial of a matrix acts on its singular values alone, since X X^
 
     (a I + b A + c A^2) X  =  U (a S + b S^3 + c S^5) V^T                    A = X X^T
 
-X = G / |G| has all of them in [0, 1]. a = 3.4445, b = -4.7750, c = 2.0315 are not those of a Newton iteration, which
-ends in 1 exactly, and slowly: their slope at 0 is steep, and values that came up wander within [0.68, 1.21]. STEPS = 5
-bring there all that begin above 0.0015 (a^5 = 485); what is below, as the few smallest of a square matrix, lags behind.
+X = G / |G| has all of them in [0, 1]. With a = 3.4445, b = -4.7750, c = 2.0315 small ones grow fast, and those that
+came up wander within [0.68, 1.21]. STEPS = 5 bring all above 0.0015 there (a^5 = 485); the few below lag behind.
 
 Completing the square leaves no sum of matrices: a I + b A + c A^2 = (sqrt(c) A + SHIFT I)^2 + REST I, with
 SHIFT = b / 2 sqrt(c) and REST = a - b^2 / 4c. X is kept times UNIT = c^(1/4), so that X X^T brings the sqrt(c) along.
@@ -26,8 +25,6 @@ column here, is divided by the root of v = 0.95 v + 0.05 |column|^2, and the who
 """
 
 import math
-
-import numpy as np
 
 from nanograd.device.blas import axpby
 from nanograd.device.device import fused, xp_of
@@ -72,24 +69,25 @@ def factor(a):  # (M, m, m), symmetric -> (M, m, m)
 def orthogonalize(matrices: list[Matrix]) -> None:
     """Make each u, all of one shape (in, out), nearly orthogonal and of Muon's size; where there is a v, use it."""
     xp, (n_in, n_out) = xp_of(matrices[0].u), matrices[0].u.shape
-    x = xp.empty((len(matrices), n_in, n_out), dtype=matrices[0].u.dtype)
-    for i, matrix in enumerate(matrices):
-        x[i] = matrix.u
-        x[i] *= UNIT / (xp.sqrt((x[i] * x[i]).sum()) + LEAST)
+    x = xp.stack([matrix.u for matrix in matrices])  # (M, in, out)
+    x *= UNIT / (xp.sqrt((x * x).sum(1, keepdims=True).sum(2, keepdims=True)) + LEAST)
     y = newton_schulz(x) if n_in <= n_out else newton_schulz(x.swapaxes(1, 2)).swapaxes(1, 2)
-    for i, matrix in enumerate(matrices):
-        if matrix.v is not None:
-            y[i] *= equal_columns(y[i], matrix.v)
-        xp.multiply(y[i], math.sqrt(max(1, n_out / n_in)) / UNIT, out=matrix.u)
+    if matrices[0].v is not None:
+        y *= equal_columns(y, [matrix.v for matrix in matrices])
+    y *= math.sqrt(max(1, n_out / n_in)) / UNIT
+    for matrix, update in zip(matrices, y, strict=True):
+        matrix.u[...] = update
 
 
-def equal_columns(u, v):  # (in, out), (out,) -> (out,)
-    """The factors that bring the columns of `u` to one size on average, and leave |u| as it is; `v` takes note of u."""
-    xp, squares = xp_of(u), (u * u).sum(0)
-    v *= MEMORY
-    v += (1 - MEMORY) * squares
-    factors = 1 / xp.sqrt(v + LEAST)
-    return factors * xp.sqrt(squares.sum() / ((squares * factors * factors).sum() + LEAST))
+def equal_columns(u, v: list):  # (M, in, out), M of (out,) -> (M, 1, out)
+    """The factors that bring the columns of each u to one size on average, and leave |u| as it is. Updates each v."""
+    xp, squares = xp_of(u), (u * u).sum(1)  # (M, out)
+    mean = MEMORY * xp.stack(v) + (1 - MEMORY) * squares
+    for number, own in enumerate(v):
+        own[...] = mean[number]
+    factors = 1 / xp.sqrt(mean + LEAST)
+    after = (squares * factors * factors).sum(1, keepdims=True)
+    return (factors * xp.sqrt(squares.sum(1, keepdims=True) / (after + LEAST)))[:, None]
 
 
 @fused
@@ -98,8 +96,8 @@ def momentum_update(g, b, u, momentum, grad_scale):
     for start in range(0, len(g), CHUNK):
         g_part, b_part, u_part = (array[start : start + CHUNK] for array in (g, b, u))
         axpby(grad_scale, g_part, momentum, b_part)
-        np.multiply(b_part, momentum, out=u_part)
-        axpby(grad_scale, g_part, 1.0, u_part)
+        u_part[...] = b_part
+        axpby(grad_scale, g_part, momentum, u_part)
 
 
 @fused
@@ -109,11 +107,10 @@ def add_update(p, u, lr, decay, grad_scale):
 
 
 class Muon(AdamW):
-    """Muon for the weights of `model`'s Linear layers, and AdamW, with the arguments that it has, for all the rest.
+    """Muon for the weights of `model`'s Linear layers, and AdamW, with its own arguments, for all the rest.
 
-    Weights in which several matrices stand side by side (`Parameter.widths`) are updated as so many. `workers` threads
-    of the pool share them, by default all; `ranks`, a Communicator, shares them among processes that hold the same
-    parameters and gradients: each makes a part of the updates, and the parts are added up.
+    Each of several matrices side by side (`Parameter.widths`) has its own update. `workers` of the pool's threads make
+    them, by default all; each of `ranks`, a Communicator, makes a part of the updates, and then they are added up.
     """
 
     def __init__(
