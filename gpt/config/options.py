@@ -350,6 +350,8 @@ class OutputFlags(Checked):
         bare="5",
     )
 
+    exact_window: bool = flag(False, "past the context, compute the whole window for each token, with rope too")
+
     def check_together(self) -> None:
         super().check_together()
         if self.logprobs and not self.json:

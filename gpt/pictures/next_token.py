@@ -27,7 +27,7 @@ def draw_next_token(
     model, tokenizer, ids: Sequence[int], path: Path, *, temperature: float, top_k: int, top_p: float
 ) -> None:
     """Draw the distribution after the prompt `ids` before and after each of the three controls."""
-    logits = model.device.to_host(Decoder(model).feed(np.array([list(ids)]))[0]).astype(np.float64)
+    logits = model.device.to_host(Decoder(model).prefill([list(ids)])[0]).astype(np.float64)
     panels = {
         "the model's own": logits,
         f"temperature {temperature:g}": filters.temperature(logits, temperature),

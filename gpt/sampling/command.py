@@ -31,10 +31,11 @@ def main(config: SampleConfig) -> int:
     model, tokenizer, label, _ = open_model(run_dir, config.which, config.backend)
     seed = fresh_seed() if config.seed is None else config.seed
     say(f"{label}; {model.device.describe()}; seed {seed}")
+    controls = choices(config, seed) | {"exact_window": config.exact_window}
     with blas_threads(config.threads):
         if config.interactive:
-            return converse(model, tokenizer, prompt, config.max_new_tokens, config.stop, choices(config, seed))
-        return sample(model, tokenizer, prompt, config, choices(config, seed))
+            return converse(model, tokenizer, prompt, config.max_new_tokens, config.stop, controls)
+        return sample(model, tokenizer, prompt, config, controls)
 
 
 def sample(model, tokenizer, prompt: str, config: SampleConfig, controls: dict) -> int:

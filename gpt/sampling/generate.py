@@ -41,49 +41,59 @@ class Token(NamedTuple):
 
 def generate(
     model,
-    ids: Sequence[int],
+    ids: Sequence[int] | Sequence[Sequence[int]],
     max_new_tokens: int = 100,
     *,
     eos_id: int | Sequence[int] = (),
     stop: Sequence[str] = (),
     tokenizer=None,
+    exact_window: bool = False,
     **controls,
-) -> Iterator[int]:
+) -> Iterator[int] | Iterator[list[int | None]]:
     """Yield up to `max_new_tokens` token ids, as ints, that continue the prompt `ids` (at least one id).
 
         for token in generate(model, ids, max_new_tokens=100, temperature=0.8, top_k=40, top_p=0.95, seed=0): ...
+        for tokens in generate(model, [[1, 2], [3, 4, 5]], temperature=0): ...
+
+    Several prompts, of any lengths, are continued side by side: each step then yields a list, None for those that have
+    ended.
 
     `controls` are those of sample.py, with its defaults: repetition_penalty, frequency_penalty,
     presence_penalty, temperature, top_k, top_p, min_p and seed, as `gpt.config.ChoiceFlags` lists them. `ids`
-    may be longer than the model's context: the window slides. It ends after `eos_id`, or any of several, and with
-    `stop` strings (and the `tokenizer` to read the tokens with) after the token that completes one of them.
+    may be longer than the model's context: the window slides, with `exact_window` as it was in training whatever the
+    positions are (kv_cache.py). It ends after `eos_id`, or any of several, and with `stop` strings (and the `tokenizer`
+    to read the tokens with) after the token that completes one of them.
 
     Raises UsageError for a value out of range, TypeError for an unknown control, RunError if the model's logits
     are not finite.
     """
     if stop and tokenizer is None:
         raise UsageError("stop strings need the tokenizer: generate(..., stop=[...], tokenizer=tokenizer)")
-    batch = Generation(model, ids, max_new_tokens, eos_id=eos_id, **controls)
-    text = Completion(tokenizer, stop) if stop else None
+    batch = Generation(model, ids, max_new_tokens, eos_id=eos_id, exact_window=exact_window, **controls)
+    texts = [Completion(tokenizer, stop) for _ in batch.prompts] if stop else []
 
-    def tokens():
-        for (token,) in batch:
-            yield token.id
-            if text is not None:
-                text.add(token)
-                if text.finish_reason:
-                    return
+    def steps():
+        for step in batch:
+            ids = [token and token.id for token in step]
+            yield ids if batch.several else ids[0]
+            for i, (text, token) in enumerate(zip(texts, step, strict=False)):
+                if token is not None:
+                    text.add(token)
+                    if text.finish_reason:
+                        batch.finish(i)
 
-    return tokens()
+    return steps()
 
 
 def generate_batch(model, ids: Sequence[int], max_new_tokens: int = 100, **options) -> "Generation":
-    """Several samples of one prompt at once: the `Generation` that yields them step by step."""
+    """Several samples of one prompt, or of each of several, at once: the `Generation` that yields them step by step."""
     return Generation(model, ids, max_new_tokens, **options)
 
 
 class Generation:
     """Samples of one prompt, generated as one batch. Iterating yields, for each step, a list of `num_samples`.
+
+    With several prompts, of any lengths, the list has `num_samples` for each, those of the first prompt first.
 
     An item of the list is the `Token` that its sample chose, or None for a sample that has finished: after `eos_id`,
     or when the caller says so, `finish(i)`. When all have, or after `max_new_tokens` steps, the iteration ends.
@@ -104,7 +114,7 @@ class Generation:
     def __init__(
         self,
         model,
-        ids: Sequence[int],
+        ids: Sequence[int] | Sequence[Sequence[int]],
         max_new_tokens: int = 100,
         *,
         num_samples: int = 1,
@@ -113,20 +123,24 @@ class Generation:
         seed: int | None = None,
         first: np.ndarray | None = None,
         eos_id: int | Sequence[int] = (),
+        exact_window: bool = False,
         **controls,
     ):
-        self.model = model
+        self.model, self.exact_window = model, exact_window
         self.vocab_size = model.config.vocab_size
-        self.prompt = check_prompt(ids, self.vocab_size)
+        self.several = is_nested(ids)
+        prompts = [check_prompt(prompt, self.vocab_size) for prompt in (ids if self.several else [ids])]
         self.max_new_tokens = check_count("max_new_tokens", max_new_tokens, at_least=0)
         self.num_samples = check_count("num_samples", num_samples, at_least=1)
         self.logprobs = None if logprobs is None else check_count("logprobs", logprobs, at_least=0)
         self.seed = fresh_seed() if seed is None else seed
         self.controls = check_controls(self.seed, controls)
         self.eos_ids = check_eos(eos_id, self.vocab_size)
-        self.finished = [False] * num_samples
+        self.prompts = [prompt for prompt in prompts for _ in range(self.num_samples)]
+        self.finished = [False] * len(self.prompts)
         self._choosers = [
-            Chooser(self.controls, self.prompt, self.vocab_size, first_sample + i, first) for i in range(num_samples)
+            Chooser(self.controls, prompt, self.vocab_size, first_sample + i, first)
+            for i, prompt in enumerate(self.prompts)
         ]
 
     def finish(self, sample: int) -> None:
@@ -134,16 +148,17 @@ class Generation:
         self.finished[sample] = True
 
     def __iter__(self) -> Iterator[list[Token | None]]:
-        decoder = Decoder(self.model, self.num_samples)
-        tokens = np.tile(self.prompt, (self.num_samples, 1))  # (B, T)
+        decoder = Decoder(self.model, len(self.prompts), self.exact_window)
+        tokens = None
         for _ in range(self.max_new_tokens):
             with evaluation_mode(self.model):  # not around the yield: the caller may train between two tokens
-                logits = self.model.device.to_host(decoder.feed(tokens))  # (B, V)
+                logits = decoder.prefill(self.prompts) if tokens is None else decoder.decode(tokens)
+                logits = self.model.device.to_host(logits)  # (B, V)
             step = [None if done else self._choose(i, logits[i]) for i, done in enumerate(self.finished)]
             yield step
             if all(self.finished):
                 return
-            tokens = np.array([[token.id if token else 0] for token in step])  # (B, 1); 0: not used
+            tokens = np.array([token.id if token else 0 for token in step])  # (B,); the logits after 0 are not used
 
     def _choose(self, sample: int, logits) -> Token:
         token = self._choosers[sample](logits)
@@ -245,7 +260,9 @@ def check_controls(seed: int, controls: dict) -> ChoiceFlags:
     names = [field.name for field in fields(ChoiceFlags)]
     for name in controls:
         if name not in names:
-            near = difflib.get_close_matches(name, [*names, "max_new_tokens", "eos_id", "stop", "tokenizer"], n=1)
+            near = difflib.get_close_matches(
+                name, [*names, "max_new_tokens", "eos_id", "stop", "tokenizer", "exact_window"], n=1
+            )
             hint = ELSEWHERE.get(name) or (f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}")
             raise TypeError(f"generate has no parameter {name}: {hint}")
     try:
@@ -277,6 +294,15 @@ def check_count(name: str, value: int, at_least: int) -> int:
     if isinstance(value, bool) or count < at_least:
         raise UsageError(f"{name} must be a whole number of at least {at_least}, not {value!r}")
     return count
+
+
+def is_nested(ids) -> bool:
+    """Are these several prompts, a sequence of sequences?"""
+    if isinstance(ids, np.ndarray):
+        return ids.ndim == 2
+    return (
+        isinstance(ids, list | tuple) and bool(ids) and all(isinstance(one, list | tuple | np.ndarray) for one in ids)
+    )
 
 
 def check_prompt(ids: Sequence[int], vocab_size: int):

@@ -13,7 +13,7 @@ import pytest
 
 import gpt
 import nanograd
-from gpt.sampling.kv_cache import cached_attention
+from gpt.sampling.cached_layers import cached_attention
 from nanograd import Device, kernels
 from nanograd.device.device import KERNELS
 from nanograd.device.rng import RNG

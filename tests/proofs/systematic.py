@@ -70,7 +70,7 @@ ALSO = {
     "nanograd/layers/embedding.py": (*LAYER, "layers/layer"),
     "nanograd/layers/linear.py": (*LAYER, "layers/mlp", "gpt/model"),
     "nanograd/layers/mlp.py": (*LAYER, "layers/layer", "gpt/model"),
-    "nanograd/layers/activations.py": (*LAYER, "gpt/sampling/kv_cache"),
+    "nanograd/layers/activations.py": (*LAYER, "gpt/sampling/kv_cache", "gpt/sampling/sliding_window"),
     "nanograd/layers/attention.py": (*LAYER, "layers/layer", "gpt/model"),
     "nanograd/layers/residual.py": (*LAYER, "layers/linear", "layers/mlp", "gpt/model"),
 }

@@ -8,14 +8,17 @@ from nanograd.device.device import Device
 
 
 class FakeModel:
-    """`rule(ids)` gives the logits (V,) after the ids of one sequence. `feeds` are the shapes it was fed with."""
+    """`rule(ids)` gives the logits (V,) after the ids of one sequence.
+
+    `calls` are the lengths of the prompts, then 1 for each step.
+    """
 
     def __init__(self, rule, vocab_size):
         self.rule = rule
         self.config = SimpleNamespace(vocab_size=vocab_size, block_size=64)
         self.device = Device("numpy")
         self.training = True
-        self.feeds = []
+        self.calls = []
 
     def train(self, training=True):
         self.training = training
@@ -28,15 +31,25 @@ class FakeModel:
 class FakeDecoder:
     """Stands in for gpt.sampling.kv_cache.Decoder."""
 
-    def __init__(self, model, batch_size):
-        self.model = model
-        self.ids = np.zeros((batch_size, 0), dtype=np.int64)
+    def __init__(self, model, batch_size, exact_window=False):
+        self.model, self.batch_size = model, batch_size
 
-    def feed(self, ids):
+    def prefill(self, prompts):
         assert not self.model.training
-        assert ids.dtype.kind == "i" and ids.shape[0] == len(self.ids) and ids.shape[1] > 0
-        self.model.feeds.append(ids.shape)
-        self.ids = np.concatenate([self.ids, ids], axis=1)
+        assert len(prompts) == self.batch_size and all(len(prompt) for prompt in prompts)
+        self.model.calls.append(tuple(map(len, prompts)))
+        self.ids = [list(prompt) for prompt in prompts]
+        return self._logits()
+
+    def decode(self, ids):
+        assert not self.model.training
+        assert ids.dtype.kind == "i" and ids.shape == (self.batch_size,)
+        self.model.calls.append(1)
+        for row, token in zip(self.ids, ids, strict=True):
+            row.append(int(token))
+        return self._logits()
+
+    def _logits(self):
         return np.array([self.model.rule(row) for row in self.ids], dtype=np.float32)
 
 

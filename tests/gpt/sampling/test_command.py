@@ -174,10 +174,10 @@ def test_it_streams_and_ctrl_c_ends_it_with_what_was_made(run):
 
 def test_ctrl_c_with_json_prints_whole_objects(run, monkeypatch, capsys):
     class Interrupted(Decoder):
-        def feed(self, ids):
+        def decode(self, ids):
             if self.tokens == 10:
                 raise KeyboardInterrupt
-            return super().feed(ids)
+            return super().decode(ids)
 
     monkeypatch.setattr(sampling, "Decoder", Interrupted)
     config = SampleConfig(out_dir=str(run), backend="numpy", prompt="a", json=True, num_samples=2)

@@ -49,7 +49,7 @@ def test_generate_yields_as_many_python_ints_as_asked_for():
 def test_the_prompt_is_fed_once_each_token_once_and_the_last_one_not():
     model = random_table(9)
     list(generate(model, [1, 2, 3], max_new_tokens=4, seed=0))
-    assert model.feeds == [(1, 3), (1, 1), (1, 1), (1, 1)]
+    assert model.calls == [(3,), 1, 1, 1]
 
 
 @pytest.mark.usefixtures("fake")

@@ -68,7 +68,9 @@ def test_an_unknown_control_is_named():
         ([0, 2], "token id 2"),
         ([-1], "token id -1"),
         ([0.0], "whole numbers"),
-        ([[0, 1]], "flat"),
+        ([[[0, 1]]], "flat"),
+        ([[0], []], "empty"),
+        ([[0], [5]], "token id 5"),
         ("hello", "flat|whole"),
     ],
 )

@@ -7,7 +7,8 @@ import pytest
 
 from gpt.config.options import GPTConfig
 from gpt.model import GPT
-from gpt.sampling.kv_cache import CachedGPT, Decoder
+from gpt.sampling.cached_layers import CachedGPT
+from gpt.sampling.kv_cache import Decoder
 from nanograd.device.device import Device
 
 CONFIGS = {
@@ -42,9 +43,9 @@ def full(model, ids):
 def test_token_by_token_far_beyond_the_context(name, batch_size):
     model = model_of(name)
     ids = np.random.default_rng(1).integers(0, V, (batch_size, 3 * T))
-    decoder = Decoder(model, batch_size)
+    decoder = Decoder(model, batch_size, exact_window=True)
     for n in range(1, ids.shape[1] + 1):
-        logits = decoder.feed(ids[:, n - 1 : n]).copy()
+        logits = decoder.decode(ids[:, n - 1 : n]).copy()
         np.testing.assert_allclose(logits, full(model, ids[:, :n]), rtol=1e-10, atol=1e-10)
     assert decoder.tokens == 3 * T
 
@@ -55,10 +56,10 @@ def test_prompts_of_every_length_in_pieces(name):
     ids = np.random.default_rng(2).integers(0, V, (2, 2 * T + 3))
     for first in range(1, 2 * T):
         for second in (1, 2, T):
-            decoder = Decoder(model, 2)
-            decoder.feed(ids[:, :first])
+            decoder = Decoder(model, 2, exact_window=True)
+            decoder.decode(ids[:, :first])
             stop = min(first + second, ids.shape[1])
-            logits = decoder.feed(ids[:, first:stop]).copy()
+            logits = decoder.decode(ids[:, first:stop]).copy()
             np.testing.assert_allclose(logits, full(model, ids[:, :stop]), rtol=1e-10, atol=1e-10)
 
 
@@ -71,7 +72,7 @@ def test_scores_of_any_size(factor, dtype):
         block.attn.c_attn.weight.value[:, :16] *= np.sqrt(factor)  # queries and keys
     ids, decoder = np.random.default_rng(1).integers(0, V, (1, T)), Decoder(model)
     for n in range(1, T + 1):
-        logits = decoder.feed(ids[:, n - 1 : n])
+        logits = decoder.decode(ids[:, n - 1 : n])
     tolerance = 1e-9 if dtype == "float64" else 0.02 * np.abs(logits).max()
     np.testing.assert_allclose(logits, full(model, ids), rtol=0, atol=tolerance)
 
@@ -80,11 +81,11 @@ def test_two_decoders_of_one_model_keep_apart():
     model = model_of("plain")
     ids = np.random.default_rng(2).integers(0, V, (2, T))
     first = Decoder(model)
-    first.feed(ids[:1, :2])
+    first.decode(ids[:1, :2])
     second = Decoder(model)
     for n in range(2, T):
         for decoder, row, pieces in ((first, ids[:1], 1), (second, ids[1:], n + 1 if n == 2 else 1)):
-            logits = decoder.feed(row[:, n + 1 - pieces : n + 1])
+            logits = decoder.decode(row[:, n + 1 - pieces : n + 1])
             np.testing.assert_allclose(logits, full(model, row[:, : n + 1]), rtol=1e-10, atol=1e-10)
 
 
@@ -95,7 +96,7 @@ def test_making_a_decoder_disturbs_none_that_another_thread_reads():
 
     def read():
         decoder = Decoder(model)
-        return np.concatenate([decoder.feed(ids[:, n : n + 1]) for n in range(T)])
+        return np.concatenate([decoder.decode(ids[:, n : n + 1]) for n in range(T)])
 
     expected, done = read(), threading.Event()
 
@@ -122,17 +123,17 @@ def test_a_large_score_and_large_values_do_not_overflow(score):
     block.ln_1.weight.value[...] = 1
     block.attn.c_attn.weight.value[...] = np.hstack([scale, np.sign(score) * scale, 1e8 * np.eye(8)])
     block.attn.c_proj.weight.value[...] = 1e-8 * np.eye(8)
-    np.testing.assert_allclose(Decoder(model).feed([[3]]), full(model, [[3]]), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(Decoder(model).decode([[3]]), full(model, [[3]]), rtol=1e-4, atol=1e-4)
 
 
 def test_greedy_text_is_that_of_the_full_forward():
     model = model_of("tied")
     ids, expected = [1], [1]
     decoder = Decoder(model)
-    logits = decoder.feed([[1]])
+    logits = decoder.decode([[1]])
     for _ in range(5 * T):
         ids.append(int(logits[0].argmax()))
-        logits = decoder.feed([[ids[-1]]])
+        logits = decoder.decode([[ids[-1]]])
         expected.append(int(full(model, [expected]).argmax()))
     assert ids[:-1] == expected[: len(ids) - 1]
 
@@ -140,15 +141,17 @@ def test_greedy_text_is_that_of_the_full_forward():
 def test_layer_by_layer_agrees_with_the_folded_form():
     model = model_of("qkv bias", n_layer=2)
     ids = np.random.default_rng(3).integers(0, V, (2, T))
-    cached, decoder = CachedGPT(model, 2), Decoder(model, 2)
+    cached, decoder = CachedGPT(model, 2, T), Decoder(model, 2)
     for n in range(T):
         piece = ids[:, n : n + 1]
-        np.testing.assert_allclose(cached.extend(piece, n), decoder.feed(piece), rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(
+            cached.step(piece[:, 0], n, n, np.zeros(2, int)), decoder.decode(piece), rtol=1e-10, atol=1e-10
+        )
 
 
 def test_float32_stays_float32():
     model = model_of("plain", "float32")
-    assert Decoder(model).feed([[1, 2]]).dtype == np.float32
+    assert Decoder(model).decode([[1, 2]]).dtype == np.float32
 
 
 def test_a_row_with_a_large_common_offset():
@@ -156,10 +159,10 @@ def test_a_row_with_a_large_common_offset():
     model = model_of("plain", "float32")
     model.wte.weight.value[...] += 1000
     ids = [[1, 2, 3]]
-    np.testing.assert_allclose(Decoder(model).feed(ids), full(model, ids), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(Decoder(model).decode(ids), full(model, ids), rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("ids", [[], [[]], [1, 2], [[1], [2]], [[V]], [[-1]]])
 def test_ids_that_cannot_be(ids):
     with pytest.raises((ValueError, TypeError)):
-        Decoder(model_of("plain")).feed(np.array(ids, dtype=np.int64))
+        Decoder(model_of("plain")).decode(np.array(ids, dtype=np.int64))

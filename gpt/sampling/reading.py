@@ -1,0 +1,121 @@
+"""A model that is only read, on a CPU: the same function as `GPT`, without what training needs.
+
+A prompt is read many positions at a time, and one row of logits is computed at its end; after that each step reads one
+position of every sequence. folded.py says what is prepared beforehand, cached_attention.py where keys and values are.
+"""
+
+import math
+
+import numpy as np
+
+from gpt.model import GPT
+from gpt.sampling.cached_attention import CachedAttention
+from gpt.sampling.folded import FOLD_AT_MOST, ReadNorm, folded_product, folded_projection, product
+from nanograd.device.reductions import mean_channels
+from nanograd.layers.layernorm import LayerNorm
+
+
+class ReadBlock:
+    """A block, with its cache. With `fold`, its matrices are prepared copies."""
+
+    def __init__(self, block, batch_size: int, slots: int, window: int, fold: bool):
+        attn, mlp = block.attn, block.mlp
+        H, K = attn.heads.n_head, attn.heads.n_kv_head
+        self.norm_1, self.norm_2 = (ReadNorm(n, scaled=not fold, centre=not fold) for n in (block.ln_1, block.ln_2))
+        gated = hasattr(mlp, "c_gate")
+        before, after = (1.0, 1.0) if gated else (mlp.activation.BEFORE, mlp.activation.AFTER)
+        self.activate = None if gated else mlp.activation.activate
+        scaled = False
+        if fold:
+            width = attn.c_attn.weight.shape[1] // (H + 2 * K) * H
+            scaled = attn.q_norm is None
+            scale = 1 / math.sqrt(width // H) if scaled else 1.0
+            columns = (slice(0, width), scale), (slice(width, None), 1.0)
+            to_qkv = folded_product(block.ln_1, attn.c_attn, columns)
+            centre = isinstance(block.ln_1, LayerNorm)
+            self.attn_proj = folded_projection(attn.c_proj, 1.0, centre)
+            self.to_hidden = folded_product(block.ln_2, mlp.c_fc, ((slice(None), before),))
+            self.to_gate = folded_product(block.ln_2, mlp.c_gate, ((slice(None), 0.5),)) if gated else None
+            self.mlp_proj = folded_projection(mlp.c_proj, after, centre)
+        else:
+            to_qkv, self.attn_proj = product(attn.c_attn), product(attn.c_proj)
+            self.to_hidden, self.to_gate = product(mlp.c_fc, before), product(mlp.c_gate, 0.5) if gated else None
+            self.mlp_proj = product(mlp.c_proj)
+        self.after = 1.0 if fold else after
+        self.attention = CachedAttention(attn, to_qkv, batch_size, slots, window, scaled)
+
+    def mlp(self, x) -> None:  # (N, C)
+        """x += mlp(ln_2(x))."""
+        h = self.norm_2(x)
+        hidden = self.to_hidden(h)
+        if self.to_gate is None:
+            hidden = self.activate(hidden)
+        else:  # silu(g) = (g / 2) (1 + tanh(g / 2))
+            half = self.to_gate(h)
+            hidden *= half
+            np.tanh(half, out=half)
+            half += 1
+            hidden *= half
+        if self.after != 1:
+            hidden *= self.after
+        x += self.mlp_proj(hidden)
+
+
+class ReadGPT:
+    """`model` for a Decoder of `batch_size` sequences. Its weights may not change from then on."""
+
+    def __init__(self, model: GPT, batch_size: int, slots: int):
+        matrices = [p.value.nbytes for block in model.h for p in block.parameters() if p.value.ndim == 2]
+        self.fold = sum(matrices) <= FOLD_AT_MOST
+        self.tokens, self.positions = model.wte.weight.value, model.wpe.weight.value if model.wpe else None
+        window = model.config.block_size
+        self.blocks = [ReadBlock(block, batch_size, slots, window, self.fold) for block in model.h]
+        self.centre = self.fold and isinstance(model.ln_f, LayerNorm)
+        self.norm = ReadNorm(model.ln_f, scaled=True, centre=not self.fold)
+        self.table = model.lm_head.weight.value.T
+
+    def embed(self, ids, positions):  # (N,), a slice or (N,) -> (N, C)
+        x = self.tokens[ids]
+        if self.positions is not None:
+            x += self.positions[positions]
+        if self.centre:
+            x -= mean_channels(x)[:, None]
+        return x
+
+    def step(self, ids, slot: int, position: int, first):  # (B,) integers, (B,) -> (B, V)
+        """The logits after one more token of each sequence, in `slot`; `first` are their first slots in use."""
+        lowest = max(0, slot - self.blocks[0].attention.window + 1)
+        mask = None
+        if first.any():
+            position = position - first if self.positions is not None else position
+            hidden = np.arange(lowest, slot + 1) < first[:, None]
+            mask = np.where(hidden, -np.inf, 0).astype(self.tokens.dtype)[:, None, None]  # (B, 1, 1, S)
+        x = self.embed(ids, position)
+        for block in self.blocks:
+            attention = block.attention
+            x += block.attn_proj(attention.step(block.norm_1(x), slot, position, lowest, mask))
+            block.mlp(x)
+        return self.norm(x).dot(self.table)
+
+    def read(self, ids, rows: slice, slot: int, position: int, first: int):  # (R, n) -> (R, V)
+        """The logits after n tokens of the sequences `rows`, from `slot` on; the first is at `position`."""
+        R, n = ids.shape
+        positions = np.tile(np.arange(position, position + n), R)
+        x = self.embed(ids.reshape(-1), positions)
+        for block in self.blocks:
+            x += block.attn_proj(block.attention.read(block.norm_1(x), rows, slot, position, first))
+            if block is self.blocks[-1] and n > 1:  # above the last attention only the last position is asked for
+                x = x.reshape(R, n, -1)[:, -1].copy()
+            block.mlp(x)
+        return self.norm(x).dot(self.table)
+
+    def drop(self, n: int, end: int) -> None:
+        """Forget the first n of `end` slots: the others move to the front."""
+        for block in self.blocks:
+            cache = block.attention.cache
+            cache[..., : end - n, :] = cache[..., n:end, :].copy()
+
+    def copy(self, source: int, target: int, end: int) -> None:
+        """Give sequence `target` the keys and values of `source`."""
+        for block in self.blocks:
+            block.attention.cache[:, target, :, :end] = block.attention.cache[:, source, :, :end]
