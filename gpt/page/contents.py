@@ -26,7 +26,7 @@ from gpt.tokenizers.bpe_model import N_FIXED, fields
 
 MOST_POINTS = 600  # of a curve: more than a screen has pixels for
 DIGITS = 5  # of a measured number
-ROPE_SLIDES = False  # with RoPE, a full cache drops its oldest keys: as gpt/sampling/kv_cache.py does it, or does not
+ROPE_SLIDES = True  # with RoPE, a full cache drops its oldest keys: as gpt/sampling/kv_cache.py does it
 LINE_CHARACTERS = 160  # of validation text
 BPE_CHARACTERS = 1 << 18  # that a vocabulary to compare with is learned from: a tenth of a second
 

@@ -12,6 +12,7 @@ from gpt.model import GPT
 from nanograd.device.device import bits, contiguous, fused, xp_of
 from nanograd.device.elementwise import add
 from nanograd.layers.attention import masked_exp, shared_matmul
+from nanograd.layers.embedding import gather_rows
 
 
 class CachedGPT:
@@ -36,8 +37,10 @@ class CachedGPT:
         model, n = self.model, ids.shape[1]
         x = model.wte(model.device.asarray(ids))  # (R, n, C)
         if model.wpe is not None:
-            places = model.device.asarray(positions[:, None] + np.arange(n))
-            x = plus(x, model.wpe.weight.value[places].astype(x.dtype))
+            places = model.device.asarray(positions[:, None] + np.arange(n))  # (R, n)
+            vectors = xp_of(x).empty_like(x)
+            gather_rows(model.wpe.weight.value, places, vectors)
+            x = plus(x, vectors)
         for block, cache in zip(model.h, self.cache, strict=True):
             keys, values = (part[rows] for part in cache)
             x = plus(x, attend(block.attn, block.ln_1(x), keys, values, slot, position, first, model.config.block_size))

@@ -156,7 +156,7 @@ def test_a_good_layer_breaks_none():
         (MakesFloat64, "keeps_float32", "x is float64"),
         (HidesNan, "passes_nan_on", "NaN in x does not reach the output"),
         (HidesNanInDy, "passes_nan_on", "NaN in dy does not reach any gradient"),
-        (CachesDx, "hands_its_gradients_over", "changes after somebody added"),
+        (CachesDx, "hands_its_gradients_over", "changes after the caller added"),
     ],
 )
 def test_each_rule_is_noticed_by_name(layer, rule, message):

@@ -209,7 +209,7 @@ WORLD = [
     # ---- runs to sample ----
     ("no run at all", SAMPLE, "", 2, "there is no run in out", None),
     ("no such folder", SAMPLE, "--out_dir=nowhere", 2, "nowhere does not exist", None),
-    ("a file for a run", SAMPLE, "--out_dir=good.txt", 2, "good.txt is not a folder", None),
+    ("a file for a run", SAMPLE, "--out_dir=good.txt", 2, "good.txt is a file", None),
     ("a folder without a run", SAMPLE, "--out_dir=empty", 2, "empty holds no run", lambda: os.mkdir("empty")),
     ("no such step", SAMPLE, "--out_dir=run --checkpoint=7", 1, "run has no checkpoint of step 7; it has 10, 20", None),
     ("no checkpoint yet", SAMPLE, "--out_dir=new", 1, "new has no checkpoints", file("new/config.toml", "")),
