@@ -24,7 +24,7 @@ WITHIN, BEYOND = CONFIG.block_size - 1, 64
 
 def ours(threads: int):
     from gpt.model import GPT
-    from gpt.sampling import generate
+    from gpt.sampling.generate import generate
     from nanograd import Device
     from nanograd.device.threads import limit_blas
 

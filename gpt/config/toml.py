@@ -7,6 +7,9 @@
 
 What a user wrote wrongly in a file that can be read (an unknown name, a bad value) is a UsageError, as on the
 command line, and so is a file that does not exist. A file that cannot be read as TOML at all is a RunError.
+
+Why not the package `tomli-w` for writing: what is written here are flat lines of numbers, booleans, strings and lists
+of strings, under one comment, and JSON spells all of them as TOML does.
 """
 
 import json

@@ -6,6 +6,9 @@ the process ends, kill -9 and power loss included, the lock is gone with it, and
 means nothing. What is written in the file, process id and host, is only there for the message.
 
 Only training locks. Reading a run (sampling, plotting) needs no lock: see `gpt/runs/checkpoint.py`.
+
+Why not the package `filelock`: the message names the process that holds the lock, and filelock keeps no place for
+that in the file that it locks.
 """
 
 import errno
