@@ -7,5 +7,6 @@ collide there with Hugging Face's package of that name, and texts and recipes ne
 from setuptools import find_packages, setup
 
 INSIDE = {"gpt.tokenizers": "tokenizers", "gpt.shipped.data": "data", "gpt.shipped.recipes": "recipes"}
+INSIDE["gpt.page.web"] = "gpt/page/web"  # files for a browser, no Python
 
 setup(packages=[*find_packages(include=["gpt*", "nanograd*"]), *INSIDE], package_dir=INSIDE)

@@ -21,12 +21,14 @@ def warmup_cosine(step: int, *, lr: float, min_lr: float, warmup_steps: int, max
     >>> [round(warmup_cosine(s, lr=1.0, min_lr=0.0, warmup_steps=0, max_steps=3), 3) for s in range(3)]
     [1.0, 0.5, 0.0]
     """
-    if step >= max(1, max_steps - 1):
+    if max_steps == 1 and step == 0:
+        return lr
+    if step >= max_steps - 1:
         return min_lr
     if step < warmup_steps:
         return lr * (step + 1) / warmup_steps
     highest = max(0, warmup_steps - 1)  # the last step at `lr`
-    progress = (step - highest) / max(1, max_steps - 1 - highest)
+    progress = (step - highest) / (max_steps - 1 - highest)
     return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * progress)) / 2
 
 

@@ -50,13 +50,15 @@ class Mutant:
     @property
     def killers(self) -> tuple[str, ...]:
         """The test files that are run against it: by default the file's own."""
-        return self.tests or (own_tests(self.file),)
+        return self.tests or own_tests(self.file)
 
 
-def own_tests(file: str) -> str:
-    """The test file of a module: nanograd/layers/mlp.py has tests/layers/test_mlp.py, gpt/x.py tests/gpt/test_x.py."""
+def own_tests(file: str) -> tuple[str, ...]:
+    """The test files of a module: tests/layers/test_mlp.py of nanograd/layers/mlp.py, and test_mlp_*.py beside it."""
     path = Path(file.removeprefix("nanograd/"))
-    return (Path("tests") / path.parent / f"test_{path.stem}.py").as_posix()
+    folder, name = Path("tests") / path.parent, f"test_{path.stem}"
+    parts = sorted((ROOT / folder).glob(f"{name}_*.py"))
+    return ((folder / f"{name}.py").as_posix(), *(part.relative_to(ROOT).as_posix() for part in parts))
 
 
 def read_mutants() -> list[Mutant]:

@@ -109,7 +109,7 @@ def killers(file: str, line: str = "") -> tuple[str, ...]:
         return TWINS
     usual = LAYER if file.startswith(RECORDED) else CHECK if "/gradcheck/" in file else ()
     usual = PLAIN if "/reference/" in file else usual
-    own = (mutants.own_tests(file), *(f"tests/{folder_and_name(name)}" for name in ALSO.get(file, usual)))
+    own = (*mutants.own_tests(file), *(f"tests/{folder_and_name(name)}" for name in ALSO.get(file, usual)))
     paths = dict.fromkeys(own)
     fused = TWINS if line.startswith("@fused") else ()
     return (*(path for path in paths if (mutants.ROOT / path).exists()), *fused)

@@ -160,7 +160,7 @@ def script(folder, text, **options):
     """Start a Python that runs `text`; `WorkerProcess` and the functions of this file are there."""
     imports = f"import os, sys, time\nsys.path.insert(0, {str(ROOT)!r})\n"
     imports += "from nanograd.parallel.processes import WorkerProcess\n"
-    imports += "from tests.parallel.test_processes import *\nfrom tests.parallel.test_worker_ends import *\n"
+    imports += "from tests.parallel.test_processes import *\nfrom tests.parallel.test_processes_end import *\n"
     path = Path(folder) / "script.py"
     path.write_text(imports + textwrap.dedent(text), encoding="utf-8")
     return subprocess.Popen([sys.executable, str(path)], text=True, **options)
