@@ -26,7 +26,7 @@ import time
 
 import numpy as np
 
-from benchmarks.shapes import SHAPES, Shape
+from benchmarks.contenders.shapes import SHAPES, Shape
 from gpt.config.options import GPTConfig
 
 GPT2 = GPTConfig(
@@ -136,7 +136,7 @@ def in_torch(shape: Shape, precision: str, compiled: bool, where: str = "cuda"):
     if where == "cuda" and not torch.cuda.is_available():
         raise SystemExit(f"PyTorch {torch.__version__} cannot use this GPU")
 
-    from benchmarks.torch_gpt import TorchGPT
+    from benchmarks.contenders.torch_gpt import TorchGPT
 
     torch.set_default_device(where)
     torch.set_float32_matmul_precision("high")  # TF32

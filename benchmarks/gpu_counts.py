@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.contenders.shapes import Shape
 from benchmarks.gpu import GPU_SHAPES, ours
-from benchmarks.shapes import Shape
 from gpt.config.options import GPTConfig
 from tools.cuda_on_cpu.counts import take_counts
 

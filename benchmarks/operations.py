@@ -13,9 +13,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from benchmarks.contenders import batch_of
+from benchmarks.contenders.contender import batch_of
+from benchmarks.contenders.shapes import SHAPES
 from benchmarks.machine import describe_machine
-from benchmarks.shapes import SHAPES
 
 OPERATIONS = {
     "nanograd.layers.attention": ["masked_exp", "masked_exp_backward", "dot_channels"],

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from benchmarks.contenders import WARMUP, shape_of
+from benchmarks.contenders.contender import WARMUP, shape_of
 from gpt.config.options import TrainConfig
 from gpt.model import GPT
 from gpt.training.step import Trainer

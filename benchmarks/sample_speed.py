@@ -15,8 +15,8 @@ import time
 
 import numpy as np
 
+from benchmarks.contenders.shapes import SHAPES
 from benchmarks.machine import describe_machine, installed
-from benchmarks.shapes import SHAPES
 
 CONFIG = SHAPES["nanogpt-cpu"].model
 WITHIN, BEYOND = CONFIG.block_size - 1, 64
@@ -43,7 +43,7 @@ def ours(threads: int):
 def torch_uncached(threads: int):
     import torch
 
-    from benchmarks.torch_gpt import TorchGPT
+    from benchmarks.contenders.torch_gpt import TorchGPT
 
     torch.set_num_threads(threads)
     model = TorchGPT(CONFIG).eval()
@@ -61,7 +61,7 @@ def torch_uncached(threads: int):
 def torch_cached(threads: int):
     import torch
 
-    from benchmarks.torch_gpt import TorchGPT
+    from benchmarks.contenders.torch_gpt import TorchGPT
 
     torch.set_num_threads(threads)
     model = TorchGPT(CONFIG).eval()

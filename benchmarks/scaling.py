@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.contenders import Contender, shape_of
+from benchmarks.contenders.contender import Contender, shape_of
+from benchmarks.contenders.shapes import SHAPES
 from benchmarks.cost_model import NETWORKS, all_reduce_seconds, fit, predict
 from benchmarks.machine import describe_machine, installed
-from benchmarks.shapes import SHAPES
 from nanograd.device.cores import available_cores
 
 SECONDS_A_ROUND = 1.5

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 
 TORCH = """
 import torch
-from benchmarks.torch_gpt import TorchGPT
+from benchmarks.contenders.torch_gpt import TorchGPT
 from gpt.config.options import GPTConfig
 torch.set_num_threads(THREADS)
 model = TorchGPT(GPTConfig(512))

@@ -95,7 +95,7 @@ def of_torch(config, data, threads: int):
     import torch
 
     def make(form: str):
-        from benchmarks.torch_gpt import TorchGPT
+        from benchmarks.contenders.torch_gpt import TorchGPT
 
         torch.manual_seed(config.seed)
         model = TorchGPT(config.model_config(data.tokenizer.vocab_size), sdpa=form != "eager")

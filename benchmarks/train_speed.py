@@ -13,9 +13,9 @@ import argparse
 import json
 import sys
 
-from benchmarks.contenders import KINDS, Contender, shape_of
+from benchmarks.contenders.contender import KINDS, Contender, shape_of
+from benchmarks.contenders.shapes import SHAPES
 from benchmarks.machine import describe_machine, installed
-from benchmarks.shapes import SHAPES
 from nanograd.device.cores import available_cores
 
 SECONDS_A_ROUND = 1.5  # of each contender

@@ -1,7 +1,7 @@
 """The table behind `python -m nanograd.gradcheck`: every layer, and the rows that `python -m gpt.gradcheck` adds to it.
 
 Each line is checked against the forward pass, and against PyTorch where that is installed: PyTorch's side of it stands
-with the tests (tests/support/torch_reference.py), since nothing in the packages imports PyTorch.
+with the tests (tests/support/pytorch/torch_reference.py), since nothing in the packages imports PyTorch.
 """
 
 import contextlib
@@ -108,11 +108,11 @@ def torch_reference():
     if importlib.util.find_spec("torch") is None:
         return None, "it is not installed (pip install torch)"
     root = Path(__file__).resolve().parents[2]
-    if not (root / "tests" / "support" / "torch_reference.py").is_file():
+    if not (root / "tests" / "support" / "pytorch" / "torch_reference.py").is_file():
         return None, "its side of the comparison is in tests/ of the repository, which is not here"
     if str(root) not in sys.path:
         sys.path.append(str(root))
-    return importlib.import_module("tests.support.torch_reference"), None
+    return importlib.import_module("tests.support.pytorch.torch_reference"), None
 
 
 # Every layer

@@ -8,7 +8,7 @@ import types
 import pytest
 
 from benchmarks import gpu
-from benchmarks.shapes import Shape
+from benchmarks.contenders.shapes import Shape
 from gpt.config.options import GPTConfig
 from nanograd.device.cuda import find_cupy
 from nanograd.device.device import KERNELS

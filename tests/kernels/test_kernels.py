@@ -7,67 +7,21 @@ import pkgutil
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gpt
 import nanograd
-from gpt.sampling.cached_layers import cached_attention
 from nanograd import Device, kernels
 from nanograd.device.device import KERNELS
-from nanograd.device.rng import RNG
 from nanograd.layers.activations import GELU
 from nanograd.layers.attention import Attention
-from nanograd.layers.dropout import Dropout
 from nanograd.layers.rmsnorm import RMSNorm
 from nanograd.layers.rope import RoPE
 from nanograd.layers.swiglu import SwiGLU
-
-PRECISIONS = "float64", "float32", "bfloat16"
-BOUNDS = {
-    "float64": 1e-12,
-    "float32": 2e-5,
-    "tf32": 3e-3,
-    "bfloat16": 2e-2,
-}  # largest difference, relative to the largest number
-
-
-class Maker:
-    """Arguments for both sides: float64 on the host, holding numbers that the device's dtype can hold too."""
-
-    def __init__(self, device: Device, size: int):
-        self.device, self.size = device, size
-        self.rng = np.random.default_rng(size)
-        self.pairs = []
-
-    def pair(self, host, dtype):
-        rounded = host.astype(dtype)
-        self.pairs.append(
-            (rounded.astype(np.float64) if rounded.dtype.kind != "i" else rounded, self.device.asarray(rounded))
-        )
-        return self.pairs[-1]
-
-    def act(self, *shape):
-        """Activations."""
-        return self.pair(self.rng.standard_normal(shape) * 2, self.device.dtype)
-
-    def par(self, *shape):
-        """Parameters, statistics and gradients of parameters."""
-        return self.pair(self.rng.standard_normal(shape), self.device.parameter_dtype)
-
-    def positive(self, *shape):
-        return self.pair(self.rng.random(shape) + 0.5, self.device.parameter_dtype)
-
-    def ids(self, below, *shape):
-        return self.pair(self.rng.integers(0, below, shape), np.int32)
-
-
-def stream_of(words=3):
-    made = RNG(seed=2**62 + 5)
-    made.begin_step(3, first=7)
-    made.reserve(4 * words)  # 3: a place in the middle of a block of random words
-    return made
+from tests.support.both_devices import PRECISIONS, Maker, assert_close, in_every_order, stream_of
 
 
 def rotation(m, N, C, layout, backward):
@@ -141,13 +95,6 @@ def on_both(device, definition, twin, make, N, C):
     return sides
 
 
-def assert_close(expected, actual, precision, what):
-    assert len(expected) == len(actual)
-    for e, a in zip(expected, actual, strict=True):
-        assert e.shape == a.shape, what
-        assert np.abs(e - a).max(initial=0) <= BOUNDS[precision] * max(1.0, np.abs(e).max(initial=0)), what
-
-
 @functools.cache
 def definitions() -> dict:
     """{name: definition} of everything marked @fused, and of layers' methods that have a twin."""
@@ -180,17 +127,6 @@ def test_twin_agrees_with_definition(gpu_xp, case, N, C, precision):
     name = case.split()[0]
     expected, actual = on_both(device, definitions()[name], getattr(kernels, name), CASES[case], N, C)
     assert_close(expected, actual, precision, case)
-
-
-def in_every_order(monkeypatch, compute) -> None:
-    """`compute()` gives the same bits with threads forward, backward and shuffled; a GPU knows no order, and runs it
-    three times."""
-    results = []
-    for order in "012":
-        monkeypatch.setenv("FAKE_CUDA_ORDER", order)
-        results.append(compute())
-    for other in results[1:]:
-        assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(results[0], other, strict=True))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -355,64 +291,6 @@ def test_adamw_changes_nothing_when_the_gradient_is_not_finite(gpu_xp):
         np.testing.assert_array_equal(array.get(), np.full(5, value, np.float32))
 
 
-SHAPES = [(1, 1, 1, 1, 1), (2, 65, 2, 2, 8), (1, 130, 3, 3, 20), (1, 70, 1, 1, 64), (1, 33, 1, 1, 130)]  # B, T, H, K, D
-SHAPES += [(2, 65, 6, 2, 8), (1, 70, 3, 1, 20)]
-ATTENTION = [(p, *shape) for p in (0.0, 0.3) for shape in SHAPES]
-# Each number of channels is a program of its own, and so is each with dropout, which take long to compile.
-ATTENTION = [a if not a[0] or a[-1] < 10 else pytest.param(*a, marks=pytest.mark.slow) for a in ATTENTION]
-
-
-@pytest.mark.parametrize("precision", [*PRECISIONS, "tf32"])
-@pytest.mark.parametrize(("p", "B", "T", "H", "K", "D"), ATTENTION)
-def test_attention_forward_and_backward(gpu_xp, B, T, H, K, D, p, precision):
-    rng = np.random.default_rng(T)
-    device = Device(gpu_xp, precision)
-    host = [rng.standard_normal(shape).astype(device.dtype) for shape in [(B, T, (H + 2 * K) * D), (B, T, H * D)]]
-    results, positions = [], []
-    for where in (Device("numpy", "float64"), device):
-        stream = stream_of()
-        attention = Attention(H, Dropout(p, device=where, rng=stream), where.precision == "tf32", K)
-        qkv, dy = (where.asarray(a.astype(where.dtype)) for a in host)
-        y = attention(qkv)
-        results.append([np.array(where.to_host(a), dtype=np.float64) for a in (y, attention.backward(dy))])
-        positions.append(stream.position)
-    assert_close(*results, precision, "attention")
-    assert positions[0] == positions[1]
-    with pytest.raises(RuntimeError, match="forward"):
-        attention.backward(dy)
-
-
-@pytest.mark.parametrize("precision", [*PRECISIONS, "tf32"])
-def test_attention_does_not_depend_on_the_order_of_threads(gpu_xp, monkeypatch, precision):
-    device = Device(gpu_xp, precision)
-    rng = np.random.default_rng(0)
-    qkv, dy = (device.asarray(rng.standard_normal((2, 65, n)).astype(device.dtype)) for n in (48, 16))
-    attention = Attention(2, Dropout(0.0, device=device), precision == "tf32")
-    in_every_order(monkeypatch, lambda: [device.to_host(a) for a in (attention(qkv), attention.backward(dy))])
-
-
-def test_attention_says_which_heads_are_too_wide(gpu_xp):
-    device = Device(gpu_xp, "float32")
-    attention = Attention(1, Dropout(0.0, device=device))
-    with pytest.raises(ValueError, match=r"at most 256 channels, not 300"):
-        attention(device.asarray(np.zeros((1, 2, 900), np.float32)))
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize(("start", "n"), [(0, 5), (3, 1), (66, 4)])
-@pytest.mark.parametrize(("H", "K"), [(2, 2), (4, 2)])
-def test_cached_attention(gpu_xp, H, K, start, n, precision):
-    B, D = 2, 16
-    m = Maker(Device(gpu_xp, precision), start + n)
-    q, keys, values = m.act(B, n, H, D), m.act(B, K, 80, D), m.act(B, K, 80, D)
-    results = []
-    for side in range(2):
-        kept = (cache[side][:, :, : start + n] for cache in (keys, values))
-        y = cached_attention(q[side].swapaxes(1, 2), *kept, start)
-        results.append([np.asarray(y.get() if side else y, dtype=np.float64)])
-    assert_close(*results, precision, "cached attention")
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
 def test_compute_sanitizer_finds_nothing(tool):
@@ -421,7 +299,18 @@ def test_compute_sanitizer_finds_nothing(tool):
         pytest.skip("compute-sanitizer is not installed; tools/cuda_on_cpu looks for the same")
     # Every array is an allocation of its own, or a tool would not see who writes beside one.
     environment = os.environ | {"NANOGRAD_NO_POOL": "1"}
-    tests = [sys.executable, "-m", "pytest", "-q", "-n0", "-m", "gpu", "-k", "twin or attention", __file__]
+    tests = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n0",
+        "-m",
+        "gpu",
+        "-k",
+        "twin or attention",
+        str(Path(__file__).parent),
+    ]
     command = [sanitizer, "--tool", tool, "--error-exitcode", "7", *tests]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode != 7, done.stdout[-4000:]

@@ -11,7 +11,7 @@ from nanograd.layers.linear import Linear
 from nanograd.optim import muon
 from nanograd.optim.matrices import Matrix
 from nanograd.optim.muon import UNIT, newton_schulz, orthogonalize
-from tests.support import reference_cases as cases
+from tests.support.pytorch import reference_cases as cases
 
 SHAPES = [(5, 5), (3, 7), (7, 3), (4, 8), (8, 4), (1, 6), (6, 1), (128, 128), (128, 512), (512, 128)]  # (in, out)
 OTHERS = {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-8, "weight_decay": 0.1}
@@ -311,7 +311,7 @@ def test_defaults(float64):
 @pytest.mark.parametrize("scale_rows", [False, True])
 def test_as_pytorch_after_200_steps(scale_rows):
     torch = pytest.importorskip("torch")
-    from tests.support import torch_muon
+    from tests.support.pytorch import torch_muon
 
     model, settings = cases.optimizer_model(), {"muon_lr": 0.02, "momentum": 0.9}
     start = model.state_dict()

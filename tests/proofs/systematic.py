@@ -46,7 +46,7 @@ OPERATORS = (
     "ZeroIterationForLoop",
 )
 # The test files that have to notice, after a file's own.
-LAYER = ("layers/pytorch",)  # PyTorch's recorded values
+LAYER = ("reference/pytorch",)  # PyTorch's recorded values
 ALSO = {
     "nanograd/device/device.py": (
         "layers/embedding",
@@ -79,6 +79,8 @@ PLAIN = ("reference/gradients", "reference/pins")
 TWINS = (
     "tests/kernels/test_launching.py",
     "tests/kernels/test_kernels.py",
+    "tests/kernels/test_attention_kernels.py",
+    "tests/kernels/test_attention_launching.py",
 )  # for kernels/*.py, and where a @fused is removed
 # What PyTorch's recorded values test.
 RECORDED = ("nanograd/layers/", "nanograd/optim/adamw.py", "nanograd/device/elementwise.py", "gpt/model.py")

@@ -7,7 +7,7 @@ gradients when that is a thousand times larger.
 import numpy as np
 import pytest
 
-from tests.support import reference_cases as cases
+from tests.support.pytorch import reference_cases as cases
 
 FLOAT64, FLOAT32 = 1e-10, 1e-5
 LAYERS = 1e-12
@@ -19,7 +19,7 @@ def theirs(request):
     """A function: (part, name of the function of torch_reference, its arguments) -> PyTorch's values."""
     if request.param == "torch":
         pytest.importorskip("torch")
-        from tests.support import torch_reference as reference
+        from tests.support.pytorch import torch_reference as reference
 
         return lambda part, function, *args: getattr(reference, function)(*args)
     with np.load(cases.RECORDED) as file:
@@ -60,7 +60,7 @@ def test_model_in_float64(theirs, name):
 @pytest.mark.parametrize("name", cases.MODELS)
 def test_model_in_float32(name):
     pytest.importorskip("torch")
-    from tests.support import torch_reference
+    from tests.support.pytorch import torch_reference
 
     ours = cases.our_model(name, "float32")
     assert all(value.dtype == np.float32 for value in ours.values())

@@ -1,7 +1,7 @@
 """The cases in which this project and PyTorch must say the same, and this project's side of them.
 
 torch_reference.py is the other side. Weights and inputs are made by a formula, not drawn, so that recorded values
-(tests/support/torch_reference.npz) stay right whatever random generators do.
+(tests/support/pytorch/torch_reference.npz) stay right whatever random generators do.
 """
 
 import math

@@ -3,7 +3,7 @@
 Written with torch.nn.functional and nothing of nanograd's. Weights are stored (in, out) as everywhere here, so a
 Linear is `F.linear(x, W.T, b)`.
 
-    python -m tests.support.torch_reference        writes tests/support/torch_reference.npz anew
+    python -m tests.support.pytorch.torch_reference        writes tests/support/pytorch/torch_reference.npz anew
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.support import ROOT
-from tests.support import reference_cases as cases
+from tests.support.pytorch import reference_cases as cases
 
 torch.set_num_threads(1)
 

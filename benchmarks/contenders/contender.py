@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from benchmarks.shapes import SHAPES, Shape, long_context
+from benchmarks.contenders.shapes import SHAPES, Shape, long_context
 
 WARMUP = 3
 
@@ -134,8 +134,8 @@ def products(config, B: int) -> list:
 def torch_step(shape: Shape, threads: int, sdpa: bool, compiled: bool):
     import torch
 
-    from benchmarks.torch_gpt import TorchGPT
-    from benchmarks.torch_llama import TorchLlama
+    from benchmarks.contenders.torch_gpt import TorchGPT
+    from benchmarks.contenders.torch_llama import TorchLlama
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.torch_gpt import TorchGPT
+from benchmarks.contenders.torch_gpt import TorchGPT
 from gpt.config.options import GPTConfig
 
 

@@ -1,0 +1,1 @@
+"""The models that are timed: their shapes, ours, and the same written in PyTorch."""
