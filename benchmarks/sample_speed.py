@@ -4,7 +4,7 @@
 
 The model is nanoGPT's CPU recipe (4 layers, 4 heads, C 128, T 64, V 65), batch 1. Two stretches are measured: within
 the context (63 tokens after a prompt of one, again and again), and beyond it (the window slides with every token, so
-all positions change and nobody's cache helps). Choosing the token is part of it: temperature 0.8, no filters.
+all positions change and no cache helps). Choosing the token is part of it: temperature 0.8, no filters.
 Contenders take turns in rounds; figures are medians.
 """
 

@@ -1,4 +1,4 @@
-"""Byte-level BPE, as GPT-2 and most models after it have it: somebody else's vocabulary, merged by `tiktoken`.
+"""Byte-level BPE, as GPT-2 and most models after it have it: a given vocabulary, merged by `tiktoken`.
 
 A text is cut into words by a regular expression (the *pattern*), and each word's bytes are merged, the earliest merge
 of the list first, until no neighbours are left that a merge joins. The files write bytes as printable letters: those
@@ -9,8 +9,8 @@ that are printable in Latin-1 as themselves, the others as U+0100 and up, so tha
 `tiktoken` needs a rank for every token rather than the pairs: a token's rank is when its merge comes. Where ids follow
 the merges, as in nearly all vocabularies, rank and id are the same number.
 
-Special tokens stand for what is no text: where a document ends, who speaks. Here nobody makes them by writing their
-names: `encode("<|im_start|>")` is those twelve characters, and decoding gives them back. Their ids are in `special`.
+Special tokens stand for what is no text: where a document ends, who speaks. Writing their names does not make
+them: `encode("<|im_start|>")` is those twelve characters, and decoding gives them back. Their ids are in `special`.
 
 Some vocabularies lack single bytes that their training text never had. `encode` raises for a text with such a byte,
 where others drop it without a word.

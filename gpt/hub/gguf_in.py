@@ -6,7 +6,7 @@
     the data     aligned
 
 llama.cpp's package `gguf` knows the types and turns their blocks into float32. The list in front is walked here, since
-the package's own reader believes every length it meets, and takes two seconds and 150 MB for 49,000 tokens. Nothing is
+the package's own reader checks no length it meets, and takes two seconds and 150 MB for 49,000 tokens. Nothing is
 mapped: a few megabytes of rows at a time are read and dequantised.
 """
 

@@ -77,7 +77,7 @@ def find(source: str | os.PathLike) -> Path:
 
 
 def is_foreign(path: Path) -> bool:
-    """Is this somebody else's model, rather than a run of ours? Raises UsageError for a file that is neither."""
+    """Is this another program's model, rather than a run of ours? Raises UsageError for a file that is neither."""
     if path.is_file():
         if path.suffix.lower() == ".gguf":
             return True

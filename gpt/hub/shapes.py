@@ -43,7 +43,7 @@ class Shape:
 
 
 class Fields:
-    """The fields of a config.json, taken one by one; `refuse_rest` then refuses what nobody took."""
+    """The fields of a config.json, taken one by one; `refuse_rest` then refuses those that were not taken."""
 
     def __init__(self, fields: Mapping[str, Any], where):
         self.fields, self.where, self.taken = fields, where, set(INERT)

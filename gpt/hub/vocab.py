@@ -70,14 +70,14 @@ def read_tokenizer(folder: Path, vocab_size: int, eos: Any = None) -> Tokenizer:
 
 
 def from_sentencepiece(folder: Path, vocab_size: int, ends: list[int]) -> Tokenizer:
-    """tokenizer.model: one of ours, or somebody else's."""
+    """tokenizer.model: one of ours, or another program's."""
     model = read_bytes(folder / MODEL, FILES_BYTES)
     try:
         ours = BPETokenizer(model)
         if ours.vocab_size == vocab_size:
             return ours
     except TokenizerError:
-        pass  # somebody else's
+        pass  # not one of ours
     path = folder / "tokenizer_config.json"
     config = read_json(path) if path.exists() else {}
     try:

@@ -48,7 +48,7 @@ def picture(path: Path, title: str, caption: str, width: float, height: float, t
     """`with picture(...) as (figure, letters): ...` draws into `figure`; at the end it is written to `path` as PNG.
 
     `width` and `height` are inches (of 100 pixels) without title and caption. `text` is all that will be shown
-    of somebody's text, that in the title included: what no font has letters for, `letters(part)` writes as code
+    of the user's text, that in the title included: what no font has letters for, `letters(part)` writes as code
     points, and the caption says so. Raises RunError when the file cannot be written.
     """
     letters = Letters(text)  # which imports matplotlib first, and with care

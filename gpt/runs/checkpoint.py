@@ -14,7 +14,7 @@ one of the two stands there. Then the folders that are no longer wanted are prun
 and the one with the lowest validation loss. Which one that is stands in the manifests alone: there is no
 second file that could disagree with them.
 
-**Loading** believes nothing. The manifest must be, byte for byte, the text that its own content gives, with
+**Loading** checks everything. The manifest must be, byte for byte, the text that its own content gives, with
 its own hash; the other files must have the size and the hash that it states, be strict JSON or a strict
 safetensors header, and hold no NaN. Nothing is unpickled or evaluated, and the only file names ever used are
 the three above. A checkpoint that fails is a `RunError` of one line naming the file and the problem.

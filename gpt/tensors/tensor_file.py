@@ -1,7 +1,7 @@
 """Somebody else's safetensors file, read tensor by tensor: nothing is held that was not asked for.
 
 Checkpoints of ours are read as a whole (safetensors.py). A model of another project may have its tensors in half
-precision, in another order and layout, and among them some that nobody needs; so here the header is checked first, and
+precision, in another order and layout, and some of them are not needed; so here the header is checked first, and
 then rows of one tensor at a time are read into the place where they are wanted.
 
 bfloat16 is the upper half of a float32: 16 zero bits behind each number make one.

@@ -1,4 +1,4 @@
-"""A training by several ranks: the first leads, and the others do what it says.
+"""A training by several ranks: the first leads, and the others carry out its commands.
 
     mpiexec -n 4 python -m mpi4py train.py
 
@@ -140,7 +140,7 @@ def check_even_split(batch_size: int, n_ranks: int) -> None:
         )
 
 
-# What the ranks say to one another
+# Messages between ranks
 
 
 def exchange(ranks: Communicator, order: int, value: int, signals=NO_SIGNALS) -> list[int]:
@@ -149,7 +149,7 @@ def exchange(ranks: Communicator, order: int, value: int, signals=NO_SIGNALS) ->
 
 
 def broadcast_json(ranks: Communicator, message: dict) -> None:
-    """Send what JSON can say from rank 0, to be heard by all the others."""
+    """Send a JSON value from rank 0 to all the others."""
     text = np.frombuffer(json.dumps(message).encode(), dtype=np.uint8).copy()
     ranks.broadcast(np.array([text.size]))
     ranks.broadcast(text)

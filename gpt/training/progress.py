@@ -30,7 +30,7 @@ def progress_bar(step: int, max_steps: int):
     return bar
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line without tearing the progress bar; on a terminal it is broken between words."""
     from tqdm import tqdm
 
@@ -91,7 +91,7 @@ def watched_samples(steps: Iterable, n_tokens: int) -> Iterator:
                 bar.update()
                 seconds = time.monotonic() - start
                 if bar.disable and not told and seconds > FIRST_SECONDS:
-                    say(f"samples: {done} of {n_tokens} tokens, {seconds / done * (n_tokens - done):.0f} s left")
+                    print_line(f"samples: {done} of {n_tokens} tokens, {seconds / done * (n_tokens - done):.0f} s left")
                     told = True
         except KeyboardInterrupt:
-            say("the samples end here, as asked")
+            print_line("the samples end here, as asked")

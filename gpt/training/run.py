@@ -30,7 +30,7 @@ from gpt.training.distributed import Distributed, check_even_split, run_worker
 from gpt.training.kept_samples import short_samples
 from gpt.training.loss_spikes import LossSpikes
 from gpt.training.minutes import fit_into_minutes
-from gpt.training.progress import Reports, progress_bar, say
+from gpt.training.progress import Reports, print_line, progress_bar
 from gpt.training.run_state import check_flags, check_tokenizer, run_state
 from gpt.training.signals import StopRequest, interruptible
 from gpt.training.step import StepResult
@@ -224,7 +224,7 @@ class Run:
         values = self._measure(result) if logging or usual_loss is not None else {}
         if usual_loss is not None:
             values["spike"] = usual_loss
-            say(f"step {step}: the loss jumps to {values['loss']:.4f}, where {usual_loss:.4f} was usual")
+            print_line(f"step {step}: the loss jumps to {values['loss']:.4f}, where {usual_loss:.4f} was usual")
         self.bar.update(step - self.bar.n)
         if evaluating:
             self._evaluate(values)
@@ -233,7 +233,7 @@ class Run:
         if evaluating:
             self.reports.said()
         elif self.bar.disable and (line := self.reports.line(step)):
-            say(line)
+            print_line(line)
         if values:
             self.since, self.steps_since = time.perf_counter(), step
         interval = config.checkpoint_interval
@@ -269,7 +269,7 @@ class Run:
         self.evaluations[step] = losses
         self.metrics.log(step, **values, **losses)
         self._keep_samples(step)
-        say(
+        print_line(
             f"step {step:>{len(str(self.config.max_steps))}}: "
             f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f} ({bits:.3f} bits a byte), "
             f"{values['tokens_per_s']:,.0f} tokens/s"

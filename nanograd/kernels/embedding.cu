@@ -9,7 +9,7 @@ __global__ void gather_rows(const wide<T>* table, const int* ids, T* y, long lon
 
 // order[r] = the position of rank r when positions are sorted by id, equal ids in their order. The rank of a position
 // is counted: it has before it all smaller ids, and the equal ones that stand before it. That takes n^2 comparisons,
-// a tenth of a millisecond for 16,384 positions, and nobody waits, where a sort by CuPy makes the host wait for it.
+// a tenth of a millisecond for 16,384 positions; a sort by CuPy makes the host wait for the GPU, this does not.
 template <typename T>
 __global__ void sort_ids(const int* ids, int* order, long long n) {
   __shared__ int tile[128];

@@ -202,7 +202,7 @@ class Layer:
     # Memory that is used again in every step
 
     def buffer(self, name: str, shape=None, *, like):
-        """An array that lives with the layer, of `shape` (default: that of `like`) and the dtype of `like`.
+        """An array that the layer keeps, of `shape` (default: that of `like`) and the dtype of `like`.
 
         Its contents are whatever the last user left. A buffer asked for again in a smaller shape is a view of
         the same memory, so batches of changing sizes do not allocate. On a GPU it comes from CuPy's pool, which

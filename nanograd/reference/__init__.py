@@ -10,7 +10,7 @@ then x_i acts on L through every y_j, and the effects add up:
     dx_i = ∂L/∂x_i = sum_j  ∂L/∂y_j  ∂y_j/∂x_i = sum_j  dy_j  ∂y_j/∂x_i
 
 dy comes from the layer above: it is called the upstream gradient. The numbers ∂y_j/∂x_i form a matrix, the Jacobian. It
-is large and mostly zero or repetition, so nobody stores it: each layer has a formula for the sum above.
+is large and mostly zero or repetition, so it is never stored: each layer has a formula for the sum above.
 
 So for every function here there is a second one, whose arguments are dy and then those of the first:
 
