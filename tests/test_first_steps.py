@@ -38,6 +38,7 @@ def test_first_step(path, tmp_path):
             assert float(line.split()[-1]) < 1e-8
 
 
+@pytest.mark.slow
 def test_plain_training_program():
     command = [sys.executable, "-W", "error", "-m", "nanograd.reference.training"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

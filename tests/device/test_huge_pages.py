@@ -88,6 +88,7 @@ def test_a_block_begins_at_a_page_wherever_its_memory_begins(monkeypatch, shift)
     assert address(block) % PAGE == 0 and block.shape == (3 * PAGE,)
 
 
+@pytest.mark.slow
 @linux_only
 def test_no_array_lies_in_another_s_memory(blocks):
     sizes = np.random.default_rng(0).integers(0, BLOCK // 16, 40)
@@ -119,6 +120,7 @@ def test_a_block_is_filled_to_the_end(blocks):
     assert len(blocks) == 2
 
 
+@pytest.mark.slow
 @linux_only
 def test_a_block_goes_when_its_last_array_does(blocks):
     first, second = huge_pages.empty(BLOCK // 2, np.uint8), huge_pages.empty(BLOCK // 4, np.uint8)

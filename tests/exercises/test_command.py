@@ -184,6 +184,7 @@ def test_damaged_progress_is_one_line_and_kept(run, tmp_path, text):
     assert path.read_text() == text
 
 
+@pytest.mark.slow
 def test_as_a_command_with_exit_codes(tmp_path):
     def call(*words):
         environment = {"PYTHONPATH": str(ROOT), "PATH": "", "LANG": "zh_CN.UTF-8"}
@@ -214,6 +215,7 @@ def fill(folder, names, source_of):
         (folder / f"{name}.py").write_text(source_of(name), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_own_layers_train_the_real_model(run, tmp_path):
     fill(tmp_path / "my_layers", NAMES, lambda name: exercise(name).solution())
     code, printed = run("train --steps 40")
@@ -225,6 +227,7 @@ def test_own_layers_train_the_real_model(run, tmp_path):
     assert "done" in run("list")[1] and "All exercises are done" in run("progress")[1]
 
 
+@pytest.mark.slow
 def test_training_uses_solutions_for_what_is_not_solved_and_names_the_file_that_fails(run, tmp_path):
     fill(tmp_path / "my_layers", ["relu"], lambda name: exercise(name).solution())
     code, printed = run("train --steps 1")

@@ -43,7 +43,7 @@ def what_has_a_name_here_is_mapped(place: Place):
     assert parse_train(["--gradient_accumulation_steps=2", "--learning_rate=1e-4", "--warmup_iters=0"]).lr == 1e-4
 
 
-@fault(11)
+@fault(11, pytest.mark.slow)
 def what_asks_for_nothing_is_left_out(place: Place):
     for words in ("--compile=False", "--eval_only=False", "--always_save_checkpoint=True", "--wandb_log=False"):
         assert parse_train([words]) == parse_train([])

@@ -194,7 +194,7 @@ def an_evaluation_counts_as_a_line(place: Place):
     assert not reports.line(50)
 
 
-@fault(12)
+@fault(12, pytest.mark.slow)
 def a_run_into_a_file_says_how_long_it_takes(place: Place):
     place.patch.setattr("gpt.training.progress.FIRST_SECONDS", 0.0)
     place.write("text.txt")
@@ -227,7 +227,7 @@ def grow(path):
     path.write_text(path.read_text() + "more\n")
 
 
-@fault(14)
+@fault(14, pytest.mark.slow)
 def the_diagnosis_does_without_the_text(place: Place):
     moved(place)
     code, out, err = place.call("diagnose", "run", "--max_new_tokens=10")
@@ -242,7 +242,7 @@ def the_diagnosis_takes_the_text_from_elsewhere(place: Place):
     assert code == 0 and "token pairs" in out and "judged" not in err
 
 
-@fault(14)
+@fault(14, pytest.mark.slow)
 def a_text_that_grew_is_taken_where_it_is_named(place: Place):
     moved(place, grow)
     code, out, err = place.call("diagnose", "run", "--json", "--max_new_tokens=10")
@@ -251,7 +251,7 @@ def a_text_that_grew_is_taken_where_it_is_named(place: Place):
     assert code == 0 and "of a table of token pairs" in json.loads(out)["numbers"] and "judged with it" in err
 
 
-@fault(14)
+@fault(14, pytest.mark.slow)
 def pictures_that_need_no_text_are_drawn(place: Place):
     moved(place)
     code, out, err = place.call("pictures", "run")
@@ -262,7 +262,7 @@ def pictures_that_need_no_text_are_drawn(place: Place):
     assert code == 0 and "segmentation.png" in out
 
 
-@fault(14)
+@fault(14, pytest.mark.slow)
 def an_evaluation_takes_the_validation_part_of_a_text_that_moved(place: Place):
     run = moved(place, lambda path: shutil.copy(path, "moved.txt"))
     before = place.call("evaluate", str(run), "--json")[1]
@@ -292,7 +292,7 @@ def without_a_home_no_line_of_matplotlibs_is_seen(place: Place):
     assert run.returncode == 0 and "atplotlib" not in err, err
 
 
-@fault(15)
+@fault(15, pytest.mark.slow)
 def a_cache_that_cannot_be_written_to_costs_nothing(place: Place):
     place.write("text.txt")
     place.write("file", "not a folder")
@@ -303,7 +303,7 @@ def a_cache_that_cannot_be_written_to_costs_nothing(place: Place):
     assert code == 0 and "segmentation.png" in out, err
 
 
-@fault(12)
+@fault(12, pytest.mark.slow)
 def a_narrow_terminal_has_room_for_the_bar_and_for_ctrl_c(place: Place):
     place.write("text.txt")
     ours, theirs = pty.openpty()

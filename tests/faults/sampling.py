@@ -82,7 +82,7 @@ def the_space_goes_into_the_first_piece(place: Place):
     assert b" a" in pieces and all(piece.startswith(b" ") for piece in pieces)
 
 
-@fault(9)
+@fault(9, pytest.mark.slow)
 def the_text_is_the_prompt_and_its_continuation_with_one_space(place: Place):
     place.write("text.txt", STORIES)
     place.trained("--data=text.txt", tokenizer="bpe", vocab_size=280, max_steps=60, lr=1e-2)
@@ -111,7 +111,7 @@ def the_first_token_alone_is_chosen_among_them(place: Place):
     assert greedy[0].id >= 7
 
 
-@fault(9)
+@fault(9, pytest.mark.slow)
 def a_stop_text_is_looked_for_behind_the_prompt_only(place: Place):
     place.write("text.txt", STORIES)
     place.trained("--data=text.txt", tokenizer="bpe", vocab_size=280)
@@ -119,7 +119,7 @@ def a_stop_text_is_looked_for_behind_the_prompt_only(place: Place):
     assert code == 0 and " " not in json.loads(out)["text"]
 
 
-@fault(10)
+@fault(10, pytest.mark.slow)
 def stop_reads_a_line_break(place: Place):
     place.write("text.txt")
     place.trained("--data=text.txt", max_steps=1)
@@ -127,7 +127,7 @@ def stop_reads_a_line_break(place: Place):
     assert code == 0 and "\n" not in json.loads(out)["text"] and json.loads(out)["finish_reason"] == "stop", err
 
 
-@fault(10)
+@fault(10, pytest.mark.slow)
 def prompt_reads_line_break_tab_and_backslash(place: Place):
     place.write("text.txt", "a\tb\\c\nd" * 200)
     place.trained("--data=text.txt", max_steps=1)
@@ -141,7 +141,7 @@ def a_backslash_before_another_letter_stays(place: Place):
     assert written(place, r"a\d", "--max_new_tokens=1").startswith("a\\d")
 
 
-@fault(10)
+@fault(10, pytest.mark.slow)
 def python_and_files_take_texts_as_they_are(place: Place):
     assert SampleConfig(prompt=r"a\nb", stop=(r"\n",)).stop == (r"\n",)
     place.write("text.txt", "a\\nb\n" * 200)
@@ -151,7 +151,7 @@ def python_and_files_take_texts_as_they_are(place: Place):
     assert code == 0 and out.startswith(r"a\nb")
 
 
-@fault(10)
+@fault(10, pytest.mark.slow)
 def a_prompt_with_anything_in_it_comes_through_standard_input(place: Place):
     place.write("text.txt")
     place.trained("--data=text.txt", max_steps=1)

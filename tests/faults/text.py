@@ -39,7 +39,7 @@ def no_data_means_the_text_that_comes_along(place: Place):
     assert open_corpus().paths == open_corpus(["known:tales"]).paths
 
 
-@fault(2)
+@fault(2, pytest.mark.slow)
 def a_run_may_be_called_like_the_text(place: Place):
     code, _, err = place.train(out_dir="tales", max_steps=1)
     assert code == 0 and (place.folder / "tales/config.toml").is_file(), err
@@ -64,7 +64,7 @@ def the_run_folder_is_never_its_text(place: Place):
     assert "own folder" in refused("texts/run", run_dir=run)
 
 
-@fault(2)
+@fault(2, pytest.mark.slow)
 def a_folder_that_appears_later_does_not_change_a_run(place: Place):
     run = place.trained("--data=tales-zh", max_steps=1)
     place.write("tales-zh/x.txt", "x")
@@ -103,7 +103,7 @@ def spread_takes_stretches_from_all_over_and_no_token_twice(place: Place):
     assert np.diff([ord(letter) for letter in val]).max() > 500 and ord(val[0]) < 0x4E00 + 800
 
 
-@fault(3)
+@fault(3, pytest.mark.slow)
 def validation_may_be_a_text_of_its_own(place: Place):
     place.write("a.txt", ENGLISH)
     place.write("b.txt", TALE[::-1].replace("\n", "") * 4)
@@ -124,7 +124,7 @@ def the_same_text_under_another_name_does_not_validate(place: Place):
     assert code == 2 and "copy.txt is the same text as a.txt" in err
 
 
-@fault(3)
+@fault(3, pytest.mark.slow)
 def parts_that_are_unlike_each_other_get_a_word(place: Place):
     place.write("text.txt", ENGLISH + CHINESE[:700])
     code, _, err = place.train("--data=text.txt", max_steps=1)
@@ -313,7 +313,7 @@ def they_can_be_left_out_with_a_line_each(place: Place):
     assert corpus.sha256 == open_corpus(["books/1.txt", "books/3.txt"]).sha256
 
 
-@fault(13)
+@fault(13, pytest.mark.slow)
 def a_run_without_them_trains_and_goes_on(place: Place):
     place.write("books/1.txt")
     place.write("books/2.txt", b"\xff" + TALE.encode())

@@ -123,6 +123,7 @@ def test_a_run_that_is_not_there_is_refused(tmp_path):
         evaluate.main([str(tmp_path / "nothing")])
 
 
+@pytest.mark.slow
 def test_stories_are_told_and_scored(tmp_path, capsys):
     tales = (ROOT / "data" / "tales.txt").read_text(encoding="utf-8")[:20000]
     run_dir = train(tmp_path, text=tales)

@@ -48,6 +48,7 @@ def few(monkeypatch):
     monkeypatch.setattr(gradcheck, "GPTS", {"GPT: T = 1": GPTS["GPT: T = 1"]})
 
 
+@pytest.mark.slow
 def test_exit_code_0_and_json(few, capsys):
     assert command(["--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -60,6 +61,7 @@ def test_exit_code_0_and_json(few, capsys):
         assert result["rows"][0]["torch"] < 1e-14
 
 
+@pytest.mark.slow
 def test_exit_code_1_when_a_gradient_is_wrong(few, capsys, monkeypatch):
     right = Linear.backward
 
@@ -108,6 +110,7 @@ def test_missing_gradient_is_an_infinite_error():
 
 
 @pytest.mark.parametrize("shape", [{}, {"dropout": 0.3, "tie_weights": True, "activation": "gelu"}])
+@pytest.mark.slow
 def test_model_of_a_run(tmp_path, shape):
     folder = write_run(tmp_path / "tales", n_head=2, **shape)
     reference, _ = torch_reference()

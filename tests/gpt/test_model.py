@@ -12,6 +12,7 @@ from nanograd import AdamW, Device, clip_grad_norm
 from nanograd.gradcheck.check import check_model
 from nanograd.layers.rope import rope_frequencies
 from tests.support.battery import battery_test, jacobian_test
+from tests.support.marks import slow
 
 test_block_battery = battery_test("Block")
 test_block_jacobian = jacobian_test("Block")
@@ -37,22 +38,22 @@ def batch(B=2, T=5, V=7, seed=0):
     "settings, B, T",
     [
         ({}, 2, 5),
-        ({"tie_weights": True}, 2, 5),
+        slow({"tie_weights": True}, 2, 5),
         ({"activation": "gelu", "bias": False}, 2, 5),
-        ({"activation": "gelu", "qkv_bias": True, "tie_weights": True, "dropout": 0.2}, 2, 5),
-        ({"dropout": 0.5}, 3, 4),
+        slow({"activation": "gelu", "qkv_bias": True, "tie_weights": True, "dropout": 0.2}, 2, 5),
+        slow({"dropout": 0.5}, 3, 4),
         ({}, 2, 1),
-        ({}, 1, 3),
+        slow({}, 1, 3),
         ({"vocab_size": 1}, 2, 3),
         ({"n_embd": 1, "n_head": 1}, 2, 3),
         ({"n_layer": 1, "block_size": 1}, 1, 1),
-        (LLAMA, 2, 5),
-        (LLAMA | LLAMA3_ROPE | {"dropout": 0.3, "n_head": 4, "n_kv_head": 2, "n_embd": 8}, 2, 5),
+        slow(LLAMA, 2, 5),
+        slow(LLAMA | LLAMA3_ROPE | {"dropout": 0.3, "n_head": 4, "n_kv_head": 2, "n_embd": 8}, 2, 5),
         (LLAMA | {"qkv_bias": True, "n_inner": 3}, 1, 4),
         (QWEN3, 2, 5),
-        (SPEEDRUN, 2, 5),
+        slow(SPEEDRUN, 2, 5),
         ({"position": "rope", "qk_norm": "rms", "n_embd": 8}, 2, 3),
-        ({"activation": "swiglu"}, 2, 3),
+        slow({"activation": "swiglu"}, 2, 3),
     ],
 )
 def test_every_gradient(float64, settings, B, T):
@@ -61,6 +62,7 @@ def test_every_gradient(float64, settings, B, T):
     assert report.full and report.method == "complex step" and report.ok, report
 
 
+@pytest.mark.slow
 def test_every_gradient_by_differences(float64):
     report = check_model(gpt(float64, n_layer=1), *batch(1, 4), method="differences")
     assert report.full and report.ok, report
@@ -279,6 +281,7 @@ def test_enormous_weights_give_finite_gradients(dtype):
     assert all(np.isfinite(p.grad).all() for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_from_step_to_step(float64, monkeypatch):
     import gc
     import tracemalloc

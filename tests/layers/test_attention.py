@@ -11,6 +11,7 @@ from nanograd.layers.rmsnorm import RMSNorm
 from nanograd.layers.rope import RoPE
 from tests.support import array_stub
 from tests.support.battery import battery_test, jacobian_test
+from tests.support.marks import slow
 
 test_attention_battery = battery_test("Attention")
 test_attention_jacobian = jacobian_test("Attention")
@@ -68,7 +69,7 @@ def test_shared_keys_and_values_get_the_sum_of_the_gradients(float64):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("n_kv_head", [2, 1])
+@pytest.mark.parametrize("n_kv_head", [2, slow(1)])
 def test_gradients_of_shared_heads_across_blocks_of_rows(float64, dropout, n_kv_head):
     qkv = np.random.default_rng(0).standard_normal((1, BLOCK + 2, (2 + 2 * n_kv_head) * 2))
     layer = Attention(2, Dropout(dropout, device=float64), n_kv_head=n_kv_head)
@@ -76,7 +77,7 @@ def test_gradients_of_shared_heads_across_blocks_of_rows(float64, dropout, n_kv_
     assert report.ok, report
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("dropout", [slow(0.0), 0.3])
 def test_gradients_across_blocks_of_rows(float64, dropout):
     qkv = np.random.default_rng(0).standard_normal((2, 2 * BLOCK + 2, 6))
     report = check_layer(attention(1, float64, dropout), qkv, samples=20, tolerance=1e-11)

@@ -15,6 +15,7 @@ from nanograd.optim.arena import arenas_of
 from nanograd.parallel.data_parallel import DataParallel
 from nanograd.parallel.processes import shared_empty
 from tests.parallel.test_data_parallel import LATER, batch, forking, gpt
+from tests.support.marks import slow
 
 # Processes. Each test does the same with threads, which are checked above.
 
@@ -58,7 +59,7 @@ def test_something_else_is_done_meanwhile(size):
 @forking
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
-@pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("chunk", [slow(1), 3, slow(100)])
 def test_processes_give_the_same_bits_as_threads(dtype, size, chunk):
     threads, processes = both(dtype, size, chunk)
     assert not threads.processes and processes.processes == (size > 1)

@@ -7,6 +7,7 @@ gradients when that is a thousand times larger.
 import numpy as np
 import pytest
 
+from tests.support.marks import slow
 from tests.support.pytorch import reference_cases as cases
 
 FLOAT64, FLOAT32 = 1e-10, 1e-5
@@ -14,7 +15,7 @@ LAYERS = 1e-12
 OPTIMIZER, CURVE = 1e-12, 1e-8
 
 
-@pytest.fixture(params=["recorded", "torch"])
+@pytest.fixture(params=["recorded", slow("torch")])
 def theirs(request):
     """A function: (part, name of the function of torch_reference, its arguments) -> PyTorch's values."""
     if request.param == "torch":

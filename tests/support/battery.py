@@ -27,6 +27,7 @@ from nanograd.layers.residual import ResidualLinear
 from nanograd.layers.rmsnorm import RMSNorm
 from nanograd.layers.rope import RoPE
 from nanograd.layers.swiglu import GatedMLP, SwiGLU
+from tests.support.marks import slow
 
 DEVICE = Device("numpy", dtype="float64", seed=3)
 COMPLEX_BOUND, DIFFERENCE_BOUND = 1e-12, 1e-9
@@ -236,7 +237,7 @@ def battery_test(name: str):
 def jacobian_test(name: str):
     """A test of the full Jacobian at one shape, by both methods."""
 
-    @pytest.mark.parametrize("method, bound", [("complex step", COMPLEX_BOUND), ("differences", DIFFERENCE_BOUND)])
+    @pytest.mark.parametrize("method, bound", [("complex step", COMPLEX_BOUND), slow("differences", DIFFERENCE_BOUND)])
     def test(method, bound):
         layer, inputs = BATTERY[name](Sizes(seed=1))
         report = check_layer(layer, *inputs, method=method, full=True, tolerance=bound)

@@ -97,6 +97,7 @@ def test_chunks_add_up(tales, a, b):
     assert tales.decode(tales.encode(a) + tales.encode(b)) == a + b
 
 
+@pytest.mark.slow
 def test_every_character_decodes_to_itself(small):
     everything = "".join(chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF)
     ids = small.encode(everything)
@@ -190,6 +191,7 @@ def test_the_size_named_in_an_error_works(text, size):
             BPETokenizer.train(text, named + 1)
 
 
+@pytest.mark.slow
 @given(any_text().filter(bool))
 @settings(deadline=None, max_examples=60)
 def test_the_size_named_in_an_error_works_for_any_text(text):

@@ -93,6 +93,7 @@ def test_fingerprints_tell_alphabets_apart():
     assert CharTokenizer.train("abc").fingerprint != CharTokenizer.train("abd").fingerprint
 
 
+@pytest.mark.slow
 def test_a_full_alphabet_can_be_saved(tmp_path):
     tokenizer = CharTokenizer.train("".join(map(chr, range(0x10000, 0x10000 + 200_000))))
     tokenizer.save(tmp_path)

@@ -12,6 +12,7 @@ import pytest
 from gpt.cli.command_line import run
 from tests.support import ROOT
 from tests.support.bad_input import FLAGS, SAMPLE, SHELL, TRAIN, WORLD
+from tests.support.marks import slow
 from tests.support.small_run import write_run
 from tests.support.tiny_training import arguments
 
@@ -39,7 +40,12 @@ def test_the_table_is_long_enough():
     assert len({name for name, *_ in WORLD}) == len(WORLD)
 
 
-@pytest.mark.parametrize(("program", "words", "part"), FLAGS, ids=[ascii(f"{p} {w}") for p, w, _ in FLAGS])
+def some_slow(cases: list) -> list:
+    """Of each two cases one is left out by `-m "not slow"`: there are many."""
+    return [slow(*case) if i % 2 else case for i, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize(("program", "words", "part"), some_slow(FLAGS), ids=[ascii(f"{p} {w}") for p, w, _ in FLAGS])
 def test_bad_flags(program, words, part, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert exit_code(program, words.split(" ")) == 2
@@ -66,7 +72,9 @@ def place(workplace, trained):
 
 @pytest.mark.skipif(os.name != "posix", reason="devices, pipes and links as POSIX has them")
 @pytest.mark.parametrize(
-    ("program", "words", "code", "part", "prepare"), [case[1:] for case in WORLD], ids=[case[0] for case in WORLD]
+    ("program", "words", "code", "part", "prepare"),
+    some_slow([case[1:] for case in WORLD]),
+    ids=[case[0] for case in WORLD],
 )
 def test_bad_files_and_folders(program, words, code, part, prepare, place, capsys):
     if prepare:

@@ -115,6 +115,7 @@ def _encode_in_a_process(path, cache, barrier, answers):
     answers.put(int(encode_corpus(corpus, CodePoints(), cache).astype(np.int64).sum()))
 
 
+@pytest.mark.slow
 def test_several_processes_may_make_the_same_cache(corpus, cache):
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(3), context.Queue()

@@ -19,6 +19,7 @@ SEEK = [
 ]
 
 
+@pytest.mark.slow
 def test_every_tale_that_comes_along_is_right():
     assert score(TALES) == Scores(len(TALES), 1.0, 1.0, 1.0)
     assert len(plots()) == 12

@@ -14,7 +14,7 @@ from tests.support.browser import Browser, demand_browser
 from tests.support.javascript import relative_error
 from tests.support.tiny_runs import TALE, train
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 HOSTILE = "</textarea></script><img src=x onerror=alert(1)><b>\"'&amp;\u202e\u2066\u2028"
 ALERTS = "window.alerts = 0; window.alert = () => { window.alerts++; };"
 

@@ -131,6 +131,7 @@ def test_bad_flags(words, part, tmp_path, monkeypatch, capsys):
     assert code == 2 and part in err
 
 
+@pytest.mark.slow
 def test_samples_go_on_where_a_resumed_run_does(run_dir):
     before = read_samples(run_dir)
     config = read_run_config(TrainConfig, run_dir / "config.toml")
@@ -141,6 +142,7 @@ def test_samples_go_on_where_a_resumed_run_does(run_dir):
     assert all(len(line["texts"]) == 3 for line in after)
 
 
+@pytest.mark.slow
 def test_a_run_that_shows_no_samples_keeps_none(tmp_path):
     run_dir = train(tmp_path, sample_tokens=0)
     assert read_samples(run_dir) == []

@@ -9,6 +9,8 @@ from gpt.page.document import WEB
 from tests.gpt.page.test_engine import ARCHITECTURES, LLAMA, TOKENIZER, make_model, random_ids
 from tests.support.javascript import JavaScript, relative_error
 
+pytestmark = pytest.mark.slow
+
 MODELS = {
     "the article's": {"qkv_bias": True},
     "gelu": {"activation": "gelu", "tie_weights": True},

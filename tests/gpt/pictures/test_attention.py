@@ -3,6 +3,7 @@ import pytest
 
 from gpt import GPT, GPTConfig
 from gpt.pictures.attention import MOST_TOKENS, attention_weights, draw_attention, draw_block
+from tests.support.marks import slow
 from tokenizers import CharTokenizer
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -39,6 +40,7 @@ def test_ids_outside_the_vocabulary_are_refused(model):
         attention_weights(model, [1, 99])
 
 
+@pytest.mark.slow
 def test_one_picture_for_each_block_of_the_last_tokens(model, tmp_path):
     tokenizer = CharTokenizer.train("abc $%\n^_xyz")
     assert tokenizer.vocab_size == 12
@@ -47,7 +49,7 @@ def test_one_picture_for_each_block_of_the_last_tokens(model, tmp_path):
     assert all(path.stat().st_size > 1000 for path in paths) and MOST_TOKENS < 64
 
 
-@pytest.mark.parametrize(("heads", "tokens"), [(1, 1), (3, 2), (12, 5)])
+@pytest.mark.parametrize(("heads", "tokens"), [(1, 1), (3, 2), slow(12, 5)])
 def test_any_number_of_heads_and_tokens(tmp_path, heads, tokens):
     draw_block(np.tile(np.eye(tokens), (heads, 1, 1)), ["x"] * tokens, "Attention", tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 1000

@@ -31,7 +31,10 @@ def test_norms_are_a_table_of_steps_and_layers(tmp_path):
     [
         [line(1, wte=1.0)],
         [line(1, wte=0.0, ln_f=0.0), line(2, wte=None, ln_f=0.0)],
-        [line(i, **{f"h.{n}.attn": 10.0 ** (n - i) for n in range(60)}) for i in range(1, 5)],
+        pytest.param(
+            [line(i, **{f"h.{n}.attn": 10.0 ** (n - i) for n in range(60)}) for i in range(1, 5)],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_whatever_was_logged_can_be_drawn(tmp_path, lines):

@@ -6,6 +6,7 @@ import pytest
 from gpt.pictures import figure
 from gpt.pictures import loss as module
 from gpt.pictures.loss import draw_loss, labels
+from tests.support.marks import slow
 from tests.support.tiny_runs import make_up
 
 
@@ -50,7 +51,7 @@ def test_the_gap_is_shaded_and_the_best_step_marked(tmp_path, figures):
     assert {text.get_text() for text in above.get_legend().get_texts()} >= {"training", "validation", "gap"}
 
 
-@pytest.mark.parametrize("val", [[], [2.0], [None, None], [2.0, None, 1.0], [1e6, 2.0]])
+@pytest.mark.parametrize("val", [[], slow([2.0]), slow([None, None]), slow([2.0, None, 1.0]), [1e6, 2.0]])
 def test_whatever_was_measured_can_be_drawn(tmp_path, val, figures):
     draw_loss([make_up(tmp_path / "run", lines(val))], tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")

@@ -4,6 +4,7 @@ import pytest
 from gpt import GPT, GPTConfig
 from gpt.pictures.next_token import WAVERING, _bars, draw_next_token, undecided
 from gpt.sampling.filters import softmax
+from tests.support.marks import slow
 from tokenizers import CharTokenizer
 
 TOKENIZER = CharTokenizer.train("abc $%\n^_xyz")
@@ -31,7 +32,7 @@ def test_undecided_is_where_the_best_token_is_about_that_likely(model):
     assert undecided(model, [1, 2]) == 2 and undecided(model, [1]) == 1
 
 
-@pytest.mark.parametrize("ids", [[1], list(range(12)), [3] * 40])
+@pytest.mark.parametrize("ids", [[1], slow(list(range(12))), slow([3] * 40)])
 def test_it_is_drawn_for_short_and_long_prompts(model, tmp_path, ids):
     draw_next_token(model, TOKENIZER, ids, tmp_path / "next.png", **CONTROLS)
     assert (tmp_path / "next.png").stat().st_size > 1000

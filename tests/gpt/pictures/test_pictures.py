@@ -34,6 +34,7 @@ def run_dir(tmp_path_factory):
     return train(tmp_path_factory.mktemp("pictures"))
 
 
+@pytest.mark.slow
 def test_the_command_writes_every_picture_of_a_run(run_dir, tmp_path, capsys):
     assert pictures.main([str(run_dir), "--to", str(tmp_path / "new"), "--backend", "numpy"]) == 0
     assert {path.name for path in (tmp_path / "new").iterdir()} == OF_A_RUN
@@ -70,6 +71,7 @@ def test_what_cannot_be_drawn_is_one_line(run_dir, tmp_path):
         pictures.main([str(run_dir), str(run_dir)])
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_gets_the_pictures_of_its_numbers(tmp_path):
     norms = {"wte": 0.5, "lm_head": 0.0}
     run_dir = make_up(tmp_path / "run", [{"step": 1, "loss": 4.0, "lr": 1e-3, "grad_norm": 0.5, "grad_norms": norms}])
@@ -78,6 +80,7 @@ def test_a_run_without_a_checkpoint_gets_the_pictures_of_its_numbers(tmp_path):
     assert {path.name for path in run_dir.glob("*.png")} == {"loss.png", "gradients.png", "learning-rate.png"}
 
 
+@pytest.mark.slow
 def test_matplotlib_is_left_as_it_was(run_dir, tmp_path):
     program = f"""
 import sys

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.pictures.segmentation import CELLS, MOST_CHARACTERS, draw_segmentation, lay_out
+from tests.support.marks import slow
 from tokenizers import BPETokenizer
 
 TEXT = "The fox met the bear, and the bear met the fox. $x$\n" * 20
@@ -20,7 +21,7 @@ def test_boxes_follow_one_another_and_stay_inside(labels):
     assert lines == current + 1
 
 
-@pytest.mark.parametrize("text", [TEXT, "x", TEXT * 9])
+@pytest.mark.parametrize("text", ["x", *map(slow, (TEXT, TEXT * 9))])
 def test_it_is_drawn_with_the_counts_of_both_ways(tmp_path, text, monkeypatch):
     titles = []
     from gpt.pictures import segmentation as module

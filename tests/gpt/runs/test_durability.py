@@ -21,6 +21,7 @@ from gpt.runs.checkpoint import list_steps, load_checkpoint, load_latest_good, r
 from gpt.runs.metrics import Metrics, read_metrics
 from tests.support import ROOT
 from tests.support.faulty_system import Crash, FaultySystem
+from tests.support.marks import slow
 
 
 def states(step, mark=0):
@@ -70,7 +71,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [slow(name) if "short" in name or name == "EIO" else name for name in FAULTS])
 @pytest.mark.parametrize("scene", SCENES)
 def test_each_call_fails_once(tmp_path, scene, fault):
     """After a failure of any call, or death there, the newest good checkpoint is the old or the new one."""
@@ -245,6 +246,7 @@ def kill_again_and_again(run_dir, n_kills):
     assert read_metrics(run_dir) == [{"step": step, "loss": 1 / step} for step in range(1, saved + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 def test_kill_9(tmp_path):
     kill_again_and_again(tmp_path, 8)

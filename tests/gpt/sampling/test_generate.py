@@ -142,6 +142,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_twenty_thousand_tokens_follow_the_distribution(settings):
@@ -154,6 +155,7 @@ def test_twenty_thousand_tokens_follow_the_distribution(settings):
     assert statistic < chi_square_limit(freedom)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fake")
 def test_first_tokens_of_many_samples_follow_the_distribution_too():
     """The streams of different samples and of different seeds are independent of each other."""

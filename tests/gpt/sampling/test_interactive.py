@@ -77,6 +77,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a Unix terminal")
 def test_on_a_terminal_with_history_and_ctrl_c(tmp_path):
     run = write_run(tmp_path / "run")

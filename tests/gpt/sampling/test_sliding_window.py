@@ -13,8 +13,10 @@ from gpt.sampling.generate import generate
 from gpt.sampling.kv_cache import Decoder
 from nanograd.device.device import Device
 from nanograd.layers.attention import Attention
+from tests.support.marks import slow
 
 T, V = 7, 13
+LENGTHS = [(1, 3, 2), (5, 2 * T + 1, 5), *map(slow, [(2, 2, 2), (T, 1, 3 * T), (4 * T, 4 * T - 1, 2 * T)])]
 ROPE = {"position": "rope", "norm": "rmsnorm", "activation": "swiglu", "bias": False}
 CONFIGS = {
     "llama": ROPE | {"n_kv_head": 2},
@@ -111,7 +113,7 @@ def test_the_exact_window_is_a_full_forward_over_it(name):
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("name", [*CONFIGS, *LEARNED])
-@pytest.mark.parametrize("lengths", [(1, 3, 2), (2, 2, 2), (T, 1, 3 * T), (5, 2 * T + 1, 5), (4 * T, 4 * T - 1, 2 * T)])
+@pytest.mark.parametrize("lengths", LENGTHS)
 def test_prompts_of_any_lengths_are_read_as_if_alone(name, exact, lengths):
     model = model_of((CONFIGS | LEARNED)[name])
     rng = np.random.default_rng(2)

@@ -11,6 +11,7 @@ import pytest
 from gpt.runs.checkpoint import load_checkpoint
 from gpt.runs.metrics import read_metrics
 from tests.support import ROOT
+from tests.support.marks import slow
 from tests.support.mpi_job import Job, needs_mpi, run_job, wait_until
 
 pytestmark = needs_mpi
@@ -79,6 +80,7 @@ def alone(tmp_path_factory):
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "dtype", "tolerance"),
     [
@@ -98,6 +100,7 @@ def test_ranks_get_the_losses_of_one_process(folder, alone, n, dtype, tolerance)
     assert_same(found, alone(dtype), tolerance)
 
 
+@pytest.mark.slow
 def test_ranks_train_later_blocks_as_one_process_does(folder, tmp_path_factory):
     later = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "qk_norm": "rms_weight"}
     alone = tmp_path_factory.mktemp("alone")
@@ -107,6 +110,7 @@ def test_ranks_train_later_blocks_as_one_process_does(folder, tmp_path_factory):
     assert_same(losses_of(folder), losses_of(alone), 1e-12)
 
 
+@pytest.mark.slow
 def test_accumulated_batches_on_ranks_equal_a_large_batch(folder, alone):
     train(2, folder, max_steps=30, batch_size=24, grad_accum=1)
     expected = {name: values[:30] for name, values in alone("float64").items()}
@@ -148,6 +152,7 @@ run(lambda arguments: gpt.training.run.main(parse_train(arguments)))
 """
 
 
+@pytest.mark.slow
 def test_the_first_rank_alone_prepares_writes_and_speaks(folder):
     (folder / "noting.py").write_text(ONLY_RANK_0, encoding="utf-8")
     done = run_job(3, "noting.py", "--out_dir", "run", *flags(BASIC | {"max_steps": 9, "threads": 1}), cwd=folder)
@@ -164,10 +169,10 @@ def test_the_first_rank_alone_prepares_writes_and_speaks(folder):
 @pytest.mark.parametrize(
     ("n", "changes", "message"),
     [
-        (3, {"batch_size": 32}, "--batch_size 32 cannot be split evenly among 3 ranks: --batch_size 30 or 33 can, "),
-        (2, {"batch_size": 1}, "--batch_size 1 cannot be split evenly among 2 ranks: --batch_size 2 can, or mpiexec "),
+        slow(3, {"batch_size": 32}, "--batch_size 32 cannot be split evenly among 3 ranks: --batch_size 30 or 33 can"),
+        slow(2, {"batch_size": 1}, "--batch_size 1 cannot be split evenly among 2 ranks: --batch_size 2 can, or"),
         (2, {"n_embd": 15}, "--n_embd must be a multiple of --n_head (2), not 15"),
-        (2, {"data": "nothing.txt"}, "nothing.txt"),
+        slow(2, {"data": "nothing.txt"}, "nothing.txt"),
     ],
 )
 def test_what_is_wrong_everywhere_is_said_once(folder, n, changes, message):
@@ -200,6 +205,7 @@ run(lambda arguments: gpt.training.run.main(parse_train(arguments)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("failing", "speaker"), [("0", 0), ("2", 2), ("1,2", 1)])
 def test_a_rank_that_fails_ends_the_job(folder, failing, speaker):
     (folder / "failing.py").write_text(FAILS_AT, encoding="utf-8")
@@ -219,6 +225,7 @@ def long_job(n, cwd):
         yield job
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_killed_rank_ends_the_job_and_the_last_checkpoint_is_good(folder, alone, rank):
     with long_job(2, folder) as job:
@@ -232,6 +239,7 @@ def test_a_killed_rank_ends_the_job_and_the_last_checkpoint_is_good(folder, alon
     assert_same({"loss": found["loss"][:steps]}, {"loss": alone("float64")["loss"][:steps]}, 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "number", "code"),
     [(1, signal.SIGINT, 130), (0, signal.SIGTERM, 143), ("mpiexec", signal.SIGTERM, 143), ("all", signal.SIGINT, 130)],
@@ -285,6 +293,7 @@ run(lambda arguments: gpt.training.run.main(parse_train(arguments)))
 """
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_in_one_rank_are_told_by_the_first(folder):
     (folder / "poisoning.py").write_text(NOT_FINITE_AT, encoding="utf-8")
     done = run_job(2, "poisoning.py", "--out_dir", "run", *flags(BASIC | {"max_steps": 9}), cwd=folder)

@@ -13,6 +13,7 @@ from gpt.config.options import TrainConfig, changed_fixed_flags
 from gpt.errors import RunError, UsageError
 from gpt.runs.checkpoint import list_steps, load_checkpoint, save_checkpoint
 from gpt.training import run as training
+from tests.support.marks import slow
 from tests.support.tiny_training import TEXT, arguments, at_step, send, timeless, train
 from tokenizers import CharTokenizer
 
@@ -34,7 +35,7 @@ FLAGS += [MUON, MUON | {"threads": 2}]
 
 
 @pytest.mark.parametrize("flags", FLAGS)
-@pytest.mark.parametrize("stop", [1, 5, 11])
+@pytest.mark.parametrize("stop", [slow(1), 5, slow(11)])
 def test_stopped_and_resumed_is_as_never_stopped(workplace, monkeypatch, flags, stop):
     assert train(out_dir="straight", **flags) == 0
     with monkeypatch.context() as patch:
@@ -293,6 +294,7 @@ def test_config_toml_that_was_lost_is_made_up_for_by_the_flags(workplace):
     assert tomllib.loads(Path("run/config.toml").read_text())["max_steps"] == 4
 
 
+@pytest.mark.slow
 def test_a_run_in_bfloat16_goes_on_in_float32_and_says_so(workplace, capsys):
     """Its weights are float32 too, so it can leave the GPU and come back."""
     assert train() == 0

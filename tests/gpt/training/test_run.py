@@ -153,6 +153,7 @@ def test_a_signal_before_the_first_step_leaves_nothing_behind(workplace, monkeyp
 # ---- processes ----
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not may_fork(), reason="this system does not fork")
 @pytest.mark.parametrize("step", [1, 7])
 def test_a_run_that_loses_a_helper_saves_says_so_in_a_line_and_can_go_on(workplace, monkeypatch, capsys, step):
@@ -172,6 +173,7 @@ def test_a_run_that_loses_a_helper_saves_says_so_in_a_line_and_can_go_on(workpla
     assert timeless("run") == timeless("straight")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not may_fork(), reason="this system does not fork")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_of_a_run_lets_the_step_finish(workplace, monkeypatch, number):
