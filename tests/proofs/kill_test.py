@@ -1,6 +1,7 @@
 """kill -9 a training at random moments, again and again, and see that nothing is lost.
 
     python -m tests.proofs.kill_test --runs 200
+    python -m tests.proofs.kill_test --runs 200 --optimizer=muon --muon_scale_rows     other flags of train.py
 
 Trains a tiny model, with dropout and gradient accumulation, once without a stop. Then it trains the same one in
 processes that are killed at random moments, while they start, step, evaluate, log and save; each goes on with
@@ -36,10 +37,10 @@ FLAGS = (
 
 
 class KillTest:
-    """Runs in `folder`. `kills`: how many so far; `saving`: how many of them hit a save half way."""
+    """Runs in `folder`, with `flags` beside the usual. `kills`: so far; `saving`: how many hit a save half way."""
 
-    def __init__(self, folder: Path, seed: int = 0):
-        self.folder, self.moments = folder, random.Random(seed)
+    def __init__(self, folder: Path, seed: int = 0, flags: tuple[str, ...] = ()):
+        self.folder, self.moments, self.flags = folder, random.Random(seed), flags
         self.kills = self.saving = self.finished = self.compared = 0
         folder.mkdir(parents=True, exist_ok=True)
         text = (ROOT / "data" / "tales.txt").read_text(encoding="utf-8")[:20_000]
@@ -55,7 +56,7 @@ class KillTest:
         environment = {**os.environ, "NANOGRAD_CACHE": str(self.folder / "cache"), "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, ROOT / "train.py", "--data", "text.txt", "--out_dir", out_dir, "--resume"]
         return subprocess.Popen(
-            [*command, *FLAGS, *flags],
+            [*command, *FLAGS, *self.flags, *flags],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -154,10 +155,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=200, help="kills (default: 200)")
     parser.add_argument("--seed", type=int, default=0, help="decides the moments (default: 0)")
-    arguments = parser.parse_args()
+    arguments, flags = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         since = time.monotonic()
-        test = KillTest(Path(folder), arguments.seed)
+        test = KillTest(Path(folder), arguments.seed, tuple(flags))
         while test.kills < arguments.runs:
             test.run(min(test.kills + 10, arguments.runs))
             print(f"{test.kills} of {arguments.runs} kills survived", file=sys.stderr, flush=True)

@@ -101,8 +101,10 @@ def test_ranks_get_the_losses_of_one_process(folder, alone, n, dtype, tolerance)
 
 
 @pytest.mark.slow
-def test_ranks_train_later_blocks_as_one_process_does(folder, tmp_path_factory):
+@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "muon", "muon_scale_rows": True}], ids=["adamw", "muon"])
+def test_ranks_train_later_blocks_as_one_process_does(folder, tmp_path_factory, optimizer):
     later = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "qk_norm": "rms_weight"}
+    later |= optimizer
     alone = tmp_path_factory.mktemp("alone")
     write_text(alone)
     for n, where in ((0, alone), (2, folder)):
