@@ -38,5 +38,5 @@ def products(a, b, digits: int = 4) -> str:
 def block(*lines: str) -> str:
     """Formulas below one another, aligned at the `&` of each."""
     if len(lines) == 1:
-        return f"```math\n{lines[0]}\n```"
+        return f"```math\n{lines[0].replace(' &= ', ' = ')}\n```"
     return "```math\n\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}\n```"

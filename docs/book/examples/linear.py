@@ -1,7 +1,7 @@
 """Chapter 2: a linear layer small enough for a pencil, its gradient by hand and by differences."""
 
 import numpy as np
-from book.drawing import BLUE, GREY, INK, ORANGE, new_figure
+from book.drawing import BLUE, INK, ORANGE, new_figure
 from book.formulas import block, matrix, number, products, vector
 
 from nanograd.reference.linear import linear, linear_backward
@@ -22,7 +22,7 @@ def upstream():
 
 
 def given():
-    return block(rf"x = {vector(X)} \qquad W = {matrix(W)} \qquad b = {vector(B)}")
+    return block(rf"x = {vector(X)} \quad W = {matrix(W)} \quad b = {vector(B)}")
 
 
 def forward():
@@ -39,7 +39,7 @@ def target():
 
 
 def dy():
-    return f"$dy = y - t = {vector(upstream())}$"
+    return block(f"dy = y - t = {vector(upstream())}")
 
 
 def backward_x():
@@ -50,8 +50,8 @@ def backward_x():
 def backward_weight():
     d = upstream()
     _, dW, _ = linear_backward(d, X, W, B)
-    first = rf"x_1 \, dy \\ x_2 \, dy \end{{pmatrix}} = {matrix(dW)} \qquad db = dy = {vector(d)}"
-    return block(r"dW = \begin{pmatrix} " + first)
+    first = rf"x_1 \cdot dy \\ x_2 \cdot dy \end{{pmatrix}} = {matrix(dW)}"
+    return block(r"dW &= \begin{pmatrix} " + first, f"db &= dy = {vector(d)}")
 
 
 def by_differences():
@@ -101,6 +101,5 @@ def slope():
     axes.plot(near, height + dW[1, 1] * (near - here), "--", color=ORANGE)
     axes.plot([here], [height], "o", color=INK)
     axes.annotate(f"slope $dW_{{22}}$ = {number(dW[1, 1])}", (here + 0.1, height + 0.2), color=ORANGE)
-    axes.annotate("a step goes\nthis way", (here + 0.95, 0.2), (here + 1.0, 3.4), ha="center", color=GREY)
-    axes.set(xlabel="$W_{22}$, all else as it is", ylabel="loss", ylim=(-0.5, 10))
+    axes.set(xlabel="$W_{22}$, everything else as it is", ylabel="loss", ylim=(-0.5, 10))
     return figure
