@@ -61,9 +61,8 @@ def upstream():
 
 def jacobian():
     p = softmax(S)
-    return block(
-        rf"\frac{{\partial p_i}}{{\partial s_j}} = \frac{{1}}{{64}} {matrix(64 * (np.diag(p) - np.outer(p, p)))}"
-    )
+    sixtyfourths = matrix(64 * (np.diag(p) - np.outer(p, p)))
+    return block(rf"\frac{{\partial p_i}}{{\partial s_j}} = \frac{{1}}{{64}} {sixtyfourths}")
 
 
 def check():
