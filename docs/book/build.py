@@ -89,11 +89,25 @@ def find(tree: ast.AST, name: str) -> ast.AST | None:
 
 def definition(path: Path, name: str) -> str:
     source = source_of(path)
+    if path.suffix in (".cu", ".cuh"):
+        return kernel(path, name)
     node = find(ast.parse(source), name)
     if node is None:
         raise BookError(f"{shown(path)} has no {name}")
     start = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
     return textwrap.dedent("\n".join(source.splitlines()[start - 1 : node.end_lineno]))
+
+
+def kernel(path: Path, name: str) -> str:
+    """A function of a CUDA file, with the comment and the template above it; it ends with the first line that is }."""
+    lines = source_of(path).splitlines()
+    start = next((i for i, line in enumerate(lines) if re.search(rf"\b__(global|device)__ .*\b{name}\(", line)), None)
+    if start is None:
+        raise BookError(f"{shown(path)} has no {name}")
+    end = lines.index("}", start)
+    while start and lines[start - 1].startswith(("template", "//")):
+        start -= 1
+    return "\n".join(lines[start : end + 1])
 
 
 def piece(text: str, first: str, last: str, where: str) -> str:

@@ -43,6 +43,14 @@ def test_code_of_methods_constants_and_pieces():
     assert text.count("\n") == 5 and "\ndx = dy @ W.T" in text
 
 
+def test_code_of_a_cuda_file():
+    text = build.code(PAGE, "nanograd/kernels/elementwise.cu finish_branch")
+    assert "```cuda\n// y = x + mask (y + bias), in place" in text and text.endswith("\n}\n```")
+    assert "multiply" not in text
+    with pytest.raises(build.BookError, match="has no nothing"):
+        build.code(PAGE, "nanograd/kernels/elementwise.cu nothing")
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
