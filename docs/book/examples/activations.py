@@ -53,7 +53,8 @@ def gelu_at_one():
         rf"t &= \tanh u = {number(t)}",
         rf"y &= 1 \cdot (1 + t) / 2 = {number(left)}",
         rf"u' &= \sqrt{{2/\pi}} \cdot (1 + 3 \cdot 0.044715) = {number(du)}",
-        rf"y' &= (1 + t)/2 + 1 \cdot (1 - t^2)/2 \cdot u' = {number(left)} + {number(right)} = {number(left + right)}",
+        r"y' &= (1 + t)/2 + 1 \cdot (1 - t^2)/2 \cdot u'",
+        rf"&= {number(left)} + {number(right)} = {number(left + right)}",
     )
 
 

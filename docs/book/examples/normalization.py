@@ -26,11 +26,12 @@ def forward():
     xc, r, xhat = parts()
     squares = " + ".join(rf"{factor(value)}^2" for value in xc)
     return block(
-        rf"\text{{mean}} &= (1 + 3 + 5 + 7) / 4 = {number(X.mean())}",
+        rf"\text{{mean}} &= ({' + '.join(map(number, X))}) / 4 = {number(X.mean())}",
         rf"xc &= x - {number(X.mean())} = {vector(xc)}",
-        rf"\text{{var}} &= ({squares}) / 4 = {number((xc**2).mean())}",
-        rf"r &= 1 / \sqrt{{{number((xc**2).mean())}}} = {number(r)}",
-        rf"\hat{{x}} &= r \cdot xc = {vector(xhat)}",
+        rf"\text{{var}} &= ({squares}) / 4",
+        rf"&= {number((xc**2).mean())}",
+        rf"r &= 1 / \sqrt{{{number((xc**2).mean())}}} = {number(r, 3)}",
+        rf"\hat{{x}} &= r \cdot xc = {vector(xhat, 3)}",
     )
 
 
@@ -46,9 +47,10 @@ def backward():
     return block(
         rf"g &= dy = {vector(g)}",
         rf"\text{{mean}}(g) &= {number(a)}",
-        rf"g \cdot \hat{{x}} &= {vector(g * xhat)}",
-        rf"\text{{mean}}(g \cdot \hat{{x}}) &= {number(b)}",
-        rf"dx &= r \cdot (g - {number(a)} - \hat{{x}} \cdot {factor(b)}) = {vector(dx)}",
+        rf"g \cdot \hat{{x}} &= {vector(g * xhat, 3)}",
+        rf"\text{{mean}}(g \cdot \hat{{x}}) &= {number(b, 3)}",
+        rf"dx &= r \cdot (g - {number(a)} - \hat{{x}} \cdot {factor(b, 3)})",
+        rf"&= {vector(dx, 3)}",
     )
 
 
