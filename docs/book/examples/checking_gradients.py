@@ -27,15 +27,16 @@ def cube(x):
     return x * x * x
 
 
-def pencil():
+def pencil(lang):
+    names = {"en": ("one side", "both sides", "complex step"), "zh": ("单边差分", "中心差分", "复数步长")}[lang]
     one = (cube(2 + H) - cube(2)) / H
     both = (cube(2 + H) - cube(2 - H)) / (2 * H)
     turned = cube(2 + 1j * H)
     return block(
-        rf"\text{{one side:}} && (f(2.1) - f(2)) / 0.1 &= ({number(cube(2.1))} - 8) / 0.1 = {number(one)}",
-        r"\text{both sides:} && (f(2.1) - f(1.9)) / 0.2 &="
+        rf"\text{{{names[0]}:}} && (f(2.1) - f(2)) / 0.1 &= ({number(cube(2.1))} - 8) / 0.1 = {number(one)}",
+        rf"\text{{{names[1]}:}} && (f(2.1) - f(1.9)) / 0.2 &="
         rf" ({number(cube(2.1))} - {number(cube(1.9))}) / 0.2 = {number(both)}",
-        r"\text{complex step:} && \operatorname{Im} f(2 + 0.1 i) / 0.1 &="
+        rf"\text{{{names[2]}:}} && \operatorname{{Im}} f(2 + 0.1 i) / 0.1 &="
         rf" {number(turned.imag)} / 0.1 = {number(turned.imag / H)}",
     )
 

@@ -147,15 +147,14 @@ def counted_passes(name):
 
 def table_of_passes(lang):
     head = {
-        "en": ("forward and backward of", "form", "calls", "arrays read", "arrays written"),
-        "zh": ("前向加反向", "写法", "调用次数", "读数组", "写数组"),
+        "en": ("plain → fast", "calls", "arrays read", "arrays written"),
+        "zh": ("朴素 → 快速", "调用次数", "读数组", "写数组"),
     }
-    forms = {"en": ("plain", "fast"), "zh": ("朴素", "快速")}[lang]
-    chinese = {"LayerNorm": "LayerNorm", "GELU": "GELU", "cross-entropy": "交叉熵"}
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---|---:|---:|---:|"]
+    lines = [f"| {' | '.join(head[lang])} |", "|---|---:|---:|---:|"]
     for name in PAIRS:
-        for form, found in zip(forms, counted_passes(name), strict=True):
-            lines.append(f"| {chinese[name] if lang == 'zh' else name} | {form} | {' | '.join(map(str, found))} |")
+        changes = [f"{before} → {after}" for before, after in zip(*counted_passes(name), strict=True)]
+        shown = "交叉熵" if lang == "zh" and name == "cross-entropy" else name
+        lines.append(f"| {shown} | {' | '.join(changes)} |")
     return "\n".join(lines)
 
 
@@ -346,7 +345,7 @@ def stairs():
 
 
 def table_of_pieces(lang):
-    head = {"en": ("piece", "form", "ms", "ratio"), "zh": ("环节", "写法", "毫秒", "比值")}
+    head = {"en": ("piece", "forms, with ms", "slowest / quickest"), "zh": ("环节", "写法与毫秒数", "最慢 / 最快")}
     chinese = {
         "24 sums, all kept": "24 个和，都留着", "mean over channels": "对通道取平均",
         "sum over positions": "对位置求和",
@@ -362,11 +361,11 @@ def table_of_pieces(lang):
         said = chinese.get(name, name) if lang == "zh" else name
         return f"`{name}`" if "(" in name or "@" in name or "np." in name else said
 
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---|---:|---:|"]
+    lines = [f"| {' | '.join(head[lang])} |", "|---|---|---:|"]
     for what, forms in times()["pieces"].items():
-        quickest = min(forms.values())
-        for form, ms in forms.items():
-            lines.append(f"| {label(what)} | {label(form)} | {ms:.3f} | {ms / quickest:.1f} |")
+        said = "<br>".join(f"{label(form)} {ms:.3f}" for form, ms in forms.items())
+        ratio = max(forms.values()) / min(forms.values())
+        lines.append(f"| {label(what)} | {said} | {ratio:.1f} |")
     return "\n".join(lines)
 
 

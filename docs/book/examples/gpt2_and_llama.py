@@ -76,11 +76,15 @@ V = np.array([[2.0], [4.0]])[None, None]
 DO = np.array([[[0.0], [1.0]], [[0.0], [1.0]]])[None]  # the loss looks at the last position alone
 
 
-def grouped_forward():
+HEADS = {"en": ("head 1", "head 2", "together"), "zh": ("头 1", "头 2", "合计")}
+
+
+def grouped_forward(lang):
+    one, two, _ = HEADS[lang]
     o = attention(Q, share_heads(K, 2), share_heads(V, 2))[0, :, 1, 0]
     return block(
-        rf"\text{{head 1}}: \quad e^S &= (1, 3) & P &= (0.25, 0.75) & o &= 0.5 + 3 = {number(o[0])}",
-        rf"\text{{head 2}}: \quad e^S &= (1, 9) & P &= (0.1, 0.9) & o &= 0.2 + 3.6 = {number(o[1])}",
+        rf"\text{{{one}}}: \quad e^S &= (1, 3) & P &= (0.25, 0.75) & o &= 0.5 + 3 = {number(o[0])}",
+        rf"\text{{{two}}}: \quad e^S &= (1, 9) & P &= (0.1, 0.9) & o &= 0.2 + 3.6 = {number(o[1])}",
     )
 
 
@@ -90,11 +94,11 @@ def grouped_gradients():
     return dk, dv, share_heads_backward(dk, K, 2), share_heads_backward(dv, V, 2)
 
 
-def grouped_backward():
+def grouped_backward(lang):
     dk, dv, total_k, total_v = grouped_gradients()
     return block(
-        *(rf"\text{{head {h + 1}}}: \quad dk &= {vector(dk[0, h])} & dv &= {vector(dv[0, h])}" for h in range(2)),
-        rf"\text{{together}}: \quad dk &= {vector(total_k)} & dv &= {vector(total_v)}",
+        *(rf"\text{{{HEADS[lang][h]}}}: \quad dk &= {vector(dk[0, h])} & dv &= {vector(dv[0, h])}" for h in range(2)),
+        rf"\text{{{HEADS[lang][2]}}}: \quad dk &= {vector(total_k)} & dv &= {vector(total_v)}",
     )
 
 

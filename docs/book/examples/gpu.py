@@ -172,22 +172,15 @@ def counts():
 
 def table(lang):
     head = {
-        "en": ("function", "form", "launches", "arrays read", "arrays written"),
-        "zh": ("函数", "写法", "启动次数", "读数组", "写数组"),
+        "en": ("array by array → one kernel", "launches", "arrays read", "arrays written"),
+        "zh": ("逐个数组 → 一个核函数", "启动次数", "读数组", "写数组"),
     }
-    forms = {"plain": ("array by array", "逐个数组"), "fused": ("one kernel", "融合的核函数")}
-    chinese = {
-        "end of a branch": "分支末尾",
-        "LayerNorm": "LayerNorm",
-        "LayerNorm, backward": "LayerNorm 反向",
-        "GELU": "GELU",
-    }
-    of = 0 if lang == "en" else 1
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---|---:|---:|---:|"]
-    for what, both in measured("gpu.counts")["traffic"].items():
-        for form, (launches, read, written) in both.items():
-            name = what if lang == "en" else chinese[what]
-            lines.append(f"| {name} | {forms[form][of]} | {launches} | {read:.1f} | {written:.1f} |")
+    chinese = {"end of a branch": "分支末尾", "LayerNorm, backward": "LayerNorm 反向"}
+    lines = [f"| {' | '.join(head[lang])} |", "|---|---:|---:|---:|"]
+    for what, forms in measured("gpu.counts")["traffic"].items():
+        pairs = zip(forms["plain"], forms["fused"], strict=True)
+        changes = [f"{before:.0f} → {after:.0f}" for before, after in pairs]
+        lines.append(f"| {what if lang == 'en' else chinese.get(what, what)} | {' | '.join(changes)} |")
     return "\n".join(lines)
 
 
