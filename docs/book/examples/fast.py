@@ -152,7 +152,10 @@ def table_of_passes(lang):
     }
     lines = [f"| {' | '.join(head[lang])} |", "|---|---:|---:|---:|"]
     for name in PAIRS:
-        changes = [f"{before} → {after}" for before, after in zip(*counted_passes(name), strict=True)]
+        changes = [
+            f"{before}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{after}"
+            for before, after in zip(*counted_passes(name), strict=True)
+        ]
         shown = "交叉熵" if lang == "zh" and name == "cross-entropy" else name
         lines.append(f"| {shown} | {' | '.join(changes)} |")
     return "\n".join(lines)

@@ -179,7 +179,7 @@ def table(lang):
     lines = [f"| {' | '.join(head[lang])} |", "|---|---:|---:|---:|"]
     for what, forms in measured("gpu.counts")["traffic"].items():
         pairs = zip(forms["plain"], forms["fused"], strict=True)
-        changes = [f"{before:.0f} → {after:.0f}" for before, after in pairs]
+        changes = [f"{before:.0f}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{after:.0f}" for before, after in pairs]
         lines.append(f"| {what if lang == 'en' else chinese.get(what, what)} | {' | '.join(changes)} |")
     return "\n".join(lines)
 
