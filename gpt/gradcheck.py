@@ -20,6 +20,7 @@ from nanograd import Device
 from nanograd.device.rng import RNG
 from nanograd.gradcheck.check import Report, check_model
 from nanograd.gradcheck.derivatives import DIFFERENCES
+from nanograd.gradcheck.symmetry import check_symmetry
 from nanograd.gradcheck.table import (
     Row,
     largest_error,
@@ -124,9 +125,10 @@ def gpt_rows(seed: int, reference) -> Iterator[Row]:
         torch = None
         if reference and not model.config.dropout:
             torch = model_against_torch(reference, model, idx, targets, spread=0.3, seed=seed)
-        yield row_of(name, report, torch)
+        symmetry = check_symmetry(model, idx, targets, spread=0.3, seed=seed).error
+        yield row_of(name, report, symmetry, torch)
         if name == "GPT: the article's":
-            yield row_of(name, check_model(model, idx, targets, method=DIFFERENCES, seed=seed), None)
+            yield row_of(name, check_model(model, idx, targets, method=DIFFERENCES, seed=seed))
 
 
 def model_against_torch(reference, model: GPT, idx, targets, spread: float, seed: int) -> float:
@@ -159,10 +161,10 @@ def run_rows(model: GPT, what: str, seed: int, reference) -> Iterator[Row]:
                 stack.callback(model.train)
                 model.eval()
             torch = model_against_torch(reference, model, idx, targets, spread=0, seed=seed)
-    yield row_of(f"{what}: all parameters", report, torch)
+    yield row_of(f"{what}: all parameters", report, torch=torch)
     for entry in sorted(report.entries, key=lambda entry: entry.error, reverse=True)[:9]:
         one = Report(entry.name, report.method, report.full, report.tolerance, [entry])
-        yield row_of(f"  {entry.name}", one, None)
+        yield row_of(f"  {entry.name}", one)
 
 
 def run_model(path: Path) -> tuple[GPT, str]:

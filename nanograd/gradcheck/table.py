@@ -1,7 +1,8 @@
 """The table behind `python -m nanograd.gradcheck`: every layer, and the rows that `python -m gpt.gradcheck` adds to it.
 
-Each line is checked against the forward pass, and against PyTorch where that is installed: PyTorch's side of it stands
-with the tests (tests/support/pytorch/torch_reference.py), since nothing in the packages imports PyTorch.
+Each line is checked against the forward pass, for the symmetry of its Hessian, and against PyTorch where that is
+installed. PyTorch's side of it stands with the tests (tests/support/pytorch/torch_reference.py), since nothing in the
+packages imports PyTorch.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import numpy as np
 from nanograd.device.device import Device
 from nanograd.gradcheck.check import Report, check_layer
 from nanograd.gradcheck.derivatives import COMPLEX_STEP, DIFFERENCES
+from nanograd.gradcheck.symmetry import SYMMETRY_BOUND, check_symmetry
 from nanograd.layers import (
     GELU,
     MLP,
@@ -46,7 +48,8 @@ TORCH_BOUND = 1e-10
 
 @dataclass
 class Row:
-    """One line: what was checked, how, the worst error and where, and the same against PyTorch (None: not compared)."""
+    """One line: what was checked, how, the worst error and where; the error of the Hessian's symmetry, and that against
+    PyTorch (None: not compared)."""
 
     what: str
     method: str
@@ -55,12 +58,14 @@ class Row:
     error: float
     bound: float
     worst: str
+    symmetry: float | None
     torch: float | None
     problems: list[str]
 
     @property
     def ok(self) -> bool:
-        return not self.problems and self.error <= self.bound and (self.torch is None or self.torch <= TORCH_BOUND)
+        errors = (self.error, self.bound), (self.symmetry, SYMMETRY_BOUND), (self.torch, TORCH_BOUND)
+        return not self.problems and all(error is None or error <= bound for error, bound in errors)
 
 
 def print_table(rows: Iterable[Row], as_json: bool, why_not: str | None, one_model: bool = False) -> int:
@@ -92,14 +97,15 @@ def print_table(rows: Iterable[Row], as_json: bool, why_not: str | None, one_mod
     return 0 if ok else 1
 
 
-HEADER = f"{'':34}  {'method':12}  {'':8}  {'compared':>8}  {'error':>7}  {'bound':>6}  {'PyTorch':>7}  worst at"
+HEADER = f"{'':34}  {'method':12}  {'':8}  {'compared':>8}  {'error':>7}  {'bound':>6}  {'symmetry':>8}  {'PyTorch':>7}"
+HEADER += "  worst at"
 
 
 def line_of(row: Row) -> str:
-    torch = "" if row.torch is None else f"{row.torch:.1e}"
+    symmetry, torch = ("" if error is None else f"{error:.1e}" for error in (row.symmetry, row.torch))
     extent = "Jacobian" if row.full else "sampled"
     mark = "" if row.ok else "  WRONG"
-    figures = f"{row.compared:8}  {row.error:7.1e}  {row.bound:6.0e}  {torch:>7}"
+    figures = f"{row.compared:8}  {row.error:7.1e}  {row.bound:6.0e}  {symmetry:>8}  {torch:>7}"
     return "\n  ".join([f"{row.what:34}  {row.method:12}  {extent:8}  {figures}  {row.worst}{mark}", *row.problems])
 
 
@@ -171,13 +177,15 @@ def layer_rows(seed: int, reference) -> Iterator[Row]:
 def rows_of_layer(name: str, layer: Layer, inputs: tuple, seed: int, reference) -> Iterator[Row]:
     for method in (COMPLEX_STEP, DIFFERENCES):
         report = check_layer(layer, *inputs, method=method, full=True, seed=seed)
-        torch = None
-        if reference and method == COMPLEX_STEP and "dropout" not in name:
-            torch = layer_against_torch(reference, layer, inputs, seed)
-        yield row_of(name, report, torch)
+        symmetry = torch = None
+        if method == COMPLEX_STEP:
+            symmetry = check_symmetry(layer, *inputs, seed=seed).error
+            if reference and "dropout" not in name:
+                torch = layer_against_torch(reference, layer, inputs, seed)
+        yield row_of(name, report, symmetry, torch)
 
 
-def row_of(what: str, report: Report, torch: float | None) -> Row:
+def row_of(what: str, report: Report, symmetry: float | None = None, torch: float | None = None) -> Row:
     worst = max(report.entries, key=lambda entry: entry.error)
     place = "" if worst.worst is None else f"[{', '.join(map(str, worst.worst))}]"
     return Row(
@@ -188,6 +196,7 @@ def row_of(what: str, report: Report, torch: float | None) -> Row:
         report.error,
         report.tolerance,
         worst.name + place,
+        symmetry,
         torch,
         list(report.broken),
     )
