@@ -1,4 +1,4 @@
-"""Check the gradients of layers and models, yours included: against the forward pass, and by what all gradients obey."""
+"""Check the gradients of layers and models, yours included: by the forward pass, and by what all gradients obey."""
 
 from nanograd.gradcheck.check import check_layer, check_model
 from nanograd.gradcheck.hessian import hessian_trace, hessian_vector_product, sharpness

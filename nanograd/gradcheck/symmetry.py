@@ -11,8 +11,8 @@ cannot see is the gradient of another function: all of it twice as large, or dro
 
 H u = Im g(θ + i h u) / h by the complex step through forward and backward (hessian.py).
 
-A layer has no loss. Its output y gets one, L = Σ_j (a_j y_j + b_j y_j² / 2) with random a and b, whose upstream gradient
-dy = a + b y depends on y: with a constant dy a transposed Jacobian would stay unseen.
+A layer has no loss. Its output y gets one, L = Σ_j (a_j y_j + b_j y_j² / 2) with random a and b, whose upstream
+gradient dy = a + b y depends on y: with a constant dy a transposed Jacobian would stay unseen.
 
 For every input and parameter two random directions are tried, each against all others: every pair of arrays has its own
 entry M[u, w] = w · H u, with error |M[u, w] - M[w, u]| relative to the sum of the sizes that were added up to it.
