@@ -1,4 +1,4 @@
-"""`python -m gpt.gradcheck`: every layer, whole GPTs, or with `--config` the model of a run.
+"""`python -m gpt.gradcheck`: every layer, whole GPTs, with `--config` or `--facts` the model of a run.
 
 The check itself, and the rows of layers, are in nanograd/gradcheck/.
 """
@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from gpt.config.flags import Checked, flag
 from gpt.config.options import GPTConfig, TrainConfig
 from gpt.config.toml import read_run_config
 from gpt.errors import UsageError
+from gpt.facts import facts_of_run, print_facts
 from gpt.model import GPT, Block
 from nanograd import Device
 from nanograd.device.rng import RNG
@@ -39,6 +41,7 @@ EXAMPLES = """\
 examples:
   python -m gpt.gradcheck                                 every layer and whole GPTs
   python -m gpt.gradcheck --config out/tales/config.toml  the model of a run, as trained
+  python -m gpt.gradcheck --facts out/tales               what every gradient obeys, on a run's weights and text
   python -m gpt.gradcheck --json                          for a program to read
 """
 
@@ -52,6 +55,11 @@ class GradcheckConfig(Checked):
         default_text="every layer and whole GPTs",
         path=True,
     )
+    facts: str | None = flag(
+        None, "folder of a run: check what every gradient obeys, on its weights and text", metavar="RUN_DIR", path=True
+    )
+    backend: Literal["auto", "numpy", "cupy"] = flag("numpy", "where to compute the passes that --facts looks at")
+    dtype: Literal["float32", "float64", "tf32", "bfloat16"] = flag("float32", "of those passes; the last two on cupy")
     json: bool = flag(False, "print one JSON object")
     seed: int = flag(0, "decides inputs, directions and the elements that are sampled", at_least=0)
     debug: bool = flag(False, "show the trace of an error")
@@ -60,6 +68,12 @@ class GradcheckConfig(Checked):
 def command(arguments: Sequence[str]) -> int:
     """Carry out one call; its exit code. Raises what `gpt.cli.command_line.run` turns into one line."""
     options = parse(GradcheckConfig, arguments, "python -m gpt.gradcheck", EXAMPLES)
+    if options.facts:
+        if options.config:
+            raise UsageError("--facts and --config: one of the two")
+        return print_facts(
+            *facts_of_run(Path(options.facts), options.backend, options.dtype, options.seed), options.json
+        )
     model = run_model(Path(options.config)) if options.config else None
     reference, why_not = torch_reference()
     rows = run_rows(*model, options.seed, reference) if model else all_rows(options.seed, reference)

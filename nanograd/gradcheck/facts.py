@@ -4,21 +4,22 @@ Within `recorded(model)` every layer below keeps copies of what went into its tw
 equation between sums of those numbers, made in float64, so that only the layer's own rounding is seen:
 
     cross-entropy    a row of dlogits sums to 0: adding a number to all logits of a position changes no loss
-    LayerNorm        dx sums to 0, and is orthogonal to xhat but for eps: a shift and a stretch of x are lost
+    LayerNorm        dx sums to 0, and is orthogonal to xhat but for eps: a shift and a stretch are lost
     RMSNorm          the second alone
     ReLU, Linear     y(c x) = c^k y(x) gives x · dx = k y · dy (Euler): k = 1, for ReLU squared 2, Linear without bias.
                      Linear's weights appear in y as x does: W · dW = y · dy. SwiGLU is linear in up
-    attention        the weights of a row sum to 1, so dv adds up to dy; a vector added to all keys changes none of them,
-                     so dk adds up to 0; v · dv = y · dy; q · dq = k · dk, as scores are products of both
+    attention        the weights of a row sum to 1, so dv adds up to dy; a vector added to all keys changes none of
+                     them, so dk adds up to 0; v · dv = y · dy; q · dq = k · dk, as scores are products of both
     RoPE             keeps lengths: |dx| = |dy|
     biases           get the sum of dy over positions; a table the sum of what came to its rows
     two uses         of a tied table add up: W · dW = y · dy of the embedding + y · dy of the head
 
-**Bounds.** A sum of n products in arithmetic of unit roundoff u is off by at most γ_n Σ|x_i||y_i|, γ_n = n u / (1 - n u)
-(Higham 2002, chapter 3). Roundings go up as often as down: with a probability that nears 1 quickly as λ grows, λ sqrt(n)
-u Σ|x_i||y_i| holds too (Higham & Mary 2019, https://doi.org/10.1137/18M1226312), and errors of single numbers add up as
-their squares do. That is used here, with λ = 4: each number gets the bound of the sum that made it, and the sums of
-those are the bounds of facts. A sum in a bad order, or in a type that is too narrow, is beyond it.
+**Bounds.** A sum of n products in arithmetic of unit roundoff u is off by at most γ_n Σ|x_i||y_i|, with
+γ_n = n u / (1 - n u) (Higham 2002, chapter 3). Roundings go up as often as down: with a probability that nears 1
+quickly as λ grows, λ sqrt(n) u Σ|x_i||y_i| holds too (Higham & Mary 2019, https://doi.org/10.1137/18M1226312), and
+errors of single numbers add up as their squares do. That is used here, with λ = 6: each number gets the bound of the
+sum that made it, and the sums of those are the bounds of facts. A sum in a bad order, or in a type that is too narrow,
+is beyond it. Of float64 the check itself, which adds up in float64 too, is off by as much: its unit is taken twice.
 """
 
 import contextlib
@@ -46,7 +47,7 @@ from nanograd.layers import (
 )
 from nanograd.layers.layer import to_host
 
-LAMBDA = 4.0
+LAMBDA = 6.0
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
 
 
@@ -89,7 +90,9 @@ class Unit:
     @classmethod
     def of(cls, precision: str) -> "Unit":
         stored = UNITS["float32" if precision == "tf32" else precision]
-        added = UNITS["float64" if precision == "float64" else "float32"]
+        added = UNITS["float32"]
+        if precision == "float64":
+            stored = added = 2 * UNITS["float64"]
         return cls(stored, added, 0.0 if precision in ("float32", "float64") else UNITS[precision])
 
     def of_sum(self, result, n: int, size):
@@ -102,7 +105,7 @@ class Unit:
 
 @contextlib.contextmanager
 def recorded(model: Layer) -> Iterator[dict[str, Passes]]:
-    """Within it, the last forward and backward pass of every layer that has facts is kept: {its dotted name: Passes}."""
+    """Within it the last two passes of every layer that has facts are kept: {its dotted name: Passes}."""
     found: dict[str, Passes] = {}
     layers = [(name or type(layer).__name__, layer) for name, layer in model.named_layers() if type(layer) in FACTS]
     for name, layer in layers:
@@ -189,11 +192,20 @@ def _root(*terms):
     return np.sqrt(sum(np.square(term).sum() for term in terms))
 
 
+def loss_parts(p: Passes, unit: Unit):
+    """dlogits (N, V) of a CrossEntropy, and how far each may be off. They are (p - 1 at the target) / positions, and off
+    by as much as p is: near 1, p - 1 loses its digits."""
+    rows, targets = _flat(p.dx[0]), np.asarray(p.given[1]).ravel()
+    count = p.given[2] if len(p.given) > 2 and p.given[2] else (targets >= 0).sum()
+    counts = (targets >= 0)[:, None]
+    probabilities = rows + counts * (np.arange(rows.shape[-1]) == targets[:, None]) / count
+    return rows, (2 * unit.stored + unit.added) * (np.abs(probabilities) + np.abs(rows))
+
+
 def _cross_entropy(p: Passes, unit: Unit):
-    rows = _flat(p.dx[0])
-    size = np.abs(rows).sum(-1)
-    error = np.sqrt(np.square(2 * unit.stored * rows).sum(-1)) + np.sqrt(rows.shape[-1]) * unit.added * size
-    yield "rows of dlogits sum to 0", rows.sum(-1), error
+    rows, off = loss_parts(p, unit)
+    common = np.sqrt(rows.shape[-1]) / (2 + unit.stored / unit.added)  # z's error is that of all p of a row
+    yield "rows of dlogits sum to 0", rows.sum(-1), np.sqrt(np.square(off).sum(-1)) + common * off.sum(-1)
 
 
 def _norm(p: Passes, unit: Unit, centred: bool):
@@ -234,23 +246,37 @@ def _bias(p: Passes, unit: Unit):
 
 
 def _linear(p: Passes, unit: Unit):
-    x, dy, dx, out = _flat(p.given[0]), _flat(p.dy), _flat(p.dx[0]), _flat(p.y)
+    x, dy, dx, y = _flat(p.given[0]), _flat(p.dy), _flat(p.dx[0]), _flat(p.y) - p.value.get("bias", 0.0)
+    if _residual(p) is not None:
+        y = y - _residual(p)
     W, dW = p.value["weight"], p.grad["weight"]
-    if isinstance(p.layer, LMHead):  # stored (out, in)
-        W, dW = W.T, dW.T
-    y, n_in, n_out = out - p.value.get("bias", 0.0), *W.shape
-    added = np.abs(out)
-    if isinstance(p.layer, ResidualLinear) and len(p.given) > 1 and p.given[1] is not None:
-        y = y - _flat(p.given[1])
-        added = added + np.abs(_flat(p.given[1]))
-    of_y = unit.of_sum(added, n_in, np.sqrt(np.square(x) @ np.square(W)))
-    of_dx = unit.of_sum(dx, n_out, np.sqrt(np.square(dy) @ np.square(W).T))
-    of_dW = unit.added * np.abs(dW) + (np.sqrt(len(x)) * unit.added + unit.factors) * np.sqrt(np.square(x).T @ np.square(dy))
+    of_y, of_dx, of_dW = linear_bounds(p, unit)
     right, off = (y * dy).sum(), _root(dy * of_y)
     yield "x . dx = y . dy", (x * dx).sum() - right, off + _root(x * of_dx)
     yield "W . dW = y . dy", (W * dW).sum() - right, off + _root(W * of_dW)
     if not isinstance(p.layer, LMHead):
         yield from _bias(p, unit)
+
+
+def _residual(p: Passes):
+    """What a ResidualLinear was given to add its branch to, (N, n_out), or None."""
+    there = isinstance(p.layer, ResidualLinear) and len(p.given) > 1 and p.given[1] is not None
+    return _flat(p.given[1]) if there else None
+
+
+def linear_bounds(p: Passes, unit: Unit):
+    """How far y (N, n_out), dx (N, n_in) and dW, as it is stored, of a Linear or LMHead may be off."""
+    x, dy, stored = _flat(p.given[0]), _flat(p.dy), np.abs(_flat(p.y))
+    if _residual(p) is not None:
+        stored = stored + np.abs(_residual(p))
+    transposed = isinstance(p.layer, LMHead)  # stored (out, in)
+    W2 = np.square(p.value["weight"].T if transposed else p.value["weight"])
+    of_y = unit.of_sum(stored, len(W2), np.sqrt(np.square(x) @ W2))
+    of_dx = unit.of_sum(_flat(p.dx[0]), W2.shape[1], np.sqrt(np.square(dy) @ W2.T))
+    size = np.sqrt(np.square(x).T @ np.square(dy))
+    of_dW = unit.added * np.abs(p.grad["weight"])
+    of_dW += (np.sqrt(len(x)) * unit.added + unit.factors) * (size.T if transposed else size)
+    return of_y, of_dx, of_dW
 
 
 def _relu(p: Passes, unit: Unit, k: int):
@@ -263,16 +289,20 @@ def _swiglu(p: Passes, unit: Unit):
     yield "up . dup = y . dy", (left - right).sum(), 4 * unit.stored * _root(left, right)
 
 
-def _attention(p: Passes, unit: Unit):
+def attention_parts(p: Passes):
+    """q, k, v, their gradients, y and dy of an Attention, (B, K, n, D); n counts all queries that ask these keys."""
     q, k, v = p.layer.split(p.given[0])  # (B, H, T, D), (B, K, T, D) twice
     dq, dk, dv = p.layer.split(p.dx[0])
     (B, H, T, D), K = q.shape, k.shape[1]
+    y, dy = (array.reshape(B, T, H, D).swapaxes(1, 2) for array in (p.y, p.dy))
+    q, dq, y, dy = (array.reshape(B, K, -1, D) for array in (q, dq, y, dy))
+    return q, k, v, dq, dk, dv, y, dy
 
-    def shared(array):  # (B, H, T, D) -> (B, K, H/K T, D): all that ask the same keys
-        return array.reshape(B, K, -1, D)
 
-    y, dy = (shared(array.reshape(B, T, H, D).swapaxes(1, 2)) for array in (p.y, p.dy))
-    q, dq = shared(q), shared(dq)
+def attention_bounds(p: Passes, unit: Unit):
+    """How far dS, dq, dk, dv and y of an Attention may be off, shaped as its parts are, or to be broadcast to them."""
+    q, k, v, dq, dk, dv, y, dy = attention_parts(p)
+    T, D = k.shape[2:]
     n = np.sqrt(T) * unit.added + unit.factors + unit.stored
     # Of dS: a row is P (dP - its mean), with |dP| at most |dy| |v|; its rounding, of a row whose weights sum to 1.
     longest = [np.sqrt(np.square(array).sum(-1)).max(-1)[..., None, None] for array in (v, k)]  # (B, K, 1, 1)
@@ -281,6 +311,13 @@ def _attention(p: Passes, unit: Unit):
     of_y = unit.stored * np.abs(y) + n * np.abs(v).max(2, keepdims=True)
     of_dk = unit.stored * np.abs(dk) + np.sqrt(np.square(q * of_dS).sum(2, keepdims=True))
     of_dq = unit.stored * np.abs(dq) + of_dS * longest[1]
+    return of_dS, of_dq, of_dk, of_dv, of_y
+
+
+def _attention(p: Passes, unit: Unit):
+    q, k, v, dq, dk, dv, y, dy = attention_parts(p)
+    of_dS, of_dq, of_dk, of_dv, of_y = attention_bounds(p, unit)
+    n = np.sqrt(k.shape[2]) * unit.added + unit.factors + unit.stored
 
     def over(axes, *terms):
         return np.sqrt(sum(np.square(term).sum(axes) for term in terms))
@@ -318,7 +355,9 @@ def _tied(both: list, unit: Unit) -> Fact:
     of_dW = (np.sqrt(rows) * unit.added + unit.factors) * sum(_spread(p) for _, p in both) + unit.added * np.abs(dW)
     error = (W * dW).sum() - right
     name = "two uses of a table add up"
-    return Fact(name, " and ".join(where for where, _ in both), largest_ratio(error, LAMBDA * (off + _root(W * of_dW))), 1)
+    return Fact(
+        name, " and ".join(where for where, _ in both), largest_ratio(error, LAMBDA * (off + _root(W * of_dW))), 1
+    )
 
 
 def _spread(p: Passes) -> np.ndarray:  # -> (n, dim)

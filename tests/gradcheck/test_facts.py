@@ -1,0 +1,196 @@
+"""What every gradient obeys: it holds for right models of every kind, and says by name what a wrong one breaks."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt.facts import facts_of_model
+from gpt.model import GPT, GPTConfig
+from nanograd import Device
+from nanograd.gradcheck.facts import Unit, facts_of, largest_ratio, recorded
+from nanograd.layers import (
+    MLP,
+    Attention,
+    CrossEntropy,
+    Embedding,
+    LayerNorm,
+    Linear,
+    LMHead,
+    ReLU,
+    ReLUSquared,
+    RMSNorm,
+    RoPE,
+    SwiGLU,
+)
+
+LLAMA = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 2, "bias": False}
+SETTINGS = [
+    {},
+    {"tie_weights": True, "activation": "gelu", "qkv_bias": True},
+    LLAMA,
+    LLAMA | {"activation": "relu2", "qk_norm": "rms_weight", "tie_weights": True, "n_kv_head": 1},
+]
+
+
+def model_of(settings: dict, device: Device, seed: int = 0, C: int = 32, T: int = 12, V: int = 23) -> GPT:
+    model = GPT(GPTConfig(V, block_size=T, n_layer=2, n_head=4, n_embd=C, **settings), device)
+    rng = np.random.default_rng(seed)
+    for parameter in model.parameters():
+        parameter.value += device.asarray((0.2 * rng.standard_normal(parameter.shape)).astype(device.parameter_dtype))
+    return model
+
+
+def facts(model: GPT, seed: int = 0) -> list:
+    tokens = np.random.default_rng(seed).integers(0, model.config.vocab_size, 500)
+    return list(facts_of_model(model, tokens, seed))
+
+
+@given(st.sampled_from(SETTINGS), st.sampled_from(["float32", "float64"]), st.integers(0, 10**6))
+def test_every_fact_holds_of_a_right_model(settings, dtype, seed):
+    found = facts(model_of(settings, Device("numpy", dtype), seed), seed)
+    assert len({fact.name for fact in found}) >= 12
+    assert all(fact.ok for fact in found), [fact for fact in found if not fact.ok]
+
+
+def test_bounds_are_not_far_above_what_rounding_does():
+    """Among the largest errors some come within a factor of 20 of their bounds: a wrong digit is seen."""
+    found = facts(model_of({}, Device("numpy", "float32"), C=64, T=32))
+    ratios = {}
+    for fact in found:
+        ratios[fact.name] = max(ratios.get(fact.name, 0), fact.ratio)
+    near = [name for name, ratio in ratios.items() if ratio > 0.05]
+    assert len(near) >= 5, ratios
+
+
+def spoiled(monkeypatch, kind, change):
+    """`change(layer, result, *arguments)` in place of what the backward pass of a kind of layer returns."""
+    right = kind.backward
+
+    def wrong(self, *arguments, **options):
+        return change(self, right(self, *arguments, **options), *arguments)
+
+    monkeypatch.setattr(kind, "backward", wrong)
+
+
+def scale_late(array):
+    array[..., -1, :] *= 1.01
+    return array
+
+
+def add_to(gradient, amount):
+    gradient[...] += amount
+
+
+def each_second_part(layer, dqkv, which):
+    """dqkv with the queries', keys' or values' part 1 % larger in the last position."""
+    layer.split(dqkv)[which][:, :, -1] *= 1.01
+    return dqkv
+
+
+BROKEN = [
+    (CrossEntropy, {}, lambda layer, dx: dx * (1 + 1e-3 * (np.arange(dx.shape[-1]) == 0)), "rows of dlogits sum to 0"),
+    (LayerNorm, {}, lambda layer, dx, dy, *_: dx + np.float32(1e-3) * dy.mean(), "dx sums to 0"),
+    (LayerNorm, {}, lambda layer, dx, *_: add_to(layer.weight.grad, 1e-3) or dx, "dweight is the sum of dy xhat"),
+    (LayerNorm, {}, lambda layer, dx, *_: add_to(layer.bias.grad, 1e-4) or dx, "dbias is the sum of dy"),
+    (RMSNorm, LLAMA, lambda layer, dx, dy, *_: dx + 1e-2 * dy, "dx is orthogonal to xhat"),
+    (Linear, {}, lambda layer, dx, dy: dx * 1.001, "x . dx = y . dy"),
+    (Linear, {}, lambda layer, dx, dy: add_to(layer.weight.grad, 1e-3 * layer.weight.value) or dx, "W . dW = y . dy"),
+    (LMHead, {}, lambda layer, dx, dy: dx * 1.001, "x . dx = y . dy"),
+    (ReLU, {}, lambda layer, dx, dy: dx * 1.001, "x . dx = y . dy"),
+    (ReLUSquared, {"activation": "relu2"}, lambda layer, dx, dy: dx * 0.5, "x . dx = 2 y . dy"),
+    (SwiGLU, LLAMA, lambda layer, dx, dy: (dx[0], dx[1] * 1.001), "up . dup = y . dy"),
+    (Attention, {}, lambda layer, dx, dy: each_second_part(layer, dx, 2), "dv adds up to dy"),
+    (Attention, {}, lambda layer, dx, dy: each_second_part(layer, dx, 1), "dk adds up to 0"),
+    (Attention, {}, lambda layer, dx, dy: each_second_part(layer, dx, 0), "q . dq = k . dk"),
+    (Attention, {}, lambda layer, dx, dy: dx + np.float32(1e-9), "nothing flows to later inputs"),
+    (RoPE, LLAMA, lambda layer, dx, dy: scale_late(dx), "|dx| = |dy|"),
+    (
+        Embedding,
+        {},
+        lambda layer, dx, dy: add_to(layer.weight.grad, 1e-3),
+        "rows of the table's gradient add up to dy",
+    ),
+    (
+        Embedding,
+        {"tie_weights": True},
+        lambda layer, dx, dy: add_to(layer.weight.grad, -layer.weight.grad * 0.1),
+        "two uses of a table add up",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "change", "name"), BROKEN, ids=[f"{b[0].__name__}: {b[3]}" for b in BROKEN]
+)
+def test_a_wrong_backward_breaks_the_fact_by_name(monkeypatch, kind, settings, change, name):
+    spoiled(monkeypatch, kind, change)
+    broken = {fact.name for fact in facts(model_of(settings, Device("numpy", "float32"))) if not fact.ok}
+    assert name in broken, broken
+
+
+def test_an_order_that_matters_is_seen(monkeypatch):
+    right = Attention.forward
+
+    def first_head_larger(self, qkv):
+        y = right(self, qkv)
+        y[..., : y.shape[-1] // self.n_head] *= 1.01
+        return y
+
+    monkeypatch.setattr(Attention, "forward", first_head_larger)
+    model = model_of({}, Device("numpy", "float32"))
+    assert "heads in any order" in {fact.name for fact in facts(model) if not fact.ok}
+
+
+def test_distances_are_seen_where_a_rotation_depends_on_more(monkeypatch):
+    right = RoPE.forward
+    monkeypatch.setattr(RoPE, "forward", lambda self, x, start=0, **options: right(self, x * (1 + 1e-4 * start), start))
+    model = model_of(LLAMA, Device("numpy", "float64"))
+    from nanograd.gradcheck.invariances import distance_fact
+
+    rng = np.random.default_rng(0)
+    assert not distance_fact(model.h[0].attn.rope, model.device, rng, 12, "rope").ok
+
+
+def test_a_sum_in_too_narrow_a_type_is_seen(monkeypatch):
+    """Gradients of biases added up one by one in float16, which is within any usual tolerance of 1e-2."""
+    from nanograd.layers import linear
+
+    def narrow(x):
+        total = np.zeros(x.shape[1], np.float16)
+        for row in x.astype(np.float16):
+            total += row
+        return total.astype(x.dtype)
+
+    monkeypatch.setattr(linear, "sum_positions", narrow)
+    broken = {fact.name for fact in facts(model_of({}, Device("numpy", "float32"))) if not fact.ok}
+    assert broken == {"dbias is the sum of dy"}
+
+
+def test_recording_leaves_no_trace():
+    mlp = MLP(8, device=Device("numpy", dtype="float64"))
+    x = np.random.default_rng(0).standard_normal((2, 3, 8))
+    expected = mlp(x).copy()
+    expected_dx = mlp.backward(x).copy()
+    mlp.zero_grad()
+    with recorded(mlp) as found:
+        y, dx = mlp(x).copy(), None
+        dx = mlp.backward(x).copy()
+    assert np.array_equal(y, expected) and np.array_equal(dx, expected_dx)
+    assert all("forward" not in vars(layer) and "backward" not in vars(layer) for _, layer in mlp.named_layers())
+    assert set(found) == {"c_fc", "activation", "c_proj"}
+    assert all(fact.ok for fact in facts_of(found, "float64"))
+
+
+def test_ratios():
+    assert largest_ratio(np.zeros(3), 0.0) == 0
+    assert largest_ratio(np.array([0.0, 1.0]), np.array([1.0, 4.0])) == 0.25
+    assert largest_ratio(np.array([1e-300]), 0.0) == np.inf
+    assert largest_ratio(np.array([np.nan]), 1.0) == largest_ratio(np.array([1.0]), np.nan) == np.inf
+
+
+def test_units():
+    assert Unit.of("float32") == Unit(2.0**-24, 2.0**-24, 0.0)
+    assert Unit.of("bfloat16") == Unit(2.0**-8, 2.0**-24, 2.0**-8)
+    assert Unit.of("tf32") == Unit(2.0**-24, 2.0**-24, 2.0**-11)
+    assert Unit.of("float64") == Unit(2.0**-52, 2.0**-52, 0.0)
