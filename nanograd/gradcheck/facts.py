@@ -193,8 +193,8 @@ def _root(*terms):
 
 
 def loss_parts(p: Passes, unit: Unit):
-    """dlogits (N, V) of a CrossEntropy, and how far each may be off. They are (p - 1 at the target) / positions, and off
-    by as much as p is: near 1, p - 1 loses its digits."""
+    """dlogits (N, V) of a CrossEntropy, and how far each may be off. They are (p - 1 at the target) / positions, and as
+    far off as p is: near 1, p - 1 loses its digits."""
     rows, targets = _flat(p.dx[0]), np.asarray(p.given[1]).ravel()
     count = p.given[2] if len(p.given) > 2 and p.given[2] else (targets >= 0).sum()
     counts = (targets >= 0)[:, None]
