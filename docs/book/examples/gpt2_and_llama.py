@@ -1,5 +1,6 @@
 """Chapter 15: what GPT-2 and Llama do otherwise, their sizes, and other people's weights."""
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,28 @@ def shares():
     axes.set(xlabel="share of the parameters", xlim=(0, 1))
     figure.legend(loc="outside upper center", ncols=4)
     return figure
+
+
+RECIPE = tomllib.loads((ROOT / "recipes" / "gpt2-124m.toml").read_text(encoding="utf-8"))
+TOKENS_OF_GPT2 = RECIPE["max_steps"] * RECIPE["batch_size"] * RECIPE["grad_accum"] * RECIPE["block_size"]
+A_CORE = 1e11  # operations a second of matrix products, about
+
+
+def training_operations() -> float:
+    return 6 * sum(counted(MODELS["GPT-2 124M"]).values()) * TOKENS_OF_GPT2
+
+
+def tokens():
+    return f"{TOKENS_OF_GPT2 / 1e9:.0f}"
+
+
+def operations():
+    digits, _, exponent = f"{training_operations():.1e}".partition("e")
+    return rf"${digits} \cdot 10^{{{int(exponent)}}}$"
+
+
+def years():
+    return f"{training_operations() / A_CORE / (365 * 24 * 3600):.0f}"
 
 
 def kv_bytes(lang):
