@@ -10,7 +10,9 @@ nanograd's commands:
   python -m gpt.diagnose         what is wrong with a run, and which flag to change
   python -m gpt.evaluate         loss, perplexity and bits per byte over a whole text
   python -m gpt.page             a run as one page, with the model alive in it
+  python -m gpt.hub              write a run for transformers or llama.cpp
   python -m gpt.gradcheck        check the gradients of layers and whole models
+  python -m exercises            write the layers yourself, and have them judged
   python -m nanograd.doctor      what this machine has for it
 Each has --help. Downloads, tokenizers and tokens are kept in ~/.cache/nanograd, or in $NANOGRAD_CACHE."""
 

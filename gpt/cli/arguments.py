@@ -186,7 +186,7 @@ def _tyro(config_class: type[Checked], arguments: list[str], program: str) -> di
         if own:
             group = dataclasses.make_dataclass(base.__name__, [_tyro_field(field) for field in own])
             group.__doc__ = ""
-            name = base.__name__.removesuffix("Flags").lower()
+            name = base.__name__.removesuffix("Flags").removesuffix("Config").lower()
             name = TITLES.get(name, name)
             groups.append((name, tyro.conf.OmitArgPrefixes[group], dataclasses.field(default_factory=group)))
     flags = dataclasses.make_dataclass("Flags", groups)

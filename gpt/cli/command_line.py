@@ -23,7 +23,7 @@ from typing import NoReturn, TextIO, TypeVar
 
 from gpt.cli.arguments import parse_given
 from gpt.cli.mpi_job import end_job, fails_first, leave_job, one_voice
-from gpt.cli.output import program
+from gpt.cli.output import program, say
 from gpt.config.flags import Checked, rule_of
 from gpt.config.options import SampleConfig, TrainConfig, refuse_changes
 from gpt.errors import RunError, UsageError
@@ -181,7 +181,7 @@ def _say(error: BaseException | None, message: str) -> None:
 
             traceback.print_exception(error)
         if message:
-            print(message, file=sys.stderr, flush=True)
+            say(message)
 
 
 def _drop_output() -> None:

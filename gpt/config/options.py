@@ -13,6 +13,7 @@ from typing import Literal
 from gpt.config.flags import Checked, flag, rule_of
 from gpt.config.model_flags import LARGEST_AXIS, GPTConfig, ModelFlags
 from gpt.errors import UsageError
+from nanograd.optim.schedule import warmup_cosine, warmup_stable_decay
 
 LARGEST_SEED = 2**63 - 1  # TOML's largest whole number
 GPU_DTYPES = "tf32", "bfloat16"
@@ -134,6 +135,19 @@ class TrainingFlags(Checked):
     def decay_steps(self) -> int:
         """`lr_decay_steps`, or what stands in for it."""
         return self.max_steps if self.lr_decay_steps is None else self.lr_decay_steps
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of `step`, counted from 0, as `schedule` has it."""
+        settings = {
+            "lr": self.lr,
+            "min_lr": self.final_lr,
+            "warmup_steps": self.warmup,
+            "max_steps": self.decay_steps,
+        }
+        if self.schedule == "cosine":
+            return warmup_cosine(step, **settings)
+        decay_share = self.decay_share if self.schedule == "wsd" else 0.0
+        return warmup_stable_decay(step, **settings, decay_share=decay_share)
 
     @property
     def warmup(self) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt.cli import command_line as cli
-from gpt.cli.output import say
+from gpt.cli.output import say, show
 from gpt.config.flags import Checked, flag
 from gpt.config.options import ChoiceFlags, MachineFlags, RunDirFlags, TextFlags, WhichFlags
 from gpt.diagnose import symptoms
@@ -138,7 +138,8 @@ def diagnose(
 def read_curves(run: History, n_parameters: int, vocab_size: int, train: np.ndarray, val: np.ndarray) -> Curves:
     config = run.config
     batch_steps, batch_loss = run.column("loss")
-    steps, train_loss, val_loss = run.column("train_loss", "val_loss")
+    evaluations = np.array(run.column("train_loss", "val_loss"))
+    steps, train_loss, val_loss = evaluations[:, evaluations[0] > 0]  # from the first one after a step on
     last = run.lines[-1]["step"]
     return Curves(
         batch_steps=batch_steps,
@@ -226,5 +227,5 @@ def main(arguments: list[str]) -> int:
         about = {"run": str(run_dir), "findings": findings, "numbers": numbers, "note": found.note}
         print(json.dumps(about, allow_nan=False))
     else:
-        print(found.report())
+        show(found.report(), indent="  ")
     return 0

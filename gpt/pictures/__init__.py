@@ -1,4 +1,4 @@
-"""Pictures of a run: what its numbers and its model look like, as PNG files in its folder.
+"""Pictures of a run: what its numbers and its model look like, as files in its folder.
 
     python -m gpt.pictures out/tales            everything below, for one run
     python -m gpt.pictures out/tales out/book   for each of the two, and their losses in one plot
@@ -11,6 +11,8 @@
     segmentation.png         one text as characters and as BPE pieces
     loss-compared.png        several runs' losses; in the first one's folder
 
+`--format svg` writes drawings that stay sharp at any size, `--dpi 200` PNG files of twice the pixels.
+
 What the last four show is the prompt: `--prompt`, or else a line of the run's own validation text.
 """
 
@@ -18,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -29,6 +32,7 @@ from gpt.data.prepare import load_or_train_tokenizer, usable_cache
 from gpt.errors import UsageError
 from gpt.files import make_folder
 from gpt.pictures.attention import MOST_TOKENS, draw_attention
+from gpt.pictures.figure import DPI, resolution
 from gpt.pictures.gradients import draw_gradients
 from gpt.pictures.loss import draw_loss, draw_one, draw_several, labels
 from gpt.pictures.next_token import draw_next_token, undecided
@@ -41,8 +45,6 @@ from gpt.sampling.command import blas_threads
 from gpt.sampling.streaming import start_ids
 
 __all__ = ["PicturesConfig", "draw_loss", "draw_run", "main"]
-
-LINE_TOKENS = 80  # of validation text to segment
 
 EXAMPLES = """\
 examples:
@@ -67,6 +69,8 @@ class PicturesFlags(Checked):
         default_text="validation text",
         escapes=True,
     )
+    format: Literal["png", "svg"] = flag("png", "of the files; svg stays sharp at any size")
+    dpi: int = flag(DPI, "dots an inch of a png", at_least=50, at_most=600)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +82,21 @@ class ControlFlags(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class PicturesConfig(MachineFlags, TextFlags, ControlFlags, WhichFlags, PicturesFlags):
-    """Pictures of one run or several, as PNG files."""
+    """Pictures of one run or several, as PNG or SVG files."""
 
 
 def draw_run(run: History, folder: Path, config: PicturesConfig) -> Iterator[Path]:
     """Draw every picture of one run into `folder`; yields the path of each when it is there."""
     make_folder(folder)
     for name, draw in ("loss", draw_one), ("gradients", draw_gradients), ("learning-rate", draw_schedule):
-        draw(run, folder / f"{name}.png")
-        yield folder / f"{name}.png"
+        draw(run, folder / f"{name}.{config.format}")
+        yield folder / f"{name}.{config.format}"
     model, tokenizer, checkpoint = load_model(run.run_dir, config.which, config.backend)
     data, reason = find_text(run.run_dir, tokenizer, checkpoint, config.data)
     if reason:
         say(f"{reason}; {'without it' if data is None else 'with it all the same'} go the pictures of this run")
     if data is None and not config.prompt:
-        say("next-token.png and the pictures of attention need a text to show: give a --prompt")
+        say("the next token and the pictures of attention need a text to show: give a --prompt")
         return
     room = min(MOST_TOKENS, model.config.block_size)
     if config.prompt:
@@ -100,19 +104,21 @@ def draw_run(run: History, folder: Path, config: PicturesConfig) -> Iterator[Pat
         cut = len(ids)
     else:
         ids = first_line(data.val, tokenizer)
-        text, ids = tokenizer.decode(ids[:LINE_TOKENS]), ids[:room]
+        text, ids = tokenizer.decode(ids), ids[:room]
         cut = undecided(model, ids)
-    yield from draw_attention(model, tokenizer, ids, folder)
+    yield from draw_attention(model, tokenizer, ids, folder, config.format)
     controls = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
-    draw_next_token(model, tokenizer, ids[:cut], folder / "next-token.png", **controls)
-    yield folder / "next-token.png"
+    path = folder / f"next-token.{config.format}"
+    draw_next_token(model, tokenizer, ids[:cut], path, **controls)
+    yield path
     if data is None:  # nothing to train the other tokenizer on
         return
     other = "char" if tokenizer.kind == "bpe" else "bpe"
     other = load_or_train_tokenizer(data.corpus, other, None, usable_cache(run.run_dir))
     bpe, char = (tokenizer, other) if tokenizer.kind == "bpe" else (other, tokenizer)
-    draw_segmentation(text, bpe, char.vocab_size, folder / "segmentation.png")
-    yield folder / "segmentation.png"
+    path = folder / f"segmentation.{config.format}"
+    draw_segmentation(text, bpe, char.vocab_size, path)
+    yield path
 
 
 def first_line(tokens: np.ndarray, tokenizer, n: int = 400) -> list[int]:
@@ -131,9 +137,9 @@ def main(arguments: list[str]) -> int:
     if len({run_dir.resolve() for run_dir in run_dirs}) < len(run_dirs):
         raise UsageError("a run is given twice")
     runs = [History(run_dir) for run_dir in run_dirs]
-    with blas_threads(config.threads):
+    with blas_threads(config.threads), resolution(config.dpi):
         if len(runs) > 1:
-            path = Path(config.to or run_dirs[0]) / "loss-compared.png"
+            path = Path(config.to or run_dirs[0]) / f"loss-compared.{config.format}"
             make_folder(path.parent)
             draw_several(runs, path)
             print(path, flush=True)

@@ -44,13 +44,16 @@ def attention_weights(model, ids: Sequence[int]) -> list[np.ndarray]:
     return weights
 
 
-def draw_attention(model, tokenizer, ids: Sequence[int], folder: Path) -> list[Path]:
-    """Draw one picture for each block into `folder`; their paths. Of a long prompt the last tokens are shown."""
+def draw_attention(model, tokenizer, ids: Sequence[int], folder: Path, kind: str = "png") -> list[Path]:
+    """Draw one picture for each block into `folder`, as files of that kind; their paths.
+
+    Of a long prompt the last tokens are shown.
+    """
     ids = list(ids)[-min(MOST_TOKENS, model.config.block_size) :]
     labels = [token_label(tokenizer, token) for token in ids]
     paths = []
     for number, heads in enumerate(attention_weights(model, ids)):
-        path = folder / f"attention-block-{number}.png"
+        path = folder / f"attention-block-{number}.{kind}"
         draw_block(heads, labels, f"Attention in block {number} of {len(model.h)}, counted from 0", path)
         paths.append(path)
     return paths
@@ -74,14 +77,14 @@ def draw_block(heads: np.ndarray, labels: Sequence[str], title: str, path: Path)
                 axes.remove()
                 continue
             weights = np.ma.masked_array(heads[number], ~lower)
-            image = axes.imshow(weights, cmap="cividis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+            image = axes.imshow(weights, cmap="viridis", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
             axes.set_title(f"head {number}")
             axes.grid(False)
             axes.tick_params(length=0)
             axes.set_xticks(range(len(shown)), shown, rotation=90)
             axes.set_yticks(range(len(shown)), shown)
-        grid[0, 0].set_ylabel("token that looks")
-        grid[-1, 0].set_xlabel("token looked at")
+            axes.set_ylabel("token that looks")
+            axes.set_xlabel("token looked at")
         figure.colorbar(
             image,
             ax=figure.axes,

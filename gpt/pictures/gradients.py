@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt.errors import RunError
-from gpt.pictures.figure import BLUE, VERMILION, picture
+from gpt.pictures.figure import BLUE, VERMILION, log_ticks, picture, plain, steps_axis
 from gpt.runs.history import History
 
 ROW = 0.27  # inches for each part of the model
@@ -33,20 +33,13 @@ def draw_gradients(run: History, path: Path) -> None:
         above.plot(whole_steps, whole, color=BLUE, marker="o" if len(steps) == 1 else None)
         if (whole > 0).any():
             above.set_yscale("log")
-            above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            above.yaxis.set_major_locator(LogLocator(subs=log_ticks(np.nanmin(whole), np.nanmax(whole))))
             above.yaxis.set_major_formatter(plain)
             above.yaxis.set_minor_formatter(NullFormatter())
         if run.config.grad_clip:
             above.axhline(run.config.grad_clip, color=VERMILION, linestyle="--", linewidth=1.3)
-            above.annotate(
-                f"--grad_clip {run.config.grad_clip:g}",
-                (1, run.config.grad_clip),
-                (-2, 3),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                ha="right",
-                color=VERMILION,
-            )
+            label = f"dashed: --grad_clip {run.config.grad_clip:g}"
+            above.set_title(label, loc="right", fontsize=10, color=VERMILION)  # above the panel, where no curve is
         above.set_ylabel("whole model")
         shown = np.ma.masked_where(~(norms > 0), norms)
         low, high = (shown.min(), shown.max()) if shown.count() else (1e-3, 1.0)
@@ -62,13 +55,8 @@ def draw_gradients(run: History, path: Path) -> None:
         every = -(-rows // MOST_LABELS)
         below.set_yticks(range(0, rows, every), layers[::every])
         below.invert_yaxis()
-        below.set_xlabel("step")
+        steps_axis(below)
         figure.colorbar(mesh, ax=below, label="norm", aspect=14, ticks=LogLocator(subs=(1, 2, 5)), format=plain)
-
-
-def plain(value: float, position=None) -> str:
-    """A number on a logarithmic axis, as a person writes it."""
-    return f"{value:g}"
 
 
 def norms_by_layer(run: History) -> tuple[np.ndarray, list[str], np.ndarray]:

@@ -12,14 +12,16 @@ from gpt.sampling import filters
 from gpt.sampling.kv_cache import Decoder
 
 BARS = 14
+BAR = 0.72  # of a row's height
 WAVERING = 0.35
 PROMPT_SHOWN = 60  # letters wide
 
 CAPTION = (
     "What to look for: bars are probabilities, outlines the model's own beside what a control made of them; each "
-    "control stands alone here. A temperature below 1 makes likely tokens likelier but drops none; top_k keeps a "
-    "fixed number, whether the model is sure or not; top_p keeps few where the model is sure and many where it is "
-    "not. What is dropped can never be said, and the rest share its probability."
+    "control stands alone here. Where most of the probability lies with the many other tokens, their bar is cut off "
+    "and its length is written into it. A temperature below 1 makes likely tokens likelier but drops none; top_k "
+    "keeps a fixed number, whether the model is sure or not; top_p keeps few where the model is sure and many where "
+    "it is not. What is dropped can never be said, and the rest share its probability."
 )
 
 
@@ -40,26 +42,30 @@ def draw_next_token(
     labels = [token_label(tokenizer, int(token)) for token in best]
     prompt = " ".join(tokenizer.decode(ids).split())
     others = own.size - best.size
-    height = 0.24 * (len(best) + 1) + 0.9
+    height = 0.24 * (len(best) + 1) + 1.1
     title = f"The next token after “{Letters(prompt).end_of(prompt, PROMPT_SHOWN)}”"
     with picture(path, title, CAPTION, 10, height, text="".join([prompt, *labels])) as (figure, letters):
         grid = figure.subplots(1, len(panels), sharey=True)
         rows = np.arange(len(best) + (others > 0))
         before = _bars(own, best, others)
         for axes, (name, q), colour in zip(grid, panels.items(), (GREY, BLUE, ORANGE, VERMILION), strict=True):
-            axes.barh(rows, _bars(q, best, others), color=colour, height=0.72)
+            axes.barh(rows, _bars(q, best, others), color=colour, height=BAR)
             if q is not own:
-                axes.barh(rows, before, fill=False, edgecolor="#333333", linewidth=0.9, height=0.72)
+                axes.barh(rows, before, fill=False, edgecolor="#333333", linewidth=0.9, height=BAR)
             kept = q > 0
             bits = -(q[kept] * np.log2(q[kept])).sum()
-            axes.set_title(f"{name}\n{np.count_nonzero(kept):,} of {q.size:,} tokens, {bits:.1f} bits")
+            axes.set_title(f"{name}\n{np.count_nonzero(kept):,} of {q.size:,} tokens\n{bits:.1f} bits")
             axes.set_xlabel("probability")
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
-        highest = max(_bars(q, best, others).max() for q in panels.values())
-        for axes in grid:
-            axes.set_xlim(0, 1.05 * highest)
+        end = 1.05 * max(q[best].max() for q in panels.values())  # one token's bars are what there is to compare
+        for axes, q in zip(grid, panels.values(), strict=True):
+            axes.set_xlim(0, end)
             axes.axhline(len(best) - 0.5, color=PALE, linewidth=0.8)
+            rest = _bars(q, best, others)[-1]
+            if others and rest > end:
+                paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+                axes.text(0.95 * end, rows[-1], f"{rest:.2f} ▸", ha="right", va="center", bbox=paper)
         names = [letters(label, LONGEST) for label in labels] + [f"{others:,} others"] * (others > 0)
         grid[0].set_yticks(rows, names)
         grid[0].invert_yaxis()

@@ -4,18 +4,21 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.pictures.figure import BLUE, SKY, VERMILION, picture
+from gpt.pictures.figure import BLUE, SKY, VERMILION, picture, steps_axis
 from gpt.runs.history import History
-from nanograd.optim.schedule import warmup_cosine
 
 POINTS = 2000
 
 CAPTION = (
-    "What to look for: the rate climbs over the warmup, while AdamW's averages are still made of few gradients, then "
-    "follows half a cosine down, so that the last steps settle. Dots are the steps logged so far; they lie on the "
-    "line unless the run was resumed with another --max_steps. A loss that jumps where the line is highest asks for "
-    "a lower --lr or more --warmup_steps."
+    "What to look for: the rate climbs over the warmup, while AdamW's averages are still made of few gradients{then}. "
+    "Dots are the steps logged so far; they lie on the line unless the run was resumed with another --max_steps. A "
+    "loss that jumps where the line is highest asks for a lower --lr or more --warmup_steps."
 )
+THEN = {
+    "cosine": ", then follows half a cosine down, so that the last steps settle",
+    "wsd": ", stays at its height for as long as the run may still go on, then falls in a line, and the loss with it",
+    "constant": ", and stays at its height: the last steps do not settle",
+}
 
 
 def draw_schedule(run: History, path: Path) -> None:
@@ -23,18 +26,10 @@ def draw_schedule(run: History, path: Path) -> None:
     config, name = run.config, run.run_dir.name
     last = max(config.max_steps, 1)
     steps = np.unique(np.linspace(1, last, min(last, POINTS)).round().astype(int))
-    plan = [
-        warmup_cosine(
-            int(step) - 1,
-            lr=config.lr,
-            min_lr=config.final_lr,
-            warmup_steps=config.warmup,
-            max_steps=config.decay_steps,
-        )
-        for step in steps
-    ]
+    plan = [config.lr_at(int(step) - 1) for step in steps]
     logged, rates = run.column("lr")
-    with picture(path, f"Learning rate of {name}", CAPTION, 8, 3.6, text=name) as (figure, _):
+    caption = CAPTION.format(then=THEN[config.schedule])
+    with picture(path, f"Learning rate of {name}", caption, 8, 3.6, text=name) as (figure, _):
         axes = figure.subplots()
         if config.warmup:
             label = f"warmup, {config.warmup:,} steps"
@@ -44,11 +39,17 @@ def draw_schedule(run: History, path: Path) -> None:
         axes.plot(logged[some], rates[some], "o", color=VERMILION, markersize=4, label="logged")
         peak = int(np.argmax(plan))
         axes.annotate(f"--lr {config.lr:g}", (steps[peak], plan[peak]), (6, 4), textcoords="offset points", va="bottom")
-        axes.annotate(
-            f"--min_lr {config.final_lr:g}", (steps[-1], plan[-1]), (0, 20), textcoords="offset points", ha="right"
-        )
+        if config.schedule != "constant":
+            end = f"--min_lr {config.final_lr:g}"
+            axes.annotate(
+                end,
+                (steps[-1], plan[-1]),
+                (0, 20) if config.schedule == "cosine" else (-60, 4),
+                textcoords="offset points",
+                ha="right",
+            )
         axes.set_ylim(0, 1.15 * max([config.lr, *rates[np.isfinite(rates)]]))
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
-        axes.set_xlabel("step")
+        steps_axis(axes)
         axes.set_ylabel("learning rate")
-        axes.legend(loc="upper right")
+        axes.legend(loc="upper right" if config.schedule == "cosine" else "lower center")

@@ -1,5 +1,6 @@
 """One text cut into characters and into BPE pieces, with the number of tokens that each way takes."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from gpt.pictures.fonts import BASE, Letters, width
 from gpt.pictures.token_label import text_label, token_label
 
 MOST_CHARACTERS = 240
+END = re.compile(r"(?<=\S)(?=\s)|(?<=[。！？；，、])")
+END_OF_WORD = 40  # characters: so far back an end is looked for
 WIDTH = 8.6  # inches
 CELLS = 76  # in a line
 GAP = 0.35  # cells between two tokens
@@ -25,9 +28,9 @@ CAPTION = (
 def draw_segmentation(text: str, bpe, n_characters: int, path: Path) -> None:
     """Cut `text` both ways: with the tokenizer `bpe`, and into characters, of which the corpus has `n_characters`.
 
-    Of a long text the beginning is shown, and counted.
+    Of a long text the beginning is shown, and counted, up to the end of a word.
     """
-    text = text[:MOST_CHARACTERS]
+    text = beginning(text, MOST_CHARACTERS)
     pieces = [token_label(bpe, token) for token in bpe.encode(text)]
     characters = [text_label(letter) for letter in text]
     letters = Letters("".join(pieces + characters))
@@ -42,6 +45,7 @@ def draw_segmentation(text: str, bpe, n_characters: int, path: Path) -> None:
     with picture(path, title, CAPTION, WIDTH, height, text="".join(pieces + characters)) as (figure, _):
         axes = figure.subplots()
         axes.set_axis_off()
+        axes.margins(0)
         axes.set_xlim(0, CELLS)
         axes.set_ylim(height / LINE, 0)
         top = 0.0
@@ -50,6 +54,18 @@ def draw_segmentation(text: str, bpe, n_characters: int, path: Path) -> None:
             for i, (label, x, line, cells) in enumerate(boxes):
                 _box(axes, label, x, top + 1.2 + line, cells, FILLS[i % 2], letters.families)
             top += lines + 1.6
+
+
+def beginning(text: str, most: int) -> str:
+    """As much of a text as `most` characters hold, cut between words or after a Chinese comma or full stop.
+
+    >>> beginning("the bear met the fox", 16), beginning("小熊来了，狐狸在河边钓鱼", 8)
+    ('the bear met the', '小熊来了，')
+    """
+    if len(text) <= most:
+        return text
+    ends = [match.start() for match in END.finditer(text, 0, most + 1)]
+    return text[: ends[-1] if ends and ends[-1] > most - END_OF_WORD else most]
 
 
 def _box(axes, label, x, y, cells, fill, families) -> None:

@@ -39,8 +39,10 @@ class History:
         return tuple(table.reshape(len(rows), 1 + len(names)).T)
 
     def best(self) -> tuple[int, float] | None:
-        """(step, validation loss) of the lowest validation loss, the first of several; None if none was finite."""
+        """(step, validation loss) of the lowest validation loss after a step, the first of several; None if none
+        was finite."""
         steps, losses = self.column("val_loss")
+        steps, losses = steps[steps > 0], losses[steps > 0]
         if not np.isfinite(losses).any():
             return None
         i = int(np.nanargmin(losses))

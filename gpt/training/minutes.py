@@ -9,6 +9,7 @@ run can be resumed, and repeated to the last bit, on a faster or slower machine 
 import time
 from dataclasses import replace
 
+from gpt.cli.output import show
 from gpt.config.options import TrainConfig
 from gpt.data.prepare import Data
 from gpt.errors import UsageError
@@ -39,7 +40,7 @@ def fit_into_minutes(config: TrainConfig, device: Device, data: Data, distribute
     evaluation = time.perf_counter() - start
     left = 60 * config.minutes - (time.perf_counter() - begin)
     max_steps = steps_in(left, each, evaluation, config.eval_interval)
-    print(f"{max_steps} steps of {1e3 * each:.0f} ms, and their evaluations, fit into {config.minutes:g} minutes")
+    show(f"{max_steps} steps of {1e3 * each:.0f} ms, and their evaluations, fit into {config.minutes:g} minutes")
     return replace(config, max_steps=max_steps, minutes=None)
 
 

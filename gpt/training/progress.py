@@ -1,10 +1,10 @@
 """What a run says while it trains: a progress bar on a terminal, and where there is none a line now and then."""
 
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
+
+from gpt.cli.output import fitted
 
 FIRST_SECONDS = 20.0  # after which the first line comes
 FOR_THE_CURSOR = 4  # columns behind the bar, where a terminal echoes Ctrl-C
@@ -34,10 +34,7 @@ def print_line(line: str) -> None:
     """Print a line without tearing the progress bar; on a terminal it is broken between words."""
     from tqdm import tqdm
 
-    if getattr(sys.stdout, "isatty", bool)():
-        columns = shutil.get_terminal_size().columns
-        line = textwrap.fill(line, max(columns - 1, 20), subsequent_indent="    ", break_on_hyphens=False)
-    tqdm.write(line)
+    tqdm.write(fitted(line, sys.stdout, indent="    "))
     sys.stdout.flush()
 
 

@@ -7,11 +7,11 @@ folder. What it tells a person goes to stdout, warnings and the progress bar to 
 """
 
 import math
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+from gpt.cli.output import say, show
 from gpt.config.options import TrainConfig
 from gpt.config.toml import dump_toml
 from gpt.data.finding import absolute_specs
@@ -55,7 +55,7 @@ def main(config: TrainConfig) -> int:
         if ranks.rank > 0:
             return run_worker(config, device, ranks)
         distributed = Distributed(ranks)
-        print(device.describe())
+        show(device.describe())
         with run_folder.taken(config) as folder:
             run = start(config, folder, device, distributed)
             with StopRequest() as stop:
@@ -81,7 +81,7 @@ def start(config: TrainConfig, folder: Path, device: Device, distributed: Distri
 
 
 def warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr, flush=True)
+    say(f"warning: {line}")
 
 
 def warn_of_unlike_parts(data: Data) -> None:
@@ -149,13 +149,11 @@ class Run:
         self._write_config()
         before = checkpoint.state["flags"]["dtype"]
         if before != self.config.dtype:
-            print(
-                f"the run was in {before} and goes on in {self.config.dtype}: the weights of both are kept in float32"
-            )
+            show(f"the run was in {before} and goes on in {self.config.dtype}: the weights of both are kept in float32")
         if checkpoint.step >= self.config.max_steps:
-            print(f"the run has done its {checkpoint.step} steps; --max_steps with a larger number goes on")
+            show(f"the run has done its {checkpoint.step} steps; --max_steps with a larger number goes on")
         else:
-            print(f"going on from step {checkpoint.step}")
+            show(f"going on from step {checkpoint.step}")
             self._tell_of_a_jump()
 
     def _tell_of_a_jump(self) -> None:
@@ -165,7 +163,7 @@ class Run:
         rate = self.trainer.lr_at(step)
         falling = self.config.schedule == "cosine"  # wsd is made for going on
         if falling and rates and step >= self.config.warmup and rate > JUMP * rates[-1]:
-            print(
+            show(
                 f"the learning rate goes from {rates[-1]:.1e} up to {rate:.1e}, for it falls until the last step; "
                 f"--lr_decay_steps {step} keeps it at {self.config.final_lr:.1e}"
             )
@@ -178,14 +176,11 @@ class Run:
     def _introduce(self, model: GPT) -> None:
         data, trainer = self.data, self.trainer
         workers = counted(trainer.plan.threads, "process" if trainer.parallel.processes else "thread")
-        print(
+        show(
             f"{data.corpus.label}: {data.corpus.n_bytes:,} bytes, {len(data.train):,} tokens to train on, "
             f"{len(data.val):,} to validate on; {data.tokenizer.kind} vocabulary of {data.tokenizer.vocab_size}"
         )
-        print(
-            f"{model.n_parameters():,} parameters, {self.distributed.about}{workers}; the run is in {self.folder}",
-            flush=True,
-        )
+        show(f"{model.n_parameters():,} parameters, {self.distributed.about}{workers}; the run is in {self.folder}")
 
     # The loop
 
@@ -193,14 +188,14 @@ class Run:
         """Step until max_steps or until `stop` asks to end; evaluate, log and save on the way."""
         trainer = self.trainer
         with progress_bar(trainer.step, self.config.max_steps) as self.bar:
-            if trainer.step == 0:
-                self._keep_samples(0)
             self.since, self.steps_since = time.perf_counter(), trainer.step
             config = self.config
             self.reports = Reports(
                 trainer.step, config.max_steps, config.batch_size * config.grad_accum * config.block_size
             )
             try:
+                if trainer.step == 0:
+                    self._evaluate_untrained()
                 while trainer.step < self.config.max_steps and stop.signal is None:
                     self._step()
                 self._save()
@@ -257,21 +252,31 @@ class Run:
             "grad_norms": trainer.grad_norms(),
         }
 
-    def _evaluate(self, values: dict) -> None:
+    def _evaluate_untrained(self) -> None:
+        """Where learning begins: the losses and samples before the first step, for the pictures and the page."""
+        self.metrics.log(0, **self._losses())
+        self._keep_samples(0)
+        self.since = time.perf_counter()
+
+    def _losses(self) -> dict[str, float]:
+        """What an evaluation measures. Raises RunError where it is not finite."""
         try:
             losses = evaluate(self.trainer)
         except Anomaly as error:
             causes = likely_causes(self.trainer, self.trainer.step)
             problem = f"the evaluation after step {self.trainer.step}: {error}; {causes}"
             raise RunError(f"{problem}; {self._what_is_safe()}") from error
-        bits = losses["val_bits_per_byte"] = bits_per_byte(losses["val_loss"], self.bytes_per_token)
-        step = self.trainer.step
+        return losses | {"val_bits_per_byte": bits_per_byte(losses["val_loss"], self.bytes_per_token)}
+
+    def _evaluate(self, values: dict) -> None:
+        losses, step = self._losses(), self.trainer.step
         self.evaluations[step] = losses
         self.metrics.log(step, **values, **losses)
         self._keep_samples(step)
         print_line(
             f"step {step:>{len(str(self.config.max_steps))}}: "
-            f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f} ({bits:.3f} bits a byte), "
+            f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f} "
+            f"({losses['val_bits_per_byte']:.3f} bits a byte), "
             f"{values['tokens_per_s']:,.0f} tokens/s"
         )
 

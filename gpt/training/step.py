@@ -19,7 +19,6 @@ from nanograd.device.threads import ThreadPool, limit_blas
 from nanograd.optim.adamw import AdamW, grad_norm, square_sum
 from nanograd.optim.arena import arenas_of
 from nanograd.optim.muon import Muon
-from nanograd.optim.schedule import warmup_cosine, warmup_stable_decay
 from nanograd.parallel.communicator import Communicator, Single
 from nanograd.parallel.data_parallel import DataParallel, Plan, plan_threads
 from nanograd.parallel.prefetch import Prefetcher
@@ -99,17 +98,7 @@ class Trainer:
 
     def lr_at(self, step: int) -> float:
         """The learning rate of `step`, counted from 0."""
-        config = self.config
-        settings = {
-            "lr": config.lr,
-            "min_lr": config.final_lr,
-            "warmup_steps": config.warmup,
-            "max_steps": config.decay_steps,
-        }
-        if config.schedule == "cosine":
-            return warmup_cosine(step, **settings)
-        decay_share = config.decay_share if config.schedule == "wsd" else 0.0
-        return warmup_stable_decay(step, **settings, decay_share=decay_share)
+        return self.config.lr_at(step)
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """x, y (grad_accum * rank_batch, T): what this rank computes of the `grad_accum` batches of `step`."""
@@ -191,7 +180,10 @@ class Trainer:
         return {layer: float(squares[layer]) ** 0.5 for layer in order}
 
     def evaluate(self) -> dict[str, float]:
-        """{"train_loss", "val_loss"}: the mean over `eval_iters` batches of each split, the same ones every time."""
+        """{"train_loss", "val_loss"}: the mean over `eval_iters` batches of each split, the same ones every time.
+
+        Before the first step over one batch of each: batches hardly differ while all tokens are about as likely.
+        """
         self.check()
         sources = {"train_loss": (self.train, EVAL_TRAIN), "val_loss": (self.val, EVAL_VAL)}
         with self._watch():
@@ -199,8 +191,8 @@ class Trainer:
 
     def _mean_loss(self, tokens, purpose) -> float:
         config = self.config
-        losses = np.zeros(config.eval_iters)
-        for number in range(self.ranks.rank, config.eval_iters, self.ranks.size):  # whole batches, in turn
+        losses = np.zeros(config.eval_iters if self.step else 1)
+        for number in range(self.ranks.rank, len(losses), self.ranks.size):  # whole batches, in turn
             starts = batch_starts(len(tokens), config.batch_size, self.block_size, config.seed, purpose, number)
             losses[number] = self.parallel.loss(*get_batch(tokens, starts, self.block_size))
         return float(np.mean(self.ranks.all_reduce(losses)))

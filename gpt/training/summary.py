@@ -3,7 +3,7 @@
 import shlex
 from functools import partial
 
-from gpt.cli.output import program, say
+from gpt.cli.output import program, say, show
 from gpt.data.units import perplexity
 from gpt.training.progress import watched_samples
 from gpt.training.signals import StopRequest
@@ -16,10 +16,10 @@ def summarize(run, stop: StopRequest) -> int:
     where = shlex.quote(str(run.folder))
     if stop.signal is not None:
         if run.trainer.step < run.config.max_steps:
-            print(f"\nstopped after step {run.trainer.step}, which is saved; to go on:")
-            print(f"    {program('train')} --resume --out_dir {where}")
+            show(f"\nstopped after step {run.trainer.step}, which is saved; to go on:")
+            show(f"    {program('train')} --resume --out_dir {where}")
         else:
-            print(f"\nstopped after the last step, which is saved; the run is in {run.folder}")
+            show(f"\nstopped after the last step, which is saved; the run is in {run.folder}")
         return stop.exit_code
     from gpt.diagnose.diagnosis import diagnose
     from gpt.page.command import write_page
@@ -36,24 +36,24 @@ def summarize(run, stop: StopRequest) -> int:
     final = run.evaluations.get(run.trainer.step)
     if final:
         val_loss = final["val_loss"]
-        print(
+        show(
             f"\ntrain loss {final['train_loss']:.4f}, val loss {val_loss:.4f}: "
             f"perplexity {perplexity(val_loss):.1f}, {final['val_bits_per_byte']:.3f} bits a byte"
         )
     samples = make_samples(run)
     if samples:
-        print(f"a sample:\n\n{run.data.tokenizer.decode(samples[0]).strip()}\n")
+        show(f"a sample:\n\n{run.data.tokenizer.decode(samples[0]).strip()}\n")
     model, vocab_size = run.trainer.model, run.data.tokenizer.vocab_size
     history = History(run.folder)
     found = diagnose(history, model.n_parameters(), vocab_size, run.data.train, run.data.val, samples)
-    print(f"{found.report()}\n")
+    show(f"{found.report()}\n", indent="  ")
     if may_write_unasked(model.n_parameters()):
         page = write_page(history, load_checkpoint(run.folder, "best", optimizer=False), run.data, found)
-        print(f"{page} has this model alive in it: open it in a browser")
+        show(f"{page} has this model alive in it: open it in a browser")
     else:
-        print(f"a page with this model alive in it: python -m gpt.page {where}")
-    print(f"the run is in {run.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
-    print(f"    {program('sample')} --out_dir {where}")
+        show(f"a page with this model alive in it: python -m gpt.page {where}")
+    show(f"the run is in {run.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
+    show(f"    {program('sample')} --out_dir {where}")
     return 0
 
 

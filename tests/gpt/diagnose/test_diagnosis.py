@@ -13,8 +13,9 @@ TRAIN, VAL = RNG.integers(0, 50, 4000), RNG.integers(0, 50, 600)
 
 
 def lines(val, train_loss):
+    untrained = {"step": 0, "train_loss": 6.0, "val_loss": 6.0}
     first = {"step": 1, "loss": 6.0, "lr": 3e-6}
-    return [first] + [
+    return [untrained, first] + [
         {"step": 100 * i, "loss": b, "lr": 3e-4, "train_loss": b, "val_loss": a}
         for i, (a, b) in enumerate(zip(val, train_loss, strict=True), 1)
     ]

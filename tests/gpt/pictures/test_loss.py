@@ -99,3 +99,46 @@ def test_names_are_as_long_as_they_need_to_be():
     assert labels(["out/a", "out/b"]) == ["a", "b"]
     assert labels(["one/run", "two/run"]) == ["one/run", "two/run"]
     assert labels(["out/a"]) == ["a"]
+
+
+def legend(axes) -> set[str]:
+    found = axes.get_legend()
+    return {text.get_text() for text in found.get_texts()} if found else set()
+
+
+def test_a_loss_that_falls_far_is_drawn_on_a_logarithmic_axis(tmp_path, figures):
+    far = [{"step": 0, "train_loss": 6.0, "val_loss": 6.0}, *lines([2.2, 0.3, 0.25])]
+    draw_loss([make_up(tmp_path / "far", far)], tmp_path / "far.png")
+    draw_loss([make_up(tmp_path / "near", lines([2.2, 1.9, 1.8]))], tmp_path / "near.png")
+    (far, near) = (fig.axes[0] for fig, *_ in figures)
+    assert far.get_yscale() == "log" and "logarithmic" in far.get_ylabel()
+    assert near.get_yscale() == "linear" and near.get_ylabel() == "loss (nats a token)"
+    low, high = far.get_ylim()
+    assert 0.1 < low < 0.25 and 6.0 < high < 10.0
+    validation = next(line for line in far.lines if line.get_label() == "validation")
+    assert validation.get_xdata()[0] == 0 and validation.get_ydata()[0] == 6.0
+
+
+def test_the_legend_names_what_is_drawn(tmp_path, figures):
+    draw_loss([make_up(tmp_path / "none", lines([]))], tmp_path / "none.png")
+    draw_loss([make_up(tmp_path / "one", lines([2.0]))], tmp_path / "one.png")
+    none, one = (legend(fig.axes[0]) for fig, *_ in figures)
+    assert none == {"training, single batches"}
+    assert one == {"training, single batches", "training", "validation", "best step 10: 2.000"}
+
+
+def test_steps_are_whole_on_the_axis(tmp_path, figures):
+    measured = [{"step": step, "loss": 4.0, "lr": 1e-4} for step in (1, 2)]
+    draw_loss([make_up(tmp_path / "run", measured)], tmp_path / "loss.png")
+    axis = figures[0][0].axes[1].xaxis
+    assert all(tick == int(tick) for tick in axis.get_ticklocs())
+
+
+def test_runs_of_different_texts_are_not_said_to_compare(tmp_path, figures):
+    tales, alice = (make_up(tmp_path / name, lines([2.0]), data=(name,)) for name in ("tales", "alice"))
+    again = make_up(tmp_path / "again", lines([2.1]), data=("known:tales",))
+    draw_loss([tales, alice], tmp_path / "different.png")
+    draw_loss([tales, again], tmp_path / "same.png")
+    (_, _, different), (_, _, same) = figures
+    assert "different texts" in different and "predicts unseen text better" not in different
+    assert "different texts" not in same and "predicts unseen text better" in same

@@ -1,7 +1,12 @@
+import contextlib
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from gpt import GPT, GPTConfig
+from gpt.pictures import figure
+from gpt.pictures import next_token as module
 from gpt.pictures.next_token import WAVERING, _bars, draw_next_token, undecided
 from gpt.sampling.filters import softmax
 from tests.support.marks import slow
@@ -36,3 +41,26 @@ def test_undecided_is_where_the_best_token_is_about_that_likely(model):
 def test_it_is_drawn_for_short_and_long_prompts(model, tmp_path, ids):
     draw_next_token(model, TOKENIZER, ids, tmp_path / "next.png", **CONTROLS)
     assert (tmp_path / "next.png").stat().st_size > 1000
+
+
+def test_titles_stay_apart_and_bars_large_with_a_large_vocabulary(float64, tmp_path, monkeypatch):
+    tokenizer = CharTokenizer.train("".join(map(chr, range(0x4E00, 0x4E00 + 4850))))
+    model = GPT(GPTConfig(4850, block_size=8, n_layer=1, n_head=2, n_embd=16), float64).eval()
+    seen = []
+
+    @contextlib.contextmanager
+    def picture(*arguments, **more):
+        with figure.picture(*arguments, **more) as (fig, letters):
+            yield fig, letters
+            fig.draw_without_rendering()
+            titles = [axes.title.get_window_extent() for axes in fig.axes]
+            seen.extend([titles, fig.axes])
+
+    monkeypatch.setattr(module, "picture", picture)
+    draw_next_token(model, tokenizer, [1, 2, 3], tmp_path / "next.png", **CONTROLS)
+    titles, panels = seen
+    assert all(left.x1 + 5 < right.x0 for left, right in pairwise(titles))
+    own, _, top_k, _ = panels
+    assert own.patches[-1].get_width() > 0.9 > own.get_xlim()[1]  # the others' bar is cut off, and says so
+    assert any("▸" in text.get_text() for text in own.texts)
+    assert max(bar.get_width() for bar in top_k.patches) > 0.5 * top_k.get_xlim()[1]

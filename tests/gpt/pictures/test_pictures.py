@@ -43,6 +43,22 @@ def test_the_command_writes_every_picture_of_a_run(run_dir, tmp_path, capsys):
     assert {Path(line).name for line in capsys.readouterr().out.split()} == OF_A_RUN
 
 
+@pytest.mark.slow
+def test_as_svg_and_with_more_dots(run_dir, tmp_path):
+    for to, *flags in ("plain",), ("fine", "--dpi", "200"), ("svg", "--format", "svg"), ("again", "--format", "svg"):
+        assert pictures.main([str(run_dir), "--to", str(tmp_path / to), "--backend", "numpy", *flags]) == 0
+    for name in OF_A_RUN:
+        fine = size(tmp_path / "fine" / name)
+        plain = size(tmp_path / "plain" / name)
+        assert all(abs(more - 2 * side) <= 1 for more, side in zip(fine, plain, strict=True))
+        drawing = (tmp_path / "svg" / name).with_suffix(".svg").read_bytes()
+        assert drawing.startswith(b"<?xml") and b"</svg>" in drawing[-20:]
+        assert drawing == (tmp_path / "again" / name).with_suffix(".svg").read_bytes(), "the same every time"
+    for flags in ("--format", "gif"), ("--dpi", "5"):
+        with pytest.raises(UsageError):
+            pictures.main([str(run_dir), *flags])
+
+
 def test_training_draws_the_loss_curve(run_dir):
     assert all(side > 300 for side in size(run_dir / "loss.png"))
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.pictures.segmentation import CELLS, MOST_CHARACTERS, draw_segmentation, lay_out
+from gpt.pictures.segmentation import CELLS, MOST_CHARACTERS, beginning, draw_segmentation, lay_out
 from tests.support.marks import slow
 from tokenizers import BPETokenizer
 
@@ -33,5 +33,22 @@ def test_it_is_drawn_with_the_counts_of_both_ways(tmp_path, text, monkeypatch):
     bpe = BPETokenizer.train(TEXT)
     draw_segmentation(text, bpe, 30, tmp_path / "s.png")
     assert (tmp_path / "s.png").stat().st_size > 1000
-    shown = text[:MOST_CHARACTERS]
+    shown = beginning(text, MOST_CHARACTERS)
     assert titles[0].startswith(f"One text, {len(shown)} characters or {len(bpe.encode(shown))} BPE tokens")
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "shown"),
+    [
+        ("the bear met the fox", 16, "the bear met the"),
+        ("the bear met the fox", 18, "the bear met the"),
+        ("the bear", 8, "the bear"),
+        ("a\nlong line", 5, "a"),
+        ("小熊来了，狐狸在河边钓鱼", 8, "小熊来了，"),
+        ("小熊和狐狸在河边钓鱼", 4, "小熊和狐"),
+        ("x" * 90 + " y", 80, "x" * 80),
+        ("a " + "x" * 90, 80, "a " + "x" * 78),
+    ],
+)
+def test_a_text_is_cut_between_words(text, most, shown):
+    assert beginning(text, most) == shown

@@ -25,6 +25,8 @@ def test_columns_hold_the_lines_that_have_all_names(tmp_path):
 def test_best_is_the_first_of_the_lowest(tmp_path):
     assert History(make_up(tmp_path / "run", LINES)).best() == (4, 2.5)
     assert History(make_up(tmp_path / "none", LINES[:1])).best() is None
+    untrained = [{"step": 0, "train_loss": 1.0, "val_loss": 1.0}, *LINES]
+    assert History(make_up(tmp_path / "up", untrained)).best() == (4, 2.5), "step 0 has no checkpoint"
 
 
 def test_what_is_no_run_is_refused(tmp_path):

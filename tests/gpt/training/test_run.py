@@ -36,7 +36,7 @@ from tests.support.tiny_training import arguments, at_step, kill_a_worker, send,
     ],
 )
 def test_checkpoints_are_written_at_their_interval_and_so_many_kept(workplace, monkeypatch, flags, steps):
-    losses = {5: 3.0, 10: 1.0, 12: 2.0}
+    losses = {0: 4.0, 5: 3.0, 10: 1.0, 12: 2.0}
     monkeypatch.setattr(Trainer, "evaluate", lambda self: {"train_loss": 1.0, "val_loss": losses[self.step]})
     assert train(**flags) == 0
     assert list_steps("run") == steps
@@ -117,6 +117,14 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(workplace, monke
     assert "finishing this step and saving" in err
     assert list_steps("my run") == [3]
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_the_losses_before_the_first_step_are_measured(workplace):
+    assert train(max_steps=1, warmup_steps=0) == 0
+    untrained, first = timeless()
+    assert untrained["step"] == 0 and set(untrained) == {"step", "train_loss", "val_loss", "val_bits_per_byte"}
+    assert abs(untrained["val_loss"] - first["loss"]) < 0.3 and first["step"] == 1
+    assert list_steps("run") == [1], "what is not trained is not saved"
 
 
 def test_a_signal_in_the_last_step(workplace, monkeypatch, capsys):

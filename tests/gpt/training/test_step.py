@@ -197,11 +197,15 @@ def test_parameters_belong_to_parts(name, layer):
 
 def test_evaluating_changes_nothing_and_gives_the_same_every_time():
     run = trainer()
+    untrained = run.evaluate()  # over one batch
+    assert run.evaluate() == untrained
+    run.train_step()
     first = run.evaluate()
     assert run.evaluate() == first and run.model.training
     starts = batch_starts(100, 4, 8, run.config.seed, EVAL_VAL, 0)
     run.model.eval()
     expected = [float(run.model(*get_batch(run.val, batch_starts(100, 4, 8, 0, EVAL_VAL, n), 8))[1]) for n in range(2)]
+    run.model.train()
     assert len(starts) == 4 and first["val_loss"] == pytest.approx(np.mean(expected), rel=1e-6)
     undisturbed, evaluated = trainer(), trainer()
     for _ in range(3):
