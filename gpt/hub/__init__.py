@@ -2,7 +2,7 @@
 
 load      one door for all of them: a run, a Hugging Face folder, a GGUF file, a known model
 folder    a Hugging Face folder: its config.json, its shards
-gguf_in   a GGUF file, read by llama.cpp's own package
+gguf      GGUF files, in and out
 shapes    config.json <-> GPTConfig; what cannot be done is refused by name
 layout    their tensors <-> our parameters: names, transposes, interleaved heads
 weights   the tensors into a model, a piece at a time

@@ -200,7 +200,7 @@ def to_json(fields: dict) -> bytes:
 def export(loaded: Loaded, out: Path, format: str) -> str:
     """Write it, in one of FORMATS; returns a line that says what was written."""
     if format == "gguf":
-        from gpt.hub.gguf_out import export_gguf
+        from gpt.hub.gguf.writing import export_gguf
 
         name = export_gguf(loaded, out)
         return f"{out}: {name}, {loaded.model.n_parameters():,} parameters, for llama.cpp"

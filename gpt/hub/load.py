@@ -105,7 +105,7 @@ def read_folder(folder: Path, device: Device | str) -> tuple[GPT, Tokenizer, Sha
 
 
 def read_gguf(path: Path, device: Device | str) -> tuple[GPT, Tokenizer, Shape]:
-    from gpt.hub.gguf_in import GGUFFile
+    from gpt.hub.gguf.reading import GGUFFile
 
     with GGUFFile(path) as source:
         shape, tokenizer = source.shape(), source.tokenizer()

@@ -14,8 +14,8 @@ import numpy as np
 from gpt.errors import RunError, UsageError
 from gpt.files import explained, temporary_name
 from gpt.hub.export import exported_shape
-from gpt.hub.gguf_in import NEEDED
-from gpt.hub.gguf_names import ARCHITECTURES, GPT2_KEYS, LLAMA_KEYS, PATTERNS
+from gpt.hub.gguf.names import ARCHITECTURES, GPT2_KEYS, LLAMA_KEYS, PATTERNS
+from gpt.hub.gguf.reading import NEEDED
 from gpt.hub.layout import gguf_layout
 from gpt.hub.load import Loaded
 from gpt.hub.weights import take

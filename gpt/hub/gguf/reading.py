@@ -21,7 +21,7 @@ import numpy as np
 
 from gpt.errors import RunError
 from gpt.files import explained, open_regular
-from gpt.hub.gguf_names import config_of, tokenizer_of
+from gpt.hub.gguf.names import config_of, tokenizer_of
 from gpt.hub.layout import gguf_layout
 from gpt.hub.shapes import Shape, shape_of
 from gpt.tensors.safetensors import quoted
