@@ -1,8 +1,14 @@
 """MLP: the part of a block that works on each position alone: widen four times, an activation, narrow again.
 
-    y = W2 act(W1 x + b1) + b2
+    h = x W1 + b1                        C -> 4C
+    a = act(h)
+    y = a W2 + b2                        4C -> C
 
-Its backward is the chain rule read from right to left; each layer's file derives its own.
+Backward. The same lines from the last to the first; each turns the gradient of its left side into that of its right:
+
+    da = dy W2^T                         dW2 = a^T dy        db2 = sum_n dy_n         linear.py
+    dh = da * act'(h)                                                                 activations.py
+    dx = dh W1^T                         dW1 = x^T dh        db1 = sum_n dh_n         linear.py
 """
 
 from nanograd.device.device import Device

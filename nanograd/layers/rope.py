@@ -15,7 +15,12 @@ Face's Llama does, "interleaved" a = 2i with b = 2i + 1, as the paper does. In e
 
 where swapped exchanges the two of each pair, and sin carries the minus sign where a pair's first stands.
 
-Backward. A rotation is linear, and its transpose is the rotation by minus the angle:
+Backward. y_a and y_b both depend on x_a and x_b; the Jacobian of a pair can be read off above. By the chain rule
+
+    dx_a = dy_a ∂y_a/∂x_a + dy_b ∂y_b/∂x_a =  dy_a cos(t f_i) + dy_b sin(t f_i)
+    dx_b = dy_a ∂y_a/∂x_b + dy_b ∂y_b/∂x_b = -dy_a sin(t f_i) + dy_b cos(t f_i)
+
+which is the rotation by minus the angle:
 
     dx = dy * cos - swapped(dy) * sin
 

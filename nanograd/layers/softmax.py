@@ -7,6 +7,9 @@ Softmax does not change when a constant is subtracted from all scores of a row:
 With c the row's maximum no exponent is above 0, so nothing overflows, and the largest term is 1, so the sum
 never underflows. Where all scores of the array are small to begin with, c = 0 does as well, and two quick
 passes that find this out replace two slow ones that look for every row's maximum and subtract it.
+
+The result does not depend on c, so no gradient goes through it. The Jacobian of softmax is derived in attention.py, the
+gradient of its logarithm in cross_entropy.py.
 """
 
 import numpy as np

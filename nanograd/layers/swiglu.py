@@ -10,7 +10,10 @@ Backward. The sigmoid's derivative is s (1 - s), so by the product rule silu'(g)
 
     du = dy * silu(g)                    dg = dy * u * silu'(g)        silu'(g) = s + silu(g) (1 - s)
 
-The rest is the chain rule. x goes into two products, and what comes back by the two ways adds up.
+The rest is linear.py, three times. x goes into two products, g = x W_gate and u = x W_fc, and acts on the loss by both.
+What comes back by the two ways adds up:
+
+    dx = dg W_gate^T + du W_fc^T
 """
 
 import numpy as np

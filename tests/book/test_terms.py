@@ -24,7 +24,7 @@ def entries(lang: str) -> list[tuple[str, str]]:
     found, chapter = [], ""
     for line in text_of(BOOK / lang / "glossary.md").splitlines():
         if line.startswith("## "):
-            chapter = line.removeprefix("## ")
+            chapter = re.sub(r"## \[(.+)\]\(.+\)", r"\1", line)
         elif line.startswith("- "):
             term = re.match(r"- \*\*(.+?)\*\*.*?· .+", line)
             assert term, f"not a term: {line}"

@@ -31,7 +31,8 @@ def forward():
         rf"\text{{var}} &= ({squares}) / 4",
         rf"&= {number((xc**2).mean())}",
         rf"r &= 1 / \sqrt{{{number((xc**2).mean())}}} = {number(r, 3)}",
-        rf"\hat{{x}} &= r \cdot xc = {vector(xhat, 3)}",
+        r"\hat{x} &= r \cdot xc",
+        rf"&= {vector(xhat, 3)}",
     )
 
 
@@ -46,10 +47,10 @@ def backward():
     dx = layernorm_backward(DY, X, ONES, ZEROS, eps=0)[0]
     return block(
         rf"g &= dy = {vector(g)}",
-        rf"\text{{mean}}(g) &= {number(a)}",
+        rf"a &= \text{{mean}}(g) = {number(a)}",
         rf"g \cdot \hat{{x}} &= {vector(g * xhat, 3)}",
-        rf"\text{{mean}}(g \cdot \hat{{x}}) &= {number(b, 3)}",
-        rf"dx &= r \cdot (g - {number(a)} - \hat{{x}} \cdot {factor(b, 3)})",
+        rf"b &= \text{{mean}}(g \cdot \hat{{x}}) = {number(b, 3)}",
+        r"dx &= r \cdot (g - a - \hat{x} \cdot b)",
         rf"&= {vector(dx, 3)}",
     )
 
