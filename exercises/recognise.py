@@ -11,6 +11,7 @@ import numpy as np
 
 from exercises.cases import SEEDS, run
 from exercises.catalog import exercise, module_of, solved
+from nanograd.gradcheck.explain import common_factor
 
 CLOSE = 1e-9
 
@@ -51,6 +52,11 @@ def wrong_names(name: str, results) -> list[str]:
     return [what for what in right[0] if not all(same(r[what], q[what]) for r, q in zip(results, right, strict=True))]
 
 
+def _joined(results, what: str) -> np.ndarray:
+    """A result at all seeds, flat."""
+    return np.concatenate([result[what].ravel() for result in results])
+
+
 def recognise(name: str, results) -> tuple[list[int], dict[str, float]]:
     """(numbers of the mistakes that explain the wrong results, {result that is right but for a factor: the factor}).
 
@@ -73,17 +79,6 @@ def recognise(name: str, results) -> tuple[list[int], dict[str, float]]:
         number = next((number for number in wrong if explains(number, what)), None)
         if number is not None:
             mistakes += [number] * (number not in mistakes)
-        elif (factor := common_factor([(r[what], q[what]) for r, q in zip(results, right, strict=True)])) is not None:
+        elif (factor := common_factor(_joined(results, what), _joined(right, what))) is not None:
             factors[what] = factor
     return mistakes, factors
-
-
-def common_factor(pairs) -> float | None:
-    """The number that all of the right array was multiplied by, if there is one."""
-    if any(a.shape != b.shape for a, b in pairs):
-        return None
-    a, b = (np.concatenate([array.ravel() for array in arrays]) for arrays in zip(*pairs, strict=True))
-    if not (np.isfinite(a).all() and np.isfinite(b).all()) or not b.any():
-        return None
-    factor = float(a @ b / (b @ b))
-    return factor if same(a, factor * b) or (factor == 0 and not a.any()) else None

@@ -167,6 +167,9 @@ class EvaluationFlags(Checked):
     eval_interval: int = flag(100, "steps between evaluations", at_least=1, resume=True)
     eval_iters: int = flag(20, "batches an evaluation averages over", at_least=1, resume=True)
     log_interval: int = flag(10, "steps between lines of metrics.jsonl", at_least=1, resume=True)
+    log_sharpness: int = flag(
+        0, "steps between measurements of the loss's curvature; 0 for none (slow)", at_least=0, resume=True
+    )
     sample_tokens: int = flag(200, "length of the sample shown at the end; 0 shows none", at_least=0, resume=True)
     detect_anomaly: bool = flag(False, "look for NaN and infinity in every operation (slow)", resume=True)
 

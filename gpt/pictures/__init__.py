@@ -6,6 +6,7 @@
     loss.png                 both losses, the gap between them, the best step (train.py draws this one itself)
     gradients.png            the gradient's norm by layer
     learning-rate.png        the schedule
+    sharpness.png            how curved the loss was, of a run with --log_sharpness
     attention-block-N.png    who looks at whom, in every head of block N
     next-token.png           the next token before and after temperature, top-k and top-p
     segmentation.png         one text as characters and as BPE pieces
@@ -38,6 +39,7 @@ from gpt.pictures.loss import draw_loss, draw_one, draw_several, labels
 from gpt.pictures.next_token import draw_next_token, undecided
 from gpt.pictures.schedule import draw_schedule
 from gpt.pictures.segmentation import draw_segmentation
+from gpt.pictures.sharpness import draw_sharpness
 from gpt.runs import folder as run_folder
 from gpt.runs.history import History
 from gpt.runs.load import find_text, load_model
@@ -88,7 +90,10 @@ class PicturesConfig(MachineFlags, TextFlags, ControlFlags, WhichFlags, Pictures
 def draw_run(run: History, folder: Path, config: PicturesConfig) -> Iterator[Path]:
     """Draw every picture of one run into `folder`; yields the path of each when it is there."""
     make_folder(folder)
-    for name, draw in ("loss", draw_one), ("gradients", draw_gradients), ("learning-rate", draw_schedule):
+    pictures = [("loss", draw_one), ("gradients", draw_gradients), ("learning-rate", draw_schedule)]
+    if run.config.log_sharpness:
+        pictures.append(("sharpness", draw_sharpness))
+    for name, draw in pictures:
         draw(run, folder / f"{name}.{config.format}")
         yield folder / f"{name}.{config.format}"
     model, tokenizer, checkpoint = load_model(run.run_dir, config.which, config.backend)

@@ -26,6 +26,7 @@ from gpt.runs.checkpoint import checkpoint_bytes, load_latest_good, remove_dead,
 from gpt.runs.metrics import Metrics, read_metrics
 from gpt.runs.samples import Samples
 from gpt.training.anomaly import TROUBLE, evaluate, likely_causes, trouble_in_step, without_warnings
+from gpt.training.curvature import Curvature
 from gpt.training.distributed import Distributed, check_even_split, run_worker
 from gpt.training.kept_samples import short_samples
 from gpt.training.loss_spikes import LossSpikes
@@ -188,8 +189,9 @@ class Run:
         """Step until max_steps or until `stop` asks to end; evaluate, log and save on the way."""
         trainer = self.trainer
         with progress_bar(trainer.step, self.config.max_steps) as self.bar:
-            self.since, self.steps_since = time.perf_counter(), trainer.step
             config = self.config
+            self.curvature = Curvature(trainer.model, config, self.data.train) if config.log_sharpness else None
+            self.since, self.steps_since = time.perf_counter(), trainer.step
             self.reports = Reports(
                 trainer.step, config.max_steps, config.batch_size * config.grad_accum * config.block_size
             )
@@ -212,7 +214,8 @@ class Run:
         step = trainer.step
         last = step == config.max_steps
         evaluating = last or step % config.eval_interval == 0
-        logging = evaluating or step == 1 or step % config.log_interval == 0
+        curvature = self.curvature and (last or step % config.log_sharpness == 0)
+        logging = evaluating or curvature or step == 1 or step % config.log_interval == 0
         usual_loss = None
         if logging or not hasattr(result.loss, "get"):  # else it is on a GPU, which we do not wait for
             usual_loss = self.spikes.update(float(result.loss))
@@ -220,6 +223,8 @@ class Run:
         if usual_loss is not None:
             values["spike"] = usual_loss
             print_line(f"step {step}: the loss jumps to {values['loss']:.4f}, where {usual_loss:.4f} was usual")
+        if curvature:
+            values |= self.curvature.measure()
         self.bar.update(step - self.bar.n)
         if evaluating:
             self._evaluate(values)

@@ -15,8 +15,10 @@ A layer of your own in five lines:
     >>> report.ok
     True
 
-`print(report)` shows, for each input and parameter by name, the largest error and where it is; `assert report.ok,
-report` is a test. What is compared:
+`print(report)` shows, for each input and parameter by name, the largest error and where it is, and of a wrong one three
+numbers, yours and the right ones, and what the mistake looks like (explain.py); `assert report.ok, report` is a test.
+
+What is compared:
 
 * on small shapes the full Jacobian: every output by every element of every input and parameter. Its columns
   come from the forward pass (derivatives.py: the complex step where the forward is analytic, fourth-order
@@ -41,6 +43,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nanograd.gradcheck.derivatives import COMPLEX_STEP, DIFFERENCES, Function
+from nanograd.gradcheck.explain import Clue, clues, largest_gaps
 from nanograd.gradcheck.probe import ModelProbe, Probe
 from nanograd.gradcheck.rules import broken_rules
 from nanograd.layers.layer import Layer
@@ -66,6 +69,9 @@ class Entry:
     output: int | None = None  # which element of the output, flat; None for a sum over all by a random dy
     backward: float = 0.0  # what backward says there
     forward: float = 0.0  # what the forward pass says
+    examples: list = field(default_factory=list)  # of a wrong one: (index, yours, right) for one random dy
+    clues: list[Clue] = field(default_factory=list)  # what the mistake looks like
+    jacobian: np.ndarray | None = field(default=None, repr=False)  # the forward pass's, where all of it was compared
 
     def compare(self, backward: np.ndarray, forward: np.ndarray, place: Callable) -> None:
         """Take in more derivatives; `place(flat index)` says which (index, output) each stands for."""
@@ -123,6 +129,10 @@ class Report:
                 f"{sign}{entry.name:{width}}  {entry.error:.1e} of {entry.largest:.3g}, {entry.compared} compared; "
                 f"worst at {where}: backward {entry.backward:.6g}, forward {entry.forward:.6g}"
             )
+            if entry.examples:
+                some = [f"{list(index)} {yours:.6g}, right {right:.6g}" for index, yours, right in entry.examples]
+                yield f"    for a random dy, yours: {'; '.join(some)}"
+            yield from (f"    {clue}" for clue in entry.clues)
 
 
 def check_layer(
@@ -226,7 +236,29 @@ def _compare(probe, function, report, samples, rng) -> Report:
         scale = max(entry.largest, SMALL * overall) if overall > ZERO else 1.0
         entry.error = entry.difference / scale
     report.entries = list(entries.values())
+    if report.full and n_outputs and not isinstance(probe, ModelProbe):
+        _explain(probe, function, report, rng)
     return report
+
+
+def _explain(probe, function, report, rng) -> None:
+    """Say what the wrong gradients look like, for a random dy."""
+    wrong = [entry for entry in report.entries if not entry.error <= report.tolerance]
+    if not wrong:
+        return
+    shape = probe.output_shape(function.values)
+    dy = rng.standard_normal(shape)
+    gradients = probe.gradients(function.values, dy.ravel())
+    for entry in wrong:
+        forward = entry.jacobian  # (outputs, *shape)
+
+        def right(part, forward=forward):
+            return np.tensordot(part.ravel(), forward, 1)
+
+        yours = np.asarray(gradients[entry.name], dtype=np.float64)
+        entry.examples = list(largest_gaps(yours, right(dy)))
+        x = function.values[entry.name] if entry.name in probe.float_inputs else None
+        entry.clues = clues(yours, right(dy), dy, x, right)
 
 
 def _spread_out(values, names, spread, rng):
@@ -264,6 +296,7 @@ def _compare_jacobian(probe, function, method, n_outputs, entries) -> None:
         for index in np.ndindex(entry.shape):
             forward[(slice(None), *index)] = function.along({name: _unit(entry.shape, index)}, method)
         backward = np.stack([row[name] for row in rows]) if rows else forward
+        entry.jacobian = forward
         entry.compare(
             backward,
             forward,

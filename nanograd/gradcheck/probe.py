@@ -132,6 +132,10 @@ class Probe:
         self.move_to(values)
         return flat_copy(self.forward())
 
+    def output_shape(self, values: dict[str, np.ndarray]) -> tuple[int, ...]:
+        self.move_to(values)
+        return np.shape(self.forward())
+
     def gradients(self, values: dict[str, np.ndarray], dy: np.ndarray) -> dict[str, np.ndarray]:
         """What backward says: {name: gradient of the dot product of dy (flat) and the output}, copies on the host."""
         self.move_to(values)

@@ -9,7 +9,6 @@ from exercises import cases, catalog, words
 from exercises.catalog import NAMES, exercise
 from exercises.command import verdict_lines
 from exercises.judge import judge
-from exercises.recognise import common_factor
 
 MISTAKES = [(name, mistake) for name in NAMES for mistake in exercise(name).mistakes]
 
@@ -174,7 +173,6 @@ def test_a_factor_and_zeros_are_named(tmp_path):
     verdict = verdict_on(exercise("relu").solution().replace("dy * (x > 0)", "dy * 0"), "relu", tmp_path)
     assert verdict["factors"] == {"dx": 0}
     assert "zeros" in verdict_lines("relu", verdict, "en")[-1]
-    assert common_factor([(np.ones(2), np.array([1.0, 2.0]))]) is None
 
 
 def test_an_assigned_gradient_gets_its_own_line(tmp_path):
