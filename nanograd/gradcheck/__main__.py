@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from nanograd.gradcheck.table import layer_rows, print_table, torch_reference
+import numpy as np
+
+from nanograd.gradcheck.table import layer_cases, layer_rows, print_table, torch_reference
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,12 +34,40 @@ def command(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="decides inputs, directions and sampled elements (default: 0)"
     )
+    parser.add_argument(
+        "--picture",
+        metavar="FILE",
+        nargs="?",
+        const="gradcheck.png",
+        help="draw how Taylor's remainder falls, right and wrong, into a PNG or SVG file (default: gradcheck.png)",
+    )
+    parser.add_argument("--layer", metavar="NAME", default="LayerNorm", help="the layer to draw (default: LayerNorm)")
     parser.add_argument("--config", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.config:
         parser.error(f"the model of a run is checked by python -m gpt.gradcheck --config {options.config}")
+    if options.picture:
+        return picture(parser, options.picture, options.layer, options.seed)
     reference, why_not = torch_reference()
     return print_table(layer_rows(options.seed, reference), options.json, why_not)
+
+
+def picture(parser: Parser, path: str, name: str, seed: int) -> int:
+    from nanograd.gradcheck.slopes import draw_slopes
+
+    cases = {case: (layer, inputs) for case, layer, inputs in layer_cases(np.random.default_rng(seed))}
+    if name not in cases:
+        parser.error(f"there is no layer {name!r}: {', '.join(cases)}")
+    if not path.endswith((".png", ".svg")):
+        parser.error(f"--picture {path}: the name must end in .png or .svg")
+    layer, inputs = cases[name]
+    try:
+        draw_slopes(name, layer, inputs, path, seed)
+    except OSError as error:
+        print(f"error: {path} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    print(path)
+    return 0
 
 
 if __name__ == "__main__":
