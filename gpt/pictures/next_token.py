@@ -18,10 +18,10 @@ PROMPT_SHOWN = 60  # letters wide
 
 CAPTION = (
     "What to look for: bars are probabilities, outlines the model's own beside what a control made of them; each "
-    "control stands alone here. Where most of the probability lies with the many other tokens, their bar is cut off "
-    "and its length is written into it. A temperature below 1 makes likely tokens likelier but drops none; top_k "
-    "keeps a fixed number, whether the model is sure or not; top_p keeps few where the model is sure and many where "
-    "it is not. What is dropped can never be said, and the rest share its probability."
+    "control stands alone here. Where most of it lies with the many other tokens, their bar is cut off (▸). A "
+    "temperature below 1 makes likely tokens likelier but drops none; top_k keeps a fixed number, whether the model "
+    "is sure or not; top_p keeps few where the model is sure and many where it is not. What is dropped can never be "
+    "said, and the rest share its probability."
 )
 
 
@@ -58,17 +58,30 @@ def draw_next_token(
             axes.set_xlabel("probability")
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
-        end = 1.05 * max(q[best].max() for q in panels.values())  # one token's bars are what there is to compare
+        end = 1.35 * max(q[best].max() for q in panels.values())  # one token's bars are what there is to compare
         for axes, q in zip(grid, panels.values(), strict=True):
             axes.set_xlim(0, end)
             axes.axhline(len(best) - 0.5, color=PALE, linewidth=0.8)
-            rest = _bars(q, best, others)[-1]
-            if others and rest > end:
-                paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-                axes.text(0.95 * end, rows[-1], f"{rest:.2f} ▸", ha="right", va="center", bbox=paper)
+            for row, bar, outline in zip(rows, _bars(q, best, others), before, strict=True):
+                if max(bar, outline) > end:
+                    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+                    axes.text(0.95 * end, row, f"{percent(bar)} ▸", ha="right", va="center", bbox=paper)
+                elif bar:
+                    axes.text(max(bar, outline) + 0.02 * end, row, percent(bar), va="center")
         names = [letters(label, LONGEST) for label in labels] + [f"{others:,} others"] * (others > 0)
         grid[0].set_yticks(rows, names)
         grid[0].invert_yaxis()
+
+
+def percent(probability: float) -> str:
+    """A probability as a person reads it.
+
+    >>> [percent(p) for p in (0.5, 0.024, 0.0002)]
+    ['50%', '2.4%', '<0.1%']
+    """
+    if probability < 0.001:
+        return "<0.1%" if probability else "0%"
+    return f"{probability:.0%}" if probability >= 0.0995 else f"{probability:.1%}"
 
 
 def _bars(q, best, others):

@@ -77,7 +77,7 @@ def test_two_gpus_over_nccl_train_as_one_process_does(several_gpus, tmp_path):
         done = run_job(size, ROOT / "train.py", *flags.split(), *where, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-        losses.append([[row.get("loss"), row.get("val_loss") or 0] for row in rows])
+        losses.append([[row.get("loss") or 0, row.get("val_loss") or 0] for row in rows])
     assert "2 ranks" in done.stdout
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-10)
 

@@ -43,6 +43,7 @@ def test_it_is_drawn_for_short_and_long_prompts(model, tmp_path, ids):
     assert (tmp_path / "next.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_titles_stay_apart_and_bars_large_with_a_large_vocabulary(float64, tmp_path, monkeypatch):
     tokenizer = CharTokenizer.train("".join(map(chr, range(0x4E00, 0x4E00 + 4850))))
     model = GPT(GPTConfig(4850, block_size=8, n_layer=1, n_head=2, n_embd=16), float64).eval()
