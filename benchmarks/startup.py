@@ -4,8 +4,8 @@
 
 Ours is the whole command with a cached tokenizer, from the start of the interpreter until the first step's line
 stands in metrics.jsonl: reading the text, its tokens, building the model, the lock, config.toml, the losses and samples
-before the first step, and that step. PyTorch's is `import torch`, the model of the same shape, AdamW, one step on random
-ids, and nothing else. They take turns.
+before the first step, and that step. PyTorch's is `import torch`, the model of the same shape, AdamW, one step on
+random ids, and nothing else. They take turns.
 """
 
 import argparse
