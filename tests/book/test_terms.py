@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests.book.test_pages import BOOK, headings, prose_of, text_of
+from tests.support import ROOT
 
 LANGUAGES = "en", "zh"
 
@@ -95,3 +96,15 @@ def test_no_term_comes_before_its_chapter(lang):
                 if pattern(term, lang).search(paragraph) and not ahead:
                     early.append(f"{path.parent.name}/{path.name}: {term}: {' '.join(paragraph.split())[:90]}")
     assert not early, "\n".join(early)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_messages_are_those_of_the_programs(lang):
+    said = ""
+    for folder in ("gpt", "nanograd", "tokenizers"):
+        said += "".join(path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py"))
+    listed = re.findall(r"^- (`.+?`(?:(?:, |、)`.+?`)*)(?:: |：)", text_of(BOOK / lang / "messages.md"), re.M)
+    messages = [message for line in listed for message in re.findall(r"`(.+?)`", line)]
+    assert len(messages) > 20
+    for message in messages:
+        assert message in said, f"no program says: {message}"
