@@ -206,7 +206,7 @@ def test_every_flag_is_either_free_or_fixed():
 
     assert fixed_flags(TrainConfig()).keys() == {*FIXED, *FIXED_WITH_ROPE, "vocab_size", "split"}
     free = {field.name for field in fields(TrainConfig) if rule_of(field).resume and rule_of(field).saved}
-    assert free == {*FREE, "data", "val_data", "skip_unreadable", "lr_decay_steps"}
+    assert free == {*FREE, "data", "val_data", "skip_unreadable", "lr_decay_steps", "log_sharpness"}
 
 
 def test_another_text_is_refused(workplace):
