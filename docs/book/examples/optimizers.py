@@ -162,7 +162,7 @@ def both_steps():
     p, _, _ = adamw(np.zeros((2, 2)), G, np.zeros((2, 2)), np.zeros((2, 2)), 1, 1.0)
     for name, step in (("gradient", G), ("AdamW's step", -p), ("Muon's step", nearly_orthogonal(G))):
         s = np.linalg.svd(step, compute_uv=False)
-        print(f"{name:13} {np.round(step, 2).tolist()!s:32} stretches by {s[0]:5.2f} and {s[1]:.2f}")
+        print(f"{name:13} {(np.round(step, 2) + 0.0).tolist()!s:32} stretches by {s[0]:5.2f} and {s[1]:.2f}")
 
 
 def by_hand():
