@@ -1,10 +1,12 @@
 """The two commands: train.py and sample.py, which an installed package calls nanograd-train and nanograd-sample."""
 
+from typing import Any
+
 from gpt.cli.command_line import parse_sample, parse_train, run
 
 
 def train(arguments: list[str]) -> int | None:
-    config = parse_train(arguments)
+    config = parse_train(arguments, starting_from)
     if config.list_recipes:
         from gpt.config.recipes import list_recipes
 
@@ -13,6 +15,13 @@ def train(arguments: list[str]) -> int | None:
     from gpt.training import run as training  # imported late: --help and a mistyped flag answer at once
 
     return training.main(config)
+
+
+def starting_from(given: dict[str, Any]) -> dict[str, Any]:
+    """The flags of a run that starts --init_from a model, completed by what the model is."""
+    from gpt.hub.start import completed  # late, as above
+
+    return completed(given)
 
 
 def sample(arguments: list[str]) -> int | None:

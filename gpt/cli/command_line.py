@@ -19,7 +19,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, TextIO, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from gpt.cli.arguments import parse_given
 from gpt.cli.mpi_job import end_job, fails_first, leave_job, one_voice
@@ -37,6 +37,7 @@ examples:
   python train.py --data book.txt --max_steps 3000   on your own text
   python train.py --data tales-zh --tokenizer char   on Chinese, character by character
   python train.py --backend cupy                     on a CUDA GPU
+  python train.py --init_from smollm2 --data my.txt  start from weights that are there
   python train.py --resume                           go on with the run that was stopped
 """
 SAMPLE_EXAMPLES = """\
@@ -48,12 +49,16 @@ examples:
 """
 
 
-def parse_train(arguments: Sequence[str]) -> TrainConfig:
+def parse_train(
+    arguments: Sequence[str], initial: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
+) -> TrainConfig:
     """The configuration of train.py.
 
     A flag counts before the --config file or recipe, and that, on --resume, before what the run noted about itself.
+    `initial` completes the flags of a new run that starts --init_from a model (gpt/hub/start.py).
     Raises UsageError, RunError for a file that cannot be read, OSError, and SystemExit after --help.
     """
+    from gpt.cli.nanogpt import start_of_run
     from gpt.config.recipes import find_recipe
     from gpt.config.toml import read_run_config, read_toml
     from gpt.runs import folder as run_folder
@@ -61,12 +66,15 @@ def parse_train(arguments: Sequence[str]) -> TrainConfig:
     examples = TRAIN_EXAMPLES.replace("python train.py", program("train"))
     typed = parse_given(TrainConfig, arguments, program("train"), examples)
     given = (read_toml(TrainConfig, find_recipe(typed["config"])) if typed.get("config") else {}) | typed
-    if not given.get("resume"):
-        return TrainConfig(**given)
-    folder = given.get("out_dir") or run_folder.to_resume(given.get("data", ()))
-    if folder is None or not (Path(folder) / "config.toml").is_file():
-        return TrainConfig(**given)  # nothing to resume: it simply starts
+    given = start_of_run(given)
+    folder = None
+    if given.get("resume"):
+        folder = given.get("out_dir") or run_folder.to_resume(given.get("data", ()))
+    if folder is None or not (Path(folder) / "config.toml").is_file():  # also where there is nothing to resume
+        return TrainConfig(**(initial(given) if given.get("init_from") and not given.get("list_recipes") else given))
     earlier = read_run_config(TrainConfig, Path(folder) / "config.toml")
+    if earlier.init_from and os.path.abspath(given.get("init_from", "")) == earlier.init_from:
+        given["init_from"] = earlier.init_from
     saved = {f.name: getattr(earlier, f.name) for f in dataclasses.fields(earlier) if rule_of(f).saved}
     config = TrainConfig(**{**saved, **given, "out_dir": str(folder)})
     refuse_changes(earlier, config)

@@ -5,6 +5,7 @@ anyway is left out; what cannot be is answered in one line.
 """
 
 from collections.abc import Container
+from typing import Any
 
 from gpt.errors import UsageError
 
@@ -39,17 +40,23 @@ def translate(name: str, value: str, known: Container[str]) -> list[str] | None:
         return [f"--data={value}"]
     if name == "decay_lr" and "schedule" in known:
         return [] if plain == "true" else ["--schedule=constant"]
-    if name == "init_from":
-        if plain == "resume":
-            return ["--resume"] if "resume" in known else []
-        if plain != "scratch" or "resume" not in known:
-            raise UsageError(f"--init_from {value}: only runs of this program's own can be started from here")
+    if name == "init_from":  # of its sample.py
+        if plain != "resume":
+            raise UsageError(f"--init_from {value}: --out_dir names the model here")
         return []
     if name == "dtype" and "prompt" in known:  # of its sample.py
         if plain != "float32":
             raise UsageError("--dtype is not chosen for sampling: a run is sampled in the numbers it was saved in")
         return []
     return None
+
+
+def start_of_run(given: dict[str, Any]) -> dict[str, Any]:
+    """train.py's flags with nanoGPT's two words for --init_from read: scratch is none, resume is --resume."""
+    if given.get("init_from") not in ("scratch", "resume"):
+        return given
+    rest = {name: value for name, value in given.items() if name != "init_from"}
+    return rest | {"resume": True} if given["init_from"] == "resume" else rest
 
 
 def _device(value: str) -> list[str]:

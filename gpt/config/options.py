@@ -195,6 +195,13 @@ class RunFlags(Checked):
         saved=False,
         resume=True,
     )
+    init_from: str | None = flag(
+        None,
+        "weights to start from: of a run, a Hugging Face folder, a .gguf file, or smollm2",
+        metavar="MODEL",
+        default_text="weights drawn anew",
+        path=True,
+    )
     list_recipes: bool = flag(False, "print what recipes there are, and nothing else", saved=False, resume=True)
     minutes: float | None = flag(
         None,

@@ -8,5 +8,6 @@ layout    their tensors <-> our parameters: names, transposes, interleaved heads
 weights   the tensors into a model, a piece at a time
 vocab     their tokenizer files <-> our tokenizers
 saved     a folder of model.save
+start     where a run starts: train.py --init_from MODEL
 export    a run as a folder or a GGUF file: python -m gpt.hub export RUN OUT
 """

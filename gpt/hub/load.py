@@ -9,11 +9,14 @@
 A path that exists wins over a name, and a run of ours over anything else that its folder may hold.
 """
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from gpt.errors import UsageError
+from gpt.config.options import GPTConfig
+from gpt.errors import RunError, UsageError
 from gpt.hub import folder as hub_folder
 from gpt.hub import known_models
 from gpt.hub.folder import Shards, is_hub_folder, read_config
@@ -21,10 +24,10 @@ from gpt.hub.saved import is_saved, read_saved
 from gpt.hub.shapes import GPT2, Shape, shape_of
 from gpt.hub.vocab import read_tokenizer
 from gpt.hub.weights import blank_model, check_layout, fill
-from gpt.model import GPT
+from gpt.model import GPT, WEIGHTS
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.folder import is_run
-from gpt.runs.load import load_model
+from gpt.runs.load import read_run
 from gpt.tokenizers import Tokenizer
 from nanograd import Device
 
@@ -38,6 +41,22 @@ class Loaded(NamedTuple):
     tokenizer: Tokenizer
     label: str
     checkpoint: Checkpoint | None = None
+
+
+class Opened(NamedTuple):
+    """What is known of a model before its weights are read, and `fill(model)`, which reads them.
+
+    `fill` takes a model of `config`, on any device, whose context may be shorter. `double`: are the weights float64?
+    `ours`: was it trained, or saved, by this program?
+    """
+
+    config: GPTConfig
+    tokenizer: Tokenizer
+    about: str
+    double: bool
+    fill: Callable[[GPT], None]
+    checkpoint: Checkpoint | None = None
+    ours: bool = False
 
 
 def load(source: str | os.PathLike, which: str | int = "best", device: Device | str = "auto") -> tuple[GPT, Tokenizer]:
@@ -56,16 +75,41 @@ def load(source: str | os.PathLike, which: str | int = "best", device: Device | 
 
 def open_model(source: str | os.PathLike, which: str | int = "best", device: Device | str = "auto") -> Loaded:
     """The same, with what commands tell about it."""
+    with opened(source, which) as found:
+        if isinstance(device, str):
+            device = Device(device, dtype="float64" if found.double else "float32")
+        model = blank_model(found.config, device)
+        found.fill(model)
+    label = found.about if found.checkpoint else f"{found.about}, {model.n_parameters():,} parameters"
+    return Loaded(model.eval(), found.tokenizer, label, found.checkpoint)
+
+
+@contextlib.contextmanager
+def opened(source: str | os.PathLike, which: str | int = "best") -> Iterator[Opened]:
+    """What `source` is; its files are open inside the block. Raises as `load` does."""
     path = find(source)
+    if not is_saved(path) and is_foreign(path):
+        with (opened_gguf if path.is_file() else opened_folder)(path) as found:
+            yield found._replace(about=f"{source}, {found.about}")
+        return
     if is_saved(path):
-        model, tokenizer = read_saved(path, device)
-        return Loaded(model, tokenizer, f"{path}, {model.n_parameters():,} parameters")
-    if is_foreign(path):
-        reader = read_gguf if path.is_file() else read_folder
-        model, tokenizer, shape = reader(path, device)
-        return Loaded(model, tokenizer, f"{source}, {shape.architecture}, {model.n_parameters():,} parameters")
-    model, tokenizer, checkpoint = load_model(path, which, device)
-    return Loaded(model, tokenizer, f"{path}, step {checkpoint.step}", checkpoint)
+        config, tokenizer, state = read_saved(path)
+        where, about, checkpoint = path / WEIGHTS, f"{path}", None
+    else:
+        config, tokenizer, checkpoint = read_run(path, which)
+        state, where, about = checkpoint.model_state, checkpoint.path, f"{path}, step {checkpoint.step}"
+
+    def fill_model(model: GPT) -> None:
+        kept = state
+        if config.position == "learned":  # a shorter context has fewer positions
+            kept = state | {"wpe.weight": state["wpe.weight"][: model.config.block_size]}
+        try:
+            model.load_state_dict(kept)
+        except ValueError as error:
+            raise RunError(f"{where} does not fit: {error}") from None
+
+    double = "wte.weight" in state and state["wte.weight"].dtype == "float64"
+    yield Opened(config, tokenizer, about, double, fill_model, checkpoint, ours=True)
 
 
 def find(source: str | os.PathLike) -> Path:
@@ -88,7 +132,8 @@ def is_foreign(path: Path) -> bool:
     return not is_run(path) and is_hub_folder(path)
 
 
-def read_folder(folder: Path, device: Device | str) -> tuple[GPT, Tokenizer, Shape]:
+@contextlib.contextmanager
+def opened_folder(folder: Path) -> Iterator[Opened]:
     fields = read_config(folder)
     shape = shape_of(fields, folder / hub_folder.CONFIG)
 
@@ -101,23 +146,20 @@ def read_folder(folder: Path, device: Device | str) -> tuple[GPT, Tokenizer, Sha
     tokenizer = read_tokenizer(folder, shape.config.vocab_size, fields.get("eos_token_id"))
     with Shards(folder, known_as) as source:
         check_layout(shape.layout, source, skipped)
-        return read_model(shape, source, device), tokenizer, shape
+        yield of_source(shape, source, tokenizer)
 
 
-def read_gguf(path: Path, device: Device | str) -> tuple[GPT, Tokenizer, Shape]:
+@contextlib.contextmanager
+def opened_gguf(path: Path) -> Iterator[Opened]:
     from gpt.hub.gguf.reading import GGUFFile
 
     with GGUFFile(path) as source:
         shape, tokenizer = source.shape(), source.tokenizer()
         check_layout(shape.layout, source, lambda name: name.startswith("rope_freqs."))
-        return read_model(shape, source, device), tokenizer, shape
+        yield of_source(shape, source, tokenizer)
 
 
-def read_model(shape: Shape, source, device: Device | str) -> GPT:
-    """The model with the weights of `source`, whose tensors fit the layout."""
-    if isinstance(device, str):
-        double = source.dtype(shape.layout["wte.weight"][0].name) == "float64"
-        device = Device(device, dtype="float64" if double else "float32")
-    model = blank_model(shape.config, device)
-    fill(model, shape.layout, source)
-    return model.eval()
+def of_source(shape: Shape, source, tokenizer: Tokenizer) -> Opened:
+    """What is known of the open `source`, whose tensors fit the layout."""
+    double = source.dtype(shape.layout["wte.weight"][0].name) == "float64"
+    return Opened(shape.config, tokenizer, shape.architecture, double, lambda model: fill(model, shape.layout, source))

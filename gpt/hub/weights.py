@@ -59,9 +59,12 @@ def fill(model: GPT, layout: Layout, source) -> None:
 
 
 def put(model: GPT, value, part: Part, start: int, rows: np.ndarray) -> None:
-    """Write rows `start`, … of a part where they belong in the parameter's `value`."""
+    """Write rows `start`, … of a part where they belong in the parameter's `value`: those that it has a place for, as a
+    model with a shorter context has for learned positions."""
     if part.heads:
         rows = from_interleaved(rows, part.heads)
+    if not part.transpose:
+        rows = rows[: max(0, len(value) - start)]
     stop = start + len(rows)
     target = value if part.columns is None else value[..., slice(*part.columns)]
     if part.transpose:

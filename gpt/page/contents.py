@@ -17,6 +17,7 @@ from gpt.config.flags import rule_of
 from gpt.config.options import ChoiceFlags, TrainConfig
 from gpt.data.prepare import Data
 from gpt.diagnose.diagnosis import Diagnosis, number_in_chinese
+from gpt.errors import UsageError
 from gpt.pictures import first_line
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.history import History
@@ -24,6 +25,7 @@ from gpt.runs.samples import read_samples
 from gpt.tokenizers import BPETokenizer, Tokenizer
 from gpt.tokenizers.bpe_model import N_FIXED, fields
 
+KINDS = "char", "bpe"  # of tokenizers that the page has
 MOST_POINTS = 600  # of a curve: more than a screen has pixels for
 DIGITS = 5  # of a measured number
 ROPE_SLIDES = True  # with RoPE, a full cache drops its oldest keys: as gpt/sampling/kv_cache.py does it
@@ -59,6 +61,8 @@ def describe_tokenizer(tokenizer: Tokenizer) -> dict:
     """The alphabet of a char tokenizer; the pieces of a bpe one behind its bytes, with the scores that order merges."""
     if tokenizer.kind == "char":
         return {"kind": "char", "characters": tokenizer.characters}
+    if tokenizer.kind not in KINDS:
+        raise UsageError(f"a page has no tokenizer of the kind {tokenizer.kind}: char and bpe are done in a browser")
     pieces = [{n: value for n, _, value in fields(piece)} for n, _, piece in fields(tokenizer.model) if n == 1]
     pieces = pieces[N_FIXED:]
     return {

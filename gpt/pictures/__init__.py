@@ -118,9 +118,9 @@ def draw_run(run: History, folder: Path, config: PicturesConfig) -> Iterator[Pat
     yield path
     if data is None:  # nothing to train the other tokenizer on
         return
-    other = "char" if tokenizer.kind == "bpe" else "bpe"
+    other = "bpe" if tokenizer.kind == "char" else "char"
     other = load_or_train_tokenizer(data.corpus, other, None, usable_cache(run.run_dir))
-    bpe, char = (tokenizer, other) if tokenizer.kind == "bpe" else (other, tokenizer)
+    bpe, char = (other, tokenizer) if tokenizer.kind == "char" else (tokenizer, other)
     path = folder / f"segmentation.{config.format}"
     draw_segmentation(text, bpe, char.vocab_size, path)
     yield path

@@ -1,7 +1,7 @@
 """A run's folder -> the trained model in it, ready to be used, with the tokenizer it was trained with."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gpt.config.options import GPTConfig, TrainConfig
@@ -26,6 +26,22 @@ def load_model(
     Raises UsageError if there is no run in `run_dir`, RunError or TokenizerFileError if what is there is damaged
     or does not fit together, BackendUnavailable.
     """
+    config, tokenizer, checkpoint = read_run(run_dir, which)
+    if isinstance(device, str):
+        double = checkpoint.model_state["wte.weight"].dtype == "float64"
+        device = Device(device, dtype="float64" if double else "float32")
+    with device.blank_weights():
+        model = GPT(config, device)
+    try:
+        model.load_state_dict(checkpoint.model_state)
+    except ValueError as error:
+        raise RunError(f"{checkpoint.path} does not fit: {error}") from None
+    model.eval()
+    return model, tokenizer, checkpoint
+
+
+def read_run(run_dir: str | os.PathLike, which: str | int) -> tuple[GPTConfig, Tokenizer, Checkpoint]:
+    """The shape of a run's model, its tokenizer, and the checkpoint with its weights. Raises as `load_model` does."""
     run_dir = Path(run_dir)
     demand_run(run_dir)
     checkpoint = load_checkpoint(run_dir, which, optimizer=False)
@@ -36,16 +52,7 @@ def load_model(
             f"{run_dir} does not fit together: its tokenizer has {tokenizer.vocab_size} tokens,"
             f" the model of {checkpoint.path.name} {config.vocab_size}"
         )
-    if isinstance(device, str):
-        double = checkpoint.model_state["wte.weight"].dtype == "float64"
-        device = Device(device, dtype="float64" if double else "float32")
-    model = GPT(config, device)
-    try:
-        model.load_state_dict(checkpoint.model_state)
-    except ValueError as error:
-        raise RunError(f"{checkpoint.path} does not fit: {error}") from None
-    model.eval()
-    return model, tokenizer, checkpoint
+    return config, tokenizer, checkpoint
 
 
 def own_data(
@@ -89,7 +96,15 @@ def model_config(checkpoint: Checkpoint) -> GPTConfig:
         config = GPTConfig.from_dict(checkpoint.state["model"])
     except UsageError as error:
         raise RunError(f"{where} describes no model: {error}") from None
-    shapes = {name: tensor.shape for name, tensor in checkpoint.model_state.items()}
+    try:
+        check_shapes(config, {name: tensor.shape for name, tensor in checkpoint.model_state.items()})
+    except ValueError as error:
+        raise RunError(f"{checkpoint.path} does not fit: {error}") from None
+    return config
+
+
+def check_shapes(config: GPTConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError unless the tensors that a model's size depends on have the shapes that `config` asks for."""
     expected = {"wte.weight": (config.vocab_size, config.n_embd)}
     if config.position == "learned":
         expected["wpe.weight"] = (config.block_size, config.n_embd)
@@ -100,5 +115,4 @@ def model_config(checkpoint: Checkpoint) -> GPTConfig:
     for name, shape in expected.items():
         if shapes.get(name) != shape:
             found = f"shape {shapes[name]}" if name in shapes else "no such tensor"
-            raise RunError(f"{checkpoint.path} does not fit: {name} should have shape {shape}, and it has {found}")
-    return config
+            raise ValueError(f"{name} should have shape {shape}, and it has {found}")

@@ -20,9 +20,12 @@ from gpt.data.units import bits_per_byte, count_bytes
 from gpt.diagnose.text_statistics import surprise
 from gpt.errors import RunError, UsageError
 from gpt.files import check_free_space, write_text
+from gpt.hub.load import Opened
+from gpt.hub.start import open_start
+from gpt.hub.weights import blank_model
 from gpt.model import GPT
 from gpt.runs import folder as run_folder
-from gpt.runs.checkpoint import checkpoint_bytes, load_latest_good, remove_dead, save_checkpoint
+from gpt.runs.checkpoint import Checkpoint, checkpoint_bytes, load_latest_good, remove_dead, save_checkpoint
 from gpt.runs.metrics import Metrics, read_metrics
 from gpt.runs.samples import Samples
 from gpt.training.anomaly import TROUBLE, evaluate, likely_causes, trouble_in_step, without_warnings
@@ -73,12 +76,15 @@ def start(config: TrainConfig, folder: Path, device: Device, distributed: Distri
     checkpoint = load_latest_good(folder, warn) if config.resume else None
     if checkpoint is not None:
         check_flags(config, checkpoint)
-    data = load_data(config, folder, checkpoint)
-    if checkpoint is not None and "split" not in checkpoint.state["flags"] and len(data.corpus.paths) > 1:
-        raise UsageError(f"{folder} was split as one text, and several files are each split now: start a new run")
-    if config.minutes is not None:
-        config = fit_into_minutes(config, device, data, distributed)
-    return Run(config, folder, device, data, checkpoint, distributed)
+        data = load_data(config, folder, checkpoint)
+        if "split" not in checkpoint.state["flags"] and len(data.corpus.paths) > 1:
+            raise UsageError(f"{folder} was split as one text, and several files are each split now: start a new run")
+        return Run(config, folder, device, data, distributed, checkpoint)
+    with open_start(config) as source:
+        data = prepare_for_run(config, folder, source and source.tokenizer)
+        if config.minutes is not None:
+            config = fit_into_minutes(config, device, data, distributed)
+        return Run(config, folder, device, data, distributed, source=source)
 
 
 def warn(line: str) -> None:
@@ -98,25 +104,31 @@ def warn_of_unlike_parts(data: Data) -> None:
         )
 
 
-def load_data(config: TrainConfig, folder: Path, checkpoint) -> Data:
-    """The text and its tokens. A run that goes on uses its own tokenizer, and must find the same text."""
-    tokenizer = None
-    if checkpoint is not None:
-        from gpt.tokenizers import load_tokenizer
+def load_data(config: TrainConfig, folder: Path, checkpoint: Checkpoint) -> Data:
+    """The text and its tokens, of a run that goes on: its own tokenizer, and the same text."""
+    from gpt.tokenizers import load_tokenizer
 
-        tokenizer = load_tokenizer(folder)
-        check_tokenizer(tokenizer, checkpoint)
-    return prepare_for_run(config, folder, tokenizer, checkpoint.state if checkpoint else None)
+    tokenizer = load_tokenizer(folder)
+    check_tokenizer(tokenizer, checkpoint)
+    return prepare_for_run(config, folder, tokenizer, checkpoint.state)
 
 
 class Run:
-    """One training run in `folder`, fresh or going on from `checkpoint`."""
+    """One training run in `folder`: going on from `checkpoint`, or a new one, with the weights of `source` or drawn."""
 
     def __init__(
-        self, config: TrainConfig, folder: Path, device: Device, data: Data, checkpoint, distributed: Distributed
+        self,
+        config: TrainConfig,
+        folder: Path,
+        device: Device,
+        data: Data,
+        distributed: Distributed,
+        checkpoint: Checkpoint | None = None,
+        source: Opened | None = None,
     ):
         self.config, self.folder, self.data, self.distributed = config, folder, data, distributed
-        model = GPT(config.model_config(data.tokenizer.vocab_size), device)
+        make = GPT if checkpoint is None and source is None else blank_model
+        model = make(config.model_config(data.tokenizer.vocab_size), device)
         self.trainer = distributed.trainer(model, config, data)
         self.saved_step = None
         self.spikes = LossSpikes()
@@ -124,6 +136,9 @@ class Run:
         self.bytes_per_token = count_bytes(data.val, data.tokenizer) / len(data.val)
         space = (config.keep + 2) * checkpoint_bytes(*self.trainer.state_dict())
         check_free_space(folder, space - run_folder.checkpoints_size(folder))
+        if source is not None:
+            source.fill(model)
+            show(f"starting from {source.about}")
         if checkpoint is None:
             self._begin()
         else:
@@ -259,8 +274,11 @@ class Run:
 
     def _evaluate_untrained(self) -> None:
         """Where learning begins: the losses and samples before the first step, for the pictures and the page."""
-        self.metrics.log(0, **self._losses())
+        losses = self._losses()
+        self.metrics.log(0, **losses)
         self._keep_samples(0)
+        if self.config.init_from is not None:  # else it is the loss of guessing
+            self._tell(0, losses)
         self.since = time.perf_counter()
 
     def _losses(self) -> dict[str, float]:
@@ -278,11 +296,13 @@ class Run:
         self.evaluations[step] = losses
         self.metrics.log(step, **values, **losses)
         self._keep_samples(step)
+        self._tell(step, losses, f", {values['tokens_per_s']:,.0f} tokens/s")
+
+    def _tell(self, step: int, losses: dict[str, float], speed: str = "") -> None:
         print_line(
             f"step {step:>{len(str(self.config.max_steps))}}: "
             f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f} "
-            f"({losses['val_bits_per_byte']:.3f} bits a byte), "
-            f"{values['tokens_per_s']:,.0f} tokens/s"
+            f"({losses['val_bits_per_byte']:.3f} bits a byte){speed}"
         )
 
     def _keep_samples(self, step: int) -> None:

@@ -23,6 +23,7 @@ def summarize(run, stop: StopRequest) -> int:
         return stop.exit_code
     from gpt.diagnose.diagnosis import diagnose
     from gpt.page.command import write_page
+    from gpt.page.contents import KINDS
     from gpt.page.weights import may_write_unasked
     from gpt.pictures import draw_loss
     from gpt.runs.checkpoint import load_checkpoint
@@ -47,7 +48,9 @@ def summarize(run, stop: StopRequest) -> int:
     history = History(run.folder)
     found = diagnose(history, model.n_parameters(), vocab_size, run.data.train, run.data.val, samples)
     show(f"{found.report()}\n", indent="  ")
-    if may_write_unasked(model.n_parameters()):
+    if run.data.tokenizer.kind not in KINDS:
+        pass  # there is no page for it
+    elif may_write_unasked(model.n_parameters()):
         page = write_page(history, load_checkpoint(run.folder, "best", optimizer=False), run.data, found)
         show(f"{page} has this model alive in it: open it in a browser")
     else:

@@ -265,6 +265,7 @@ def test_everything_that_decides_the_weights_is_fixed_on_resume():
         "dtype",
         "tokenizer",
         "split",
+        "init_from",
     }
     decisive |= {"optimizer", "muon_lr", "muon_momentum", "muon_scale_rows", "schedule", "decay_share"}
     decisive |= {"lr", "min_lr", "warmup_steps", "weight_decay", "beta1", "beta2", "grad_clip", "vocab_size"}
