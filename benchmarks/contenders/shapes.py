@@ -20,6 +20,22 @@ class Shape:
 PLAIN = {"activation": "gelu", "tie_weights": True, "bias": False}  # as nanoGPT's recipes have it
 LLAMA = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "tie_weights": True, "bias": False}
 
+# The shapes of two models that others trained, as they are read: the whole context.
+GPT2 = GPTConfig(
+    50257, block_size=1024, n_layer=12, n_head=12, n_embd=768, activation="gelu", tie_weights=True, qkv_bias=True
+)
+SMOLLM2 = GPTConfig(
+    49152,
+    block_size=2048,
+    n_layer=30,
+    n_head=9,
+    n_kv_head=3,
+    n_embd=576,
+    n_inner=1536,
+    rope_theta=1e5,
+    **LLAMA,
+)
+
 SHAPES = {
     "article": Shape("2 layers, 4 heads, C 128, T 64, B 32, V 200", 32, GPTConfig(200)),
     "nanogpt-cpu": Shape("4 layers, 4 heads, C 128, T 64, B 12, V 65", 12, GPTConfig(65, n_layer=4, **PLAIN)),
