@@ -21,7 +21,7 @@ ROOT = math.sqrt(2)
 
 
 def given():
-    return block(rf"q = {matrix(Q)} \quad k = {matrix(K)} \quad v = {matrix(V)}")
+    return block(rf"q = {matrix(Q)} \;\; k = {matrix(K)} \;\; v = {matrix(V)}")
 
 
 def upstream():
@@ -46,8 +46,10 @@ def weights():
 
 
 def gathered():
-    terms = " + ".join(rf"{number(p)} \cdot {vector(v)}" for p, v in zip(P[2], V, strict=True))
-    return block(rf"o_3 &= {terms}", rf"&= {vector(P[2] @ V)}")
+    terms = [rf"{number(p)} \cdot {vector(v)}" for p, v in zip(P[2], V, strict=True)]
+    *first, last = terms
+    lines = [" + ".join(first), f"+ {last}", f"= {vector(P[2] @ V)}"]
+    return block(f"o_3 = {{}} & {lines[0]}", *(f"& {line}" for line in lines[1:]))
 
 
 def all_rows():
@@ -64,7 +66,8 @@ def backward_values():
         rf"dv_1 &= P_{{31}} \cdot do_3 = {number(P[2, 0])} \cdot {vector(DO[2])} = {vector(P[2, 0] * DO[2])}",
         rf"dv_2 &= P_{{32}} \cdot do_3 = {vector(P[2, 1] * DO[2])}",
         rf"dv_3 &= P_{{33}} \cdot do_3 = {vector(P[2, 2] * DO[2])}",
-        rf"dP_3 &= (do_3 \cdot v_1, \; do_3 \cdot v_2, \; do_3 \cdot v_3) = {vector(dP[2])}",
+        r"dP_3 &= (do_3 \cdot v_1, \; do_3 \cdot v_2, \; do_3 \cdot v_3)",
+        rf"&= {vector(dP[2])}",
     )
 
 
@@ -78,9 +81,11 @@ def parts():
 def backward_scores():
     dP, mean, dS = parts()
     return block(
-        rf"\textstyle\sum_j P_{{3j}} \cdot dP_{{3j}} &= {products(P[2], dP)} = {number(mean)}",
+        r"& \textstyle\sum_j P_{3j} \cdot dP_{3j}",
+        rf"& = {products(P[2], dP)}",
+        rf"& = {number(mean)}",
         *(
-            rf"dS_{{3{j + 1}}} &= {number(P[2, j])} \cdot ({number(dP[j])} - {number(mean)}) = {number(dS[j])}"
+            rf"& dS_{{3{j + 1}}} = {number(P[2, j])} \cdot ({number(dP[j])} - {number(mean)}) = {number(dS[j])}"
             for j in range(3)
         ),
     )
@@ -89,10 +94,15 @@ def backward_scores():
 def backward_queries():
     _, _, dS = parts()
     dq, dk, _ = attention_backward(DO, Q, K, V)
-    terms = " + ".join(rf"{factor(d)} \cdot {vector(k)}" for d, k in zip(dS, K, strict=True))
+    factors, names = [factor(d) for d in dS], [f"dk_{j} = {{}} &" for j in (1, 2, 3)]
+    rest = rf"\cdot {vector(Q[2])} / \sqrt 2 ="
+    terms = [rf"{d} \cdot {vector(k)}" for d, k in zip(factors, K, strict=True)]
     return block(
-        rf"dq_3 &= ({terms}) / \sqrt 2 = {vector(dq[2])}",
-        *(rf"dk_{j + 1} &= {factor(dS[j])} \cdot {vector(Q[2])} / \sqrt 2 = {vector(dk[j])}" for j in range(3)),
+        rf"dq_3 = ( & {terms[0]}",
+        rf"& + {terms[1]}",
+        rf"& + {terms[2]}) / \sqrt 2",
+        rf"= {{}} & {vector(dq[2])}",
+        *(f"{name} {d} {rest} {vector(x, 3)}" for name, d, x in zip(names, factors, dk, strict=True)),
     )
 
 

@@ -24,7 +24,7 @@ DEPTH = 24
 
 
 def given():
-    return block(rf"x = {vector(X)} \quad W_1 = {matrix(W1)} \quad W_2 = {matrix(W2)}")
+    return block(rf"x &= {vector(X)} \qquad W_1 = {matrix(W1)}", rf"W_2 &= {matrix(W2)}")
 
 
 def forward():
@@ -51,7 +51,7 @@ def backward():
 
 def weights():
     _, dW1, _, dW2, _ = mlp_backward(DY, X, W1, B1, W2, B2)
-    return block(rf"dW_1 = x^T dh = {matrix(dW1)} \qquad dW_2 = a^T dy = {matrix(dW2)}")
+    return block(rf"dW_1 &= x^T dh = {matrix(dW1)}", rf"dW_2 &= a^T dy = {matrix(dW2)}")
 
 
 def by_differences():

@@ -33,11 +33,12 @@ def pencil(lang):
     both = (cube(2 + H) - cube(2 - H)) / (2 * H)
     turned = cube(2 + 1j * H)
     return block(
-        rf"\text{{{names[0]}:}} && (f(2.1) - f(2)) / 0.1 &= ({number(cube(2.1))} - 8) / 0.1 = {number(one)}",
-        rf"\text{{{names[1]}:}} && (f(2.1) - f(1.9)) / 0.2 &="
-        rf" ({number(cube(2.1))} - {number(cube(1.9))}) / 0.2 = {number(both)}",
-        rf"\text{{{names[2]}:}} && \operatorname{{Im}} f(2 + 0.1 i) / 0.1 &="
-        rf" {number(turned.imag)} / 0.1 = {number(turned.imag / H)}",
+        rf"\text{{{names[0]}:}} &\quad (f(2.1) - f(2)) / 0.1",
+        rf"&= ({number(cube(2.1))} - 8) / 0.1 = {number(one)}",
+        rf"\text{{{names[1]}:}} &\quad (f(2.1) - f(1.9)) / 0.2",
+        rf"&= ({number(cube(2.1))} - {number(cube(1.9))}) / 0.2 = {number(both)}",
+        rf"\text{{{names[2]}:}} &\quad \operatorname{{Im}} f(2 + 0.1 i) / 0.1",
+        rf"&= {number(turned.imag)} / 0.1 = {number(turned.imag / H)}",
     )
 
 
@@ -307,10 +308,12 @@ def softmax_pencil():
     p = softmax(np.log([1.0, 3.0]))
     return block(
         rf"p &= {vector(p)}",
-        r"dy = (1, 1): \qquad \textstyle\sum_i p_i dy_i &= 1, \quad ds = (p_1 (1 - 1), p_2 (1 - 1)) ="
-        rf" {vector(softmax_backward(np.ones(2), np.log([1.0, 3.0])))}",
-        r"dy = (1, -1): \quad \textstyle\sum_i p_i dy_i &= -0.5, \quad ds = (0.25 \cdot 1.5, 0.75 \cdot (-0.5)) ="
-        rf" {vector(softmax_backward(np.array([1.0, -1.0]), np.log([1.0, 3.0])))}",
+        r"dy &= (1, 1): \quad \textstyle\sum_i p_i dy_i = 1",
+        r"ds &= (0.25 \cdot (1 - 1), \; 0.75 \cdot (1 - 1))",
+        rf"&= {vector(softmax_backward(np.ones(2), np.log([1.0, 3.0])))}",
+        r"dy &= (1, -1): \quad \textstyle\sum_i p_i dy_i = -0.5",
+        r"ds &= (0.25 \cdot 1.5, \; 0.75 \cdot (-0.5))",
+        rf"&= {vector(softmax_backward(np.array([1.0, -1.0]), np.log([1.0, 3.0])))}",
     )
 
 

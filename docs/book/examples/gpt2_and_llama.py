@@ -54,7 +54,8 @@ G, U, DA = np.log([3.0, 1.0]), np.array([2.0, 4.0]), np.ones(2)
 def swiglu_forward():
     s = 1 / (1 + np.exp(-G))
     return block(
-        rf"s &= \frac{{1}}{{1 + e^{{-g}}}} = (1 / (1 + \tfrac13), 1 / (1 + 1)) = {vector(s)}",
+        r"s &= \frac{1}{1 + e^{-g}} = (1 / (1 + \tfrac13), 1 / (1 + 1))",
+        rf"&= {vector(s)}",
         rf"\text{{silu}}(g) &= g \, s = {vector(silu(G))}",
         rf"a &= \text{{silu}}(g) \odot u = {vector(silu(G) * U)}",
     )
@@ -84,8 +85,10 @@ def grouped_forward(lang):
     one, two, _ = HEADS[lang]
     o = attention(Q, share_heads(K, 2), share_heads(V, 2))[0, :, 1, 0]
     return block(
-        rf"\text{{{one}}}: \quad e^S &= (1, 3) & P &= (0.25, 0.75) & o &= 0.5 + 3 = {number(o[0])}",
-        rf"\text{{{two}}}: \quad e^S &= (1, 9) & P &= (0.1, 0.9) & o &= 0.2 + 3.6 = {number(o[1])}",
+        rf"\text{{{one}}}: \quad & e^S = (1, 3) \quad P = (0.25, 0.75)",
+        rf"& o = 0.5 + 3 = {number(o[0])}",
+        rf"\text{{{two}}}: \quad & e^S = (1, 9) \quad P = (0.1, 0.9)",
+        rf"& o = 0.2 + 3.6 = {number(o[1])}",
     )
 
 
@@ -97,10 +100,11 @@ def grouped_gradients():
 
 def grouped_backward(lang):
     dk, dv, total_k, total_v = grouped_gradients()
-    return block(
-        *(rf"\text{{{HEADS[lang][h]}}}: \quad dk &= {vector(dk[0, h])} & dv &= {vector(dv[0, h])}" for h in range(2)),
-        rf"\text{{{HEADS[lang][2]}}}: \quad dk &= {vector(total_k)} & dv &= {vector(total_v)}",
-    )
+    parts = (dk[0, 0], dv[0, 0]), (dk[0, 1], dv[0, 1]), (total_k, total_v)
+    lines = []
+    for name, (k, v) in zip(HEADS[lang], parts, strict=True):
+        lines += [rf"\text{{{name}}}: \quad dk &= {vector(k)}", f"dv &= {vector(v)}"]
+    return block(*lines)
 
 
 # Sizes

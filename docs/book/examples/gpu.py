@@ -27,7 +27,9 @@ def by_hand():
         rf"t &= h + b = {vector(t)}",
         rf"u &= m \odot t = {vector(M * t)}",
         rf"y &= x + u = {vector(X + M * t)}",
-        rf"dy &= {vector(DY)} \quad\Rightarrow\quad dx = dy = {vector(DY)}, \quad dh = m \odot dy = {vector(M * DY)}",
+        rf"dy &= {vector(DY)}",
+        rf"dx &= dy = {vector(DY)}",
+        rf"dh &= m \odot dy = {vector(M * DY)}",
     )
 
 

@@ -38,7 +38,8 @@ def written(step: dict) -> str:
         rf"\hat m &= {n['m1']} / (1 - 0.9^{n['t']}) = {n['mhat']}",
         rf"\hat v &= {n['v1']} / (1 - 0.95^{n['t']}) = {n['vhat']}",
         rf"\hat m / \sqrt{{\hat v}} &= {number(ratio)}",
-        rf"p &= {n['p']} - 0.1 \cdot 0.1 \cdot {n['p']} - 0.1 \cdot {number(ratio)} = {n['p1']}",
+        rf"p &= {n['p']} - 0.1 \cdot 0.1 \cdot {n['p']} - 0.1 \cdot {number(ratio)}",
+        rf"&= {n['p1']}",
     )
 
 
@@ -153,7 +154,7 @@ def rates():
 
 
 def gradient_matrix():
-    return block(rf"G = {matrix(COMMON)} + {matrix(RARE)} = {matrix(COMMON + RARE)}")
+    return block(rf"G &= {matrix(COMMON)} + {matrix(RARE)}", rf"&= {matrix(COMMON + RARE)}")
 
 
 def both_steps():
@@ -168,7 +169,8 @@ def both_steps():
 def by_hand():
     s = 0.1
     terms = products([3.4445, -4.7750, 2.0315], [s, s**3, s**5], 5)
-    return block(rf"{terms} = {number(3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5)}")
+    first, _, last = terms.rpartition(" + ")
+    return block(f"& {first}", f"& + {last} = {number(3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5)}")
 
 
 def polynomial():

@@ -33,9 +33,10 @@ def given():
 def temperatures():
     def line(t):
         e = np.exp(Z / t)
-        return rf"t = {number(t)}: \quad p &= {vector(e, 2)} \,/\, {number(e.sum(), 2)} = {vector(softmax(Z / t), 3)}"
+        yield rf"t = {number(t)}: \quad p &= {vector(e, 2)} \,/\, {number(e.sum(), 2)}"
+        yield rf"&= {vector(softmax(Z / t), 3)}"
 
-    return block(*map(line, (0.5, 1.0, 2.0)))
+    return block(*line(0.5), *line(1.0), *line(2.0))
 
 
 def filters():
@@ -104,11 +105,11 @@ def weights_of(n: int):
 
 
 def two_positions():
-    return block(rf"P = {matrix(weights_of(2))} \qquad o = P v = {matrix(attention(Q[:2], K[:2], V[:2]))}")
+    return block(rf"P &= {matrix(weights_of(2))}", rf"o &= P v = {matrix(attention(Q[:2], K[:2], V[:2]))}")
 
 
 def three_positions():
-    return block(rf"P = {matrix(weights_of(3))} \qquad o = P v = {matrix(attention(Q, K, V))}")
+    return block(rf"P &= {matrix(weights_of(3))}", rf"o &= P v = {matrix(attention(Q, K, V))}")
 
 
 def last_row():
