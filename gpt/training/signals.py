@@ -68,7 +68,7 @@ class StopRequest:
         if self.silent:
             return
         with contextlib.suppress(OSError):  # not print: this may have come in the middle of one
-            os.write(STDERR, b"\nfinishing this step and saving; a second signal ends the run at once\n")
+            os.write(STDERR, b"\nfinishing this step and saving; a second signal ends it now\n")
 
     def __exit__(self, *exception) -> None:
         restore(self._previous)

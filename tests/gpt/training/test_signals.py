@@ -33,7 +33,7 @@ def test_a_request_notes_the_first_signal_and_goes_on(number, capfd):
         assert stop.signal == number
         assert stop.exit_code == 128 + number
         assert [signal.getsignal(each) for each in SIGNALS] == [signal.SIG_DFL] * 2  # the second one ends it
-    assert "a second signal ends the run at once" in capfd.readouterr().err
+    assert "a second signal ends it now" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("number", SIGNALS)
