@@ -95,14 +95,16 @@ def backward_queries():
     _, _, dS = parts()
     dq, dk, _ = attention_backward(DO, Q, K, V)
     factors, names = [factor(d) for d in dS], [f"dk_{j} = {{}} &" for j in (1, 2, 3)]
-    rest = rf"\cdot {vector(Q[2])} / \sqrt 2 ="
     terms = [rf"{d} \cdot {vector(k)}" for d, k in zip(factors, K, strict=True)]
+    lines = []
+    for name, d, x in zip(names, factors, dk, strict=True):
+        lines += [rf"{name} {d} \cdot {vector(Q[2])} / \sqrt 2", rf"= {{}} & {vector(x)}"]
     return block(
         rf"dq_3 = ( & {terms[0]}",
         rf"& + {terms[1]}",
         rf"& + {terms[2]}) / \sqrt 2",
         rf"= {{}} & {vector(dq[2])}",
-        *(f"{name} {d} {rest} {vector(x, 3)}" for name, d, x in zip(names, factors, dk, strict=True)),
+        *lines,
     )
 
 
