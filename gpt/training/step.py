@@ -182,7 +182,8 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """{"train_loss", "val_loss"}: the mean over `eval_iters` batches of each split, the same ones every time.
 
-        Before the first step over one batch of each: batches hardly differ while all tokens are about as likely.
+        Of a model that has learned nothing, over one batch of each: batches hardly differ while all tokens are about
+        as likely.
         """
         self.check()
         sources = {"train_loss": (self.train, EVAL_TRAIN), "val_loss": (self.val, EVAL_VAL)}
@@ -191,7 +192,8 @@ class Trainer:
 
     def _mean_loss(self, tokens, purpose) -> float:
         config = self.config
-        losses = np.zeros(config.eval_iters if self.step else 1)
+        untrained = self.step == 0 and config.init_from is None
+        losses = np.zeros(1 if untrained else config.eval_iters)
         for number in range(self.ranks.rank, len(losses), self.ranks.size):  # whole batches, in turn
             starts = batch_starts(len(tokens), config.batch_size, self.block_size, config.seed, purpose, number)
             losses[number] = self.parallel.loss(*get_batch(tokens, starts, self.block_size))
