@@ -185,6 +185,14 @@ def remedies():
     print(f"40,000 characters                    {large[-1]:.2f}")
 
 
+def early():
+    found = measured("training_runs.early")
+    for t in (0, 1):
+        row = found[f"temperature {t}"]
+        text = " ".join(row["text"].split())
+        print(f"temperature {t}: {row['distinct']:.0%} of all stretches of 4 characters differ\n  {text[:100]}")
+
+
 # One distribution
 
 
