@@ -76,6 +76,10 @@ def step():
     print(f"loss {before:.4f} before the step, {after:.4f} after it")
 
 
+def entries():
+    return f"{512 * 512:,}"
+
+
 def two_positions():
     """x is (2, 2) now: two positions, one below the other."""
     x = np.array([[1.0, 2.0], [0.0, -1.0]])
