@@ -146,7 +146,7 @@ def by_distance():
     learned = (q + positions) @ (k + positions).T
     phi = angles(T, D)
     turned = rotate(np.tile(q, (T, 1)), phi) @ rotate(np.tile(k, (T, 1)), phi).T
-    figure, both = new_figure(1, 2, height=3.3, sharey=True)
+    figure, both = new_figure(1, 2, height=3.8, sharey=True)
     for axes, s, title in zip(both, (learned, turned), ("a vector for each position", "RoPE"), strict=True):
         axes.imshow(s, cmap="Blues")
         axes.set(title=title, xlabel="position of the key")

@@ -1,6 +1,7 @@
 """Chapter 10: overfitting with a pencil, and what the runs of training_runs.py say."""
 
 import math
+import textwrap
 
 import numpy as np
 from book.drawing import BLUE, GREY, ORANGE, new_figure
@@ -250,8 +251,9 @@ def styles():
 def style_texts():
     for row in controls()["rows"]:
         if row["temperature"] in (0.5, 1.5, 2.0):
-            setting = ", ".join(f"{name} {row[name]}" for name in ("temperature", "top_k", "top_p") if name in row)
-            print(f"{setting}\n  {' / '.join(row['text'].splitlines())[:150]}")
+            print(", ".join(f"{name} {row[name]}" for name in ("temperature", "top_k", "top_p") if name in row))
+            text = " ".join(row["text"].split())
+            print("\n".join(textwrap.wrap(text, 92, initial_indent="  ", subsequent_indent="  ")[:3]))
 
 
 def copied_of_tales():
