@@ -19,7 +19,7 @@ def test_slopes(name):
     if name in LINEAR:  # all there is is rounding
         assert found.right.max() < 100 * found.floor
     else:
-        assert found.slope(found.right) == pytest.approx(2, abs=0.1)
+        assert found.slope(found.right) > 1.9  # and more where the second derivative along u is small
 
 
 def test_the_floor_is_that_of_the_dtype():

@@ -70,6 +70,19 @@ def test_what_is_the_gradient_of_nothing_is_seen(monkeypatch, mistake, pair):
     assert not check_layer(Square(), X).ok
 
 
+def test_a_transposed_jacobian_without_parameters_is_seen():
+    class Fixed(Layer):
+        matrix = np.random.default_rng(2).standard_normal((4, 4))
+
+        def forward(self, x):
+            return x @ self.matrix
+
+        def backward(self, dy):
+            return dy @ self.matrix
+
+    assert check_symmetry(Fixed(), X).error > 1e-3
+
+
 def test_the_gradient_of_another_function_is_not_seen():
     class Doubled(Square):
         def backward(self, dy):
