@@ -1,4 +1,4 @@
-"""Where the digits go in attention's backward pass when the softmax is saturated: `python -m tests.gradcheck.saturated`.
+"""Where digits go in attention's backward pass when softmax is saturated: `python -m tests.gradcheck.saturated`.
 
 A row of scores that are far apart has one weight near 1. The gradient of a score is P (dP - δ), with δ the mean of dP
 that the row's weights make. There dP and δ are nearly equal, and what is left of their difference is their rounding.
