@@ -180,10 +180,11 @@ def eight_vocabulary():
 def remedies():
     """The small text again: at the end, at its best step, with dropout, and with more text."""
     found = runs()
-    small, large = (found[name]["curve"]["val"] for name in ("4000", "40000"))
-    print(f"4,000 characters, at the end         {small[-1]:.2f}")
+    small, dropout, large = (found[name]["curve"]["val"] for name in ("4000", "dropout", "40000"))
+    print(f"4,000 characters, at the end         {small[-1]:.2f}, copied {found['4000']['copied']:.0%}")
     print(f"the same, stopped at the best step   {min(small):.2f}")
-    print(f"40,000 characters                    {large[-1]:.2f}")
+    print(f"the same with dropout 0.2            {dropout[-1]:.2f}, copied {found['dropout']['copied']:.0%}")
+    print(f"40,000 characters                    {large[-1]:.2f}, copied {found['40000']['copied']:.0%}")
 
 
 def early():
