@@ -9,8 +9,10 @@ from book.drawing import BLUE, GREEN, GREY, ORANGE, new_figure
 from book.formulas import block, number, vector
 
 from exercises.catalog import exercise, module_of
-from nanograd import Layer
-from nanograd.gradcheck import check_layer
+from nanograd import Device, Layer
+from nanograd.gradcheck import check_layer, check_symmetry
+from nanograd.gradcheck.slopes import taylor_remainders
+from nanograd.layers import LayerNorm, Linear
 from nanograd.reference.activations import gelu, gelu_backward, relu
 from nanograd.reference.adamw import adamw
 from nanograd.reference.attention import merge_heads, queries_keys_values, scores, self_attention_backward, split_heads
@@ -40,6 +42,34 @@ def pencil(lang):
         rf"\text{{{names[2]}:}} &\quad \operatorname{{Im}} f(2 + 0.1 i) / 0.1",
         rf"&= {number(turned.imag)} / 0.1 = {number(turned.imag / H)}",
     )
+
+
+# Checks that need no derivative of the loss
+
+
+def remainders():
+    """Taylor's remainder of a LayerNorm: with the square of the step if the gradient is right, else with the step."""
+    layer = LayerNorm(4, device=Device("numpy", dtype="float64"))
+    found = taylor_remainders(layer, np.random.default_rng(0).standard_normal((2, 4)))
+    figure, axes = new_figure(height=3.6)
+    for name, values, colour in (("right", found.right, BLUE), ("without mean(g)", found.wrong, ORANGE)):
+        axes.plot(found.steps, np.maximum(values, found.floor / 10), color=colour, label=name)
+    axes.axhline(found.floor, color=GREY, linestyle=":", label="rounding of f")
+    axes.set(xlabel="step h", ylabel="remainder", xscale="log", yscale="log")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def symmetry():
+    class Transposed(Linear):
+        def backward(self, dy):
+            super().backward(dy)
+            return dy @ self.weight.value  # W in place of its transpose
+
+    device, x = Device("numpy", dtype="float64"), np.random.default_rng(0).standard_normal((3, 4))
+    for kind in (Linear, Transposed):
+        report = check_symmetry(kind(4, 4, device=device), x)
+        print(f"{kind.__name__:10} symmetric: {report.ok}")
 
 
 # The ways over the step
