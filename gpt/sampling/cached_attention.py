@@ -19,6 +19,7 @@ from nanograd.layers.attention import BLOCK, masked_exp
 from nanograd.layers.rope import swapped
 
 SAFE = 60.0  # exp(±60) is 1e26 and 9e-27, which leaves float32 room for values of 1e12 and 1e-11 to be multiplied
+FIRST_ROOM = 512  # slots that there are places for at first
 TABLE = 16  # positions that a table is made for at a time
 
 
@@ -80,16 +81,24 @@ class CachedAttention:
         self.to_qkv, self.window = to_qkv, window
         self.rotation = Rotation(attention, 1.0 if scaled else 1 / math.sqrt(self.D), dtype)
         self.turns = self.rotation.rope is not None or self.rotation.eps is not None or self.rotation.scales
-        # Zeros, which take no memory until they are written over: masked slots must hold numbers.
-        self.cache = np.zeros((2, batch_size, self.K, slots, self.D), dtype=dtype)
-        self.keys, self.values = self.cache[0].swapaxes(2, 3), self.cache[1]  # (B, K, D, slots), (B, K, slots, D)
-        self.ones = np.ones(slots, dtype=dtype)
+        self.slots, self.cache = slots, np.zeros((2, batch_size, self.K, 0, self.D), dtype=dtype)
+        self._make_room(min(slots, FIRST_ROOM))
         # The queries, keys and values of one position, and views of them.
         self.row = np.empty((batch_size, width), dtype=dtype)
         parts = self.row.reshape(batch_size, self.H + 2 * self.K, self.D)
         self.row_qk = parts[:, : self.H + self.K]
         self.row_q = parts[:, : self.H].reshape(batch_size, self.K, self.H // self.K, self.D)
         self.row_kv = parts[:, self.H :].reshape(batch_size, 2, self.K, self.D).swapaxes(0, 1)
+
+    def _make_room(self, slots: int) -> None:
+        """Have places for so many slots at least: twice as many as before, since most texts end long before a context
+        of thousands does. Those that are not in use hold zeros, for masked slots must hold numbers."""
+        before = self.cache
+        room = min(self.slots, max(slots, 2 * before.shape[3]))
+        self.cache = np.zeros((*before.shape[:3], room, self.D), dtype=before.dtype)
+        self.cache[:, :, :, : before.shape[3]] = before
+        self.keys, self.values = self.cache[0].swapaxes(2, 3), self.cache[1]  # (B, K, D, room), (B, K, room, D)
+        self.ones = np.ones(room, dtype=before.dtype)
 
     def step(self, x, slot: int, position: int, lowest: int, mask):  # (B, C) -> (B, H D)
         """One position of each sequence, in `slot`, over slots from `lowest`; `mask` is added to scores, or None."""
@@ -98,6 +107,8 @@ class CachedAttention:
             tables = self.rotation.tables(position, position + 1)
             self.rotation.apply(self.row_qk, tables and (tables[0][0], tables[1][0]))
         stop = slot + 1
+        if stop > len(self.ones):
+            self._make_room(stop)
         self.cache[:, :, :, slot] = self.row_kv
         weights = self.row_q @ self.keys[..., lowest:stop]  # (B, K, G, S)
         flat = weights.reshape(-1)
@@ -116,10 +127,12 @@ class CachedAttention:
     def read(self, x, rows: slice, slot: int, position: int, first: int):  # (R n, C) -> (R n, H D)
         """n positions from `slot` on of the sequences `rows`, whose first slot in use is `first`."""
         H, K, D = self.H, self.K, self.D
-        cache = self.cache[:, rows]
-        R = cache.shape[1]
+        R = self.cache[0, rows].shape[0]
         parts = self.to_qkv(x).reshape(R, len(x) // R, H + 2 * K, D)
         n = parts.shape[1]
+        if slot + n > len(self.ones):
+            self._make_room(slot + n)
+        cache = self.cache[:, rows]
         if self.turns:
             self.rotation.apply(parts[:, :, : H + K], self.rotation.tables(position, position + n))
         cache[..., slot : slot + n, :] = parts[:, :, H:].reshape(R, n, 2, K, D).transpose(2, 0, 3, 1, 4)

@@ -28,7 +28,7 @@ def main(config: SampleConfig) -> int:
     """Carry out one call of sample.py; its exit code. Raises what `gpt.cli.command_line.run` turns into one line."""
     run_dir = Path(config.out_dir) if config.out_dir is not None else run_folder.newest()
     prompt = read_prompt(config)
-    model, tokenizer, label, _ = open_model(run_dir, config.which, config.backend)
+    model, tokenizer, label = open_model(run_dir, config.which, config.backend)[:3]  # not the checkpoint's weights too
     seed = fresh_seed() if config.seed is None else config.seed
     say(f"{label}; {model.device.describe()}; seed {seed}")
     controls = choices(config, seed) | {"exact_window": config.exact_window}

@@ -50,6 +50,20 @@ def test_token_by_token_far_beyond_the_context(name, batch_size):
     assert decoder.tokens == 3 * T
 
 
+@pytest.mark.parametrize("name", ["plain", "llama"])
+def test_places_are_made_as_a_text_grows(monkeypatch, name):
+    monkeypatch.setattr("gpt.sampling.cached_attention.FIRST_ROOM", 2)
+    model = model_of(name, block_size=40)
+    ids = np.random.default_rng(1).integers(0, V, (2, 40))
+    decoder = Decoder(model, 2)
+    np.testing.assert_allclose(decoder.decode(ids[:, :5]), full(model, ids[:, :5]), rtol=1e-10, atol=1e-10)
+    rooms = [decoder._model.blocks[0].attention.cache.shape[3]]
+    for n in range(6, 41):
+        np.testing.assert_allclose(decoder.decode(ids[:, n - 1 : n]), full(model, ids[:, :n]), rtol=1e-10, atol=1e-10)
+        rooms.append(decoder._model.blocks[-1].attention.cache.shape[3])
+    assert rooms[0] == 5 and set(rooms[1:]) == {10, 20, 40}
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_prompts_of_every_length_in_pieces(name):
     model = model_of(name)
