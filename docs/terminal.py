@@ -106,6 +106,8 @@ class Screen:
             self._down()
         elif kind == "A":
             self.row = max(0, self.row - count)
+        elif kind == "D":
+            self.column = max(0, self.column - count)
         elif kind == "K":
             self.rows[self.row] = self.rows[self.row][: self.column] if not match[1] else ""
 

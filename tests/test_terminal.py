@@ -19,6 +19,8 @@ def test_the_screen_obeys_returns_and_clears_lines():
     assert screen.rows == ["20 %", "done", "abcdef", "gh"]
     screen.write("\x1b[A\rX\x1b[31m")
     assert screen.rows[2] == "Xbcdef"
+    screen.write("\x1b[1D\x1b[K")
+    assert screen.rows[2] == ""
 
 
 def test_a_recording_becomes_a_picture(tmp_path):

@@ -3,6 +3,7 @@
 import shutil
 import sys
 import textwrap
+import unicodedata
 from pathlib import Path
 from typing import TextIO
 
@@ -43,3 +44,37 @@ def fitted(text: str, stream: TextIO, indent: str = "") -> str:
 def program(name: str) -> str:
     """How the user calls the command "train" or "sample" here: as it was called this time, or from a checkout."""
     return f"nanograd-{name}" if Path(sys.argv[0]).name.startswith("nanograd-") else f"python {name}.py"
+
+
+class Stream:
+    """Text to stdout that comes in pieces: on a terminal, a word that does not fit its line is moved to the next.
+
+    Elsewhere every character goes through as it is.
+    """
+
+    def __init__(self):
+        on_a_terminal = getattr(sys.stdout, "isatty", bool)()
+        self.room = shutil.get_terminal_size().columns - 1 if on_a_terminal else None
+        self.column, self.word = 0, ""  # the cursor's, and what stands before it since the last space
+
+    def write(self, text: str) -> None:
+        write(text if self.room is None else "".join(map(self._placed, text)))
+
+    def _placed(self, letter: str) -> str:
+        """What to send for the next letter: itself, after a new line where it does not fit."""
+        if letter == "\n":
+            self.column, self.word = 0, ""
+            return letter
+        cells = 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        before = ""
+        if self.column + cells > self.room:
+            if letter == " ":
+                self.column, self.word = 0, ""
+                return "\n"
+            if len(self.word) == self.column:  # one word alone fills the line
+                self.word = ""
+            back = f"\x1b[{len(self.word)}D\x1b[K" if self.word else ""
+            before, self.column = f"{back}\n{self.word}", len(self.word)
+        self.column += cells
+        self.word = "" if letter == " " or cells == 2 else self.word + letter
+        return before + letter

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.cli.output import say, write
+from gpt.cli.output import Stream, say
 from gpt.config.options import ChoiceFlags, SampleConfig
 from gpt.errors import UsageError
 from gpt.hub.load import open_model
@@ -69,29 +69,29 @@ class Printer:
 
     def __init__(self, prompt: str, completions: Sequence[Completion]):
         self.prompt, self.completions = prompt, completions
-        self.turn = 0
+        self.turn, self.out = 0, Stream()
         self._begin()
 
     def show(self, i: int, text: str) -> None:
         """Sample i has grown by `text`, or finished."""
         if i == self.turn:
-            write(text)
+            self.out.write(text)
             while self.turn < len(self.completions) and self.completions[self.turn].finish_reason:
                 self._end()
                 self.turn += 1
                 if self.turn < len(self.completions):
-                    write("\n")
+                    self.out.write("\n")
                     self._begin()
-                    write(self.completions[self.turn].text)
+                    self.out.write(self.completions[self.turn].text)
 
     def _begin(self) -> None:
         if len(self.completions) > 1:
             say(f"--- sample {self.turn + 1} of {len(self.completions)} ---")
-        write(self.prompt)
+        self.out.write(self.prompt)
 
     def _end(self) -> None:
         if not (self.prompt + self.completions[self.turn].text).endswith("\n"):
-            write("\n")
+            self.out.write("\n")
 
 
 def record(tokenizer, prompt: str, seed: int, index: int, completion: Completion) -> dict:
