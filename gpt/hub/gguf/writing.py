@@ -56,7 +56,7 @@ def export_gguf(loaded: Loaded, out: Path) -> str:
                 add_number(writer, key, value)
             if config.rope_scaling == "linear":
                 writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-                writer.add_rope_scaling_factors(config.rope_factor)
+                writer.add_rope_scaling_factor(config.rope_factor)
             add_tokenizer(writer, tokenizer)
             layout, state = gguf_layout(shape.layout, architecture, config), loaded.model.state_dict(copy=False)
             for name, parts in layout.items():
