@@ -3,12 +3,14 @@
 import importlib.util
 import re
 import shlex
+import tomllib
 from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
+from exercises.catalog import NAMES
 from gpt.cli import command_line
 from gpt.evaluate import EvaluateConfig
 from gpt.pictures import PicturesConfig
@@ -91,6 +93,16 @@ def test_each_row_of_a_table_has_its_counterpart():
 def test_the_first_screen_is_short_and_the_whole_not_long():
     for page in ENGLISH, CHINESE:
         assert len(text_of(page).splitlines()) < 165, "reference belongs into docs/"
+
+
+@pytest.mark.parametrize(
+    "page", [ENGLISH, CHINESE, ROOT / "docs/checks.md", ROOT / "docs/mutation.md"], ids=lambda page: page.name
+)
+def test_counts_are_current(page):
+    mutants = len(tomllib.loads(text_of(ROOT / "tests/proofs/mutants.toml"))["mutant"])
+    assert re.search(rf"\b{mutants}\s+(classic\s+)?mistakes|{mutants} 个经典错误", text_of(page))
+    if page in (ENGLISH, CHINESE):
+        assert re.search(rf"{len(NAMES)}\s*(exercises|道练习)", text_of(page))
 
 
 # What they show
