@@ -19,7 +19,7 @@ from nanograd.layers.attention import BLOCK, masked_exp
 from nanograd.layers.rope import swapped
 
 SAFE = 60.0  # exp(±60) is 1e26 and 9e-27, which leaves float32 room for values of 1e12 and 1e-11 to be multiplied
-FIRST_ROOM = 512  # slots that there are places for at first
+FIRST_ROOM = 256  # slots that there are places for at first
 TABLE = 16  # positions that a table is made for at a time
 
 
@@ -148,9 +148,8 @@ class CachedAttention:
             if beyond > 0:
                 weights[..., :beyond] += band_mask(stop - start, beyond, weights.dtype)
             z = masked_exp(weights)
-            block = y[:, start:stop].transpose(0, 2, 3, 1, 4)
-            np.matmul(weights, values[..., part, :], out=block)
-            block /= z
+            block = weights @ values[..., part, :]
+            np.divide(block, z, out=y[:, start:stop].transpose(0, 2, 3, 1, 4))
         return y.reshape(R * n, H * D)
 
 

@@ -22,7 +22,9 @@ import math
 
 import numpy as np
 
+from gpt.sampling.few_rows import MOST, few_rows_product
 from nanograd.device.reductions import mean_channels
+from nanograd.device.threads import ThreadPool
 from nanograd.layers.layernorm import LayerNorm
 
 FOLD_AT_MOST = 2**24  # bytes of the blocks' matrices: below, the copy is small and the calls are most of the time
@@ -57,13 +59,16 @@ class ReadNorm:
 
 
 class Product:
-    """x -> (x W + c) * factor, for rows x (N, C)."""
+    """x -> (x W + c) * factor, for rows x (N, C). `pool`: that of few_rows.py, for a large matrix."""
 
-    def __init__(self, matrix, shift=None, factor: float = 1.0):
-        self.matrix, self.shift, self.factor = matrix, shift, factor
+    def __init__(self, matrix, shift=None, factor: float = 1.0, pool: ThreadPool | None = None):
+        self.matrix, self.shift, self.factor, self.pool = matrix, shift, factor, pool
 
     def __call__(self, x, out=None):  # (N, C) -> (N, N_out)
-        y = x.dot(self.matrix, out)
+        if self.pool is not None and 1 < len(x) <= MOST:
+            y = few_rows_product(x, self.matrix, self.pool, out)
+        else:
+            y = x.dot(self.matrix, out)
         if self.shift is not None:
             y += self.shift
         if self.factor != 1:
@@ -71,9 +76,9 @@ class Product:
         return y
 
 
-def product(linear, factor: float = 1.0) -> Product:
+def product(linear, factor: float = 1.0, pool: ThreadPool | None = None) -> Product:
     """x -> (x W + c) * factor, with the weights where they are."""
-    return Product(linear.weight.value, bias_of(linear), factor)
+    return Product(linear.weight.value, bias_of(linear), factor, pool)
 
 
 def folded_product(norm, linear, columns=((slice(None), 1.0),)) -> Product:

@@ -89,7 +89,8 @@ class Decoder:
                 return self._read_window(ids)
             self._ids[:, self._end : self._end + n] = ids
         for column in ids.T:
-            self._make_room(1)
+            if self._end == self.slots:
+                self._make_room(1)
             logits = self._model.step(column, self._end, self._dropped + self._end, self._first)
             self._end += 1
         return logits
@@ -98,16 +99,18 @@ class Decoder:
         """The window slides by n, and is read again."""
         shift = self._end + ids.shape[1] - self.block_size
         first = np.maximum(self._first - shift, 0)
-        self._ids[...] = np.concatenate([self._ids[:, : self._end], ids], axis=1)[:, -self.block_size :]
+        self._ids[...] = np.concatenate((self._ids[:, : self._end], ids), axis=1)[:, -self.block_size :]
         return self._read([row[start:] for row, start in zip(self._ids, first, strict=True)])
 
     def _read(self, prompts):  # B arrays of integers -> (B, V)
         """Fill the caches from the beginning with sequences that end in one slot. Equal ones are read once."""
         length = max(map(len, prompts))
         equal = {}
-        for row, prompt in enumerate(prompts):
+        for row, prompt in enumerate(prompts if self.batch_size > 1 else ()):
             equal.setdefault(prompt.astype(np.int64).tobytes(), []).append(row)
-        if len(equal) == len(prompts) and min(map(len, prompts)) == length:  # side by side
+        if self.batch_size == 1:
+            parts = [(slice(0, 1), prompts[0][None], 0)]
+        elif len(equal) == len(prompts) and min(map(len, prompts)) == length:  # side by side
             parts = [(slice(0, len(prompts)), np.stack(prompts), 0)]
         else:
             rows = [rows[0] for rows in equal.values()]

@@ -10,15 +10,23 @@ import numpy as np
 
 from gpt.model import GPT
 from gpt.sampling.cached_attention import CachedAttention
-from gpt.sampling.folded import FOLD_AT_MOST, ReadNorm, folded_product, folded_projection, product
+from gpt.sampling.few_rows import pool_for_few_rows
+from gpt.sampling.folded import FOLD_AT_MOST, Product, ReadNorm, folded_product, folded_projection, product
 from nanograd.device.reductions import mean_channels
+from nanograd.device.threads import ThreadPool
 from nanograd.layers.layernorm import LayerNorm
 
 
-class ReadBlock:
-    """A block, with its cache. With `fold`, its matrices are prepared copies."""
+def linears(block) -> list:
+    """The layers of a block that have a matrix."""
+    attn, mlp = block.attn, block.mlp
+    return [attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj, *([mlp.c_gate] if hasattr(mlp, "c_gate") else [])]
 
-    def __init__(self, block, batch_size: int, slots: int, window: int, fold: bool):
+
+class ReadBlock:
+    """A block, with its cache. With `fold`, its matrices are prepared copies; without, `pool` is for their products."""
+
+    def __init__(self, block, batch_size: int, slots: int, window: int, fold: bool, pool: ThreadPool | None = None):
         attn, mlp = block.attn, block.mlp
         H, K = attn.heads.n_head, attn.heads.n_kv_head
         self.norm_1, self.norm_2 = (ReadNorm(n, scaled=not fold, centre=not fold) for n in (block.ln_1, block.ln_2))
@@ -38,9 +46,10 @@ class ReadBlock:
             self.to_gate = folded_product(block.ln_2, mlp.c_gate, ((slice(None), 0.5),)) if gated else None
             self.mlp_proj = folded_projection(mlp.c_proj, after, centre)
         else:
-            to_qkv, self.attn_proj = product(attn.c_attn), product(attn.c_proj)
-            self.to_hidden, self.to_gate = product(mlp.c_fc, before), product(mlp.c_gate, 0.5) if gated else None
-            self.mlp_proj = product(mlp.c_proj)
+            to_qkv, self.attn_proj = product(attn.c_attn, pool=pool), product(attn.c_proj, pool=pool)
+            self.to_hidden = product(mlp.c_fc, before, pool)
+            self.to_gate = product(mlp.c_gate, 0.5, pool) if gated else None
+            self.mlp_proj = product(mlp.c_proj, pool=pool)
         self.after = 1.0 if fold else after
         self.attention = CachedAttention(attn, to_qkv, batch_size, slots, window, scaled)
 
@@ -65,14 +74,14 @@ class ReadGPT:
     """`model` for a Decoder of `batch_size` sequences. Its weights may not change from then on."""
 
     def __init__(self, model: GPT, batch_size: int, slots: int):
-        matrices = [p.value.nbytes for block in model.h for p in block.parameters() if p.value.ndim == 2]
-        self.fold = sum(matrices) <= FOLD_AT_MOST
+        self.fold = len(model.h) * sum(linear.weight.value.nbytes for linear in linears(model.h[0])) <= FOLD_AT_MOST
         self.tokens, self.positions = model.wte.weight.value, model.wpe.weight.value if model.wpe else None
         window = model.config.block_size
-        self.blocks = [ReadBlock(block, batch_size, slots, window, self.fold) for block in model.h]
+        pool = pool_for_few_rows() if batch_size > 1 and not self.fold else None
+        self.blocks = [ReadBlock(block, batch_size, slots, window, self.fold, pool) for block in model.h]
         self.centre = self.fold and isinstance(model.ln_f, LayerNorm)
         self.norm = ReadNorm(model.ln_f, scaled=True, centre=not self.fold)
-        self.table = model.lm_head.weight.value.T
+        self.head = Product(model.lm_head.weight.value.T, pool=pool)
 
     def embed(self, ids, positions):  # (N,), a slice or (N,) -> (N, C)
         x = self.tokens[ids]
@@ -95,19 +104,19 @@ class ReadGPT:
             attention = block.attention
             x += block.attn_proj(attention.step(block.norm_1(x), slot, position, lowest, mask))
             block.mlp(x)
-        return self.norm(x).dot(self.table)
+        return self.head(self.norm(x))
 
     def read(self, ids, rows: slice, slot: int, position: int, first: int):  # (R, n) -> (R, V)
         """The logits after n tokens of the sequences `rows`, from `slot` on; the first is at `position`."""
         R, n = ids.shape
-        positions = np.tile(np.arange(position, position + n), R)
-        x = self.embed(ids.reshape(-1), positions)
+        positions = slice(position, position + n)
+        x = self.embed(ids.reshape(-1), positions if R == 1 else np.tile(np.arange(position, position + n), R))
         for block in self.blocks:
             x += block.attn_proj(block.attention.read(block.norm_1(x), rows, slot, position, first))
             if block is self.blocks[-1] and n > 1:  # above the last attention only the last position is asked for
                 x = x.reshape(R, n, -1)[:, -1].copy()
             block.mlp(x)
-        return self.norm(x).dot(self.table)
+        return self.head(self.norm(x))
 
     def drop(self, n: int, end: int) -> None:
         """Forget the first n of `end` slots: the others move to the front."""
