@@ -275,7 +275,7 @@ function round_values(from, to, count) {
 function powers(from, to) {
   const values = [];
   for (let e = Math.floor(Math.log10(from)); 10 ** e <= to; e++) {
-    for (const factor of to / from < 30 ? [1, 2, 5] : [1])
+    for (const factor of to / from < 100 ? [1, 2, 5] : [1])
       if (factor * 10 ** e >= from && factor * 10 ** e <= to) values.push(factor * 10 ** e);
   }
   return values.length > 1 ? values : round_values(from, to, 4);

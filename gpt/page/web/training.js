@@ -3,12 +3,18 @@
 
 function show_training(contents) {
   const { logged, layers, evaluated } = contents.curves;
+  const losses = [...logged.loss, ...evaluated.val_loss, ...evaluated.train_loss].filter(loss => loss !== null);
+  const falls_far = Math.max(...losses) > 3 * Math.min(...losses); // on an even axis its end would be a flat line
   const charts = [
-    new Chart("chart_loss", [
-      { key: "batch_loss", x: logged.step, y: logged.loss, faint: true },
-      { key: "val_loss", x: evaluated.step, y: evaluated.val_loss, colour: 1 },
-      { key: "train_loss", x: evaluated.step, y: evaluated.train_loss, colour: 0 },
-    ]),
+    new Chart(
+      "chart_loss",
+      [
+        { key: "batch_loss", x: logged.step, y: logged.loss, faint: true },
+        { key: "val_loss", x: evaluated.step, y: evaluated.val_loss, colour: 1 },
+        { key: "train_loss", x: evaluated.step, y: evaluated.train_loss, colour: 0 },
+      ],
+      falls_far,
+    ),
     new Chart("chart_lr", [{ key: "lr", x: logged.step, y: logged.lr }]),
     new Chart("chart_norm", [{ key: "grad_norm", x: logged.step, y: logged.grad_norm }], true),
     new Chart(

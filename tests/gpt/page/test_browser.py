@@ -155,15 +155,15 @@ def test_backprop_of_a_sentence(browser):
 def test_curves_zoom_and_are_read_off(browser):
     svg = "document.querySelector('#charts svg')"
     label = f"return {svg}.getAttribute('aria-label')"
-    assert browser.run(label) == "Loss (nats a token), steps 1 to 8"
+    assert browser.run(label) == "Loss (nats a token), steps 0 to 8"
     press = "arguments[0].dispatchEvent(new KeyboardEvent('keydown', {key: arguments[1], bubbles: true}))"
     chart = browser.find("#charts svg")
     browser.run(press, chart, "ArrowRight")
     assert browser.text("#charts .at") == "step 1"
     browser.run(press, chart, "+")
-    assert browser.run(label) != "Loss (nats a token), steps 1 to 8"
+    assert browser.run(label) != "Loss (nats a token), steps 0 to 8"
     browser.run(press, chart, "0")
-    assert browser.run(label) == "Loss (nats a token), steps 1 to 8"
+    assert browser.run(label) == "Loss (nats a token), steps 0 to 8"
     box = chart.rect
     drag = (
         "const left = arguments[0].getBoundingClientRect().left;"
@@ -172,9 +172,9 @@ def test_curves_zoom_and_are_read_off(browser):
         " arguments[0].dispatchEvent(new PointerEvent('pointer' + kind, at(x)));"
     )
     browser.run(drag, chart, box["width"] * 0.3, box["width"] * 0.7)
-    assert browser.run(label) not in ("Loss (nats a token), steps 1 to 8", "")
+    assert browser.run(label) not in ("Loss (nats a token), steps 0 to 8", "")
     browser.run("document.querySelector('#charts .small').click()")
-    assert browser.run(label) == "Loss (nats a token), steps 1 to 8"
+    assert browser.run(label) == "Loss (nats a token), steps 0 to 8"
     browser.run("document.querySelector('#charts details').open = true")
     browser.wait("return document.querySelectorAll('#charts table tr').length > 4")
 
