@@ -37,6 +37,8 @@ class SentencePieceTokenizer(Tokenizer):
             self.processor = SentencePieceProcessor(model_proto=model)
         except (ValueError, RuntimeError, struct.error) as error:
             raise TokenizerError(f"this is no model of sentencepiece: {error}".partition("\n")[0][:200]) from None
+        if not self.table:
+            raise TokenizerError("this is no model of sentencepiece: it has no pieces")
         size = len(self.table) if size is None else size
         if len(self.table) > size or self.processor.get_piece_size() != len(self.table):
             raise TokenizerError(f"it has {len(self.table)} pieces, and the model {size} ids")

@@ -194,3 +194,19 @@ def test_a_missing_file_is_named(tmp_path, file, problem):
     (tmp_path / "out" / file).unlink()
     with pytest.raises(RunError, match=problem):
         load(tmp_path / "out")
+
+
+def test_older_files_say_rope_at_the_top_of_the_config(tmp_path):
+    """Version 5 of transformers writes rope_parameters; before it there were rope_theta and rope_scaling."""
+    ours = loaded(**LLAMA | LONG | {"rope_theta": 5e4})
+    export_folder(ours, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    both = config.pop("rope_parameters")
+    old = {name: value for name, value in both.items() if name not in ("rope_theta", "rope_type")}
+    for kind in ("rope_type", "type"):
+        text = config | {"rope_theta": 5e4, "rope_scaling": old | {kind: "llama3"}}
+        (tmp_path / "out" / "config.json").write_text(json.dumps(text))
+        assert load(tmp_path / "out")[0].config == ours.model.config
+    new = {name: value for name, value in config.items() if name not in ("rope_theta", "rope_scaling")}
+    (tmp_path / "out" / "config.json").write_text(json.dumps(new | {"rope_parameters": both}))
+    assert load(tmp_path / "out")[0].config == ours.model.config
