@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from gpt.data.batches import EVAL_TRAIN, batch_starts, get_batch
 from gpt.pictures.sharpness import draw_sharpness
@@ -22,6 +23,7 @@ def without(line, *names):
     return {name: value for name, value in line.items() if name not in (*names, "tokens_per_s", "time")}
 
 
+@pytest.mark.slow
 def test_it_is_logged_and_changes_nothing(tmp_path):
     settings = {"dropout": 0.2, "max_steps": 8, "n_layer": 1, "n_embd": 8, "checkpoint_interval": 6}
     plain = train(tmp_path / "plain", **settings)
@@ -47,8 +49,6 @@ def test_it_is_logged_and_changes_nothing(tmp_path):
 
 
 def test_a_run_that_logged_none_has_no_picture_of_it(tmp_path):
-    import pytest
-
     from gpt.errors import RunError
 
     run = History(train(tmp_path, max_steps=2, n_layer=1, n_embd=8))

@@ -204,7 +204,7 @@ def test_every_flag_is_either_free_or_fixed():
     from gpt.config.options import TrainConfig
     from gpt.training.run_state import fixed_flags
 
-    assert fixed_flags(TrainConfig()).keys() == {*FIXED, *FIXED_WITH_ROPE, "vocab_size", "split"}
+    assert fixed_flags(TrainConfig()).keys() == {*FIXED, *FIXED_WITH_ROPE, "vocab_size", "split", "init_from"}
     free = {field.name for field in fields(TrainConfig) if rule_of(field).resume and rule_of(field).saved}
     assert free == {*FREE, "data", "val_data", "skip_unreadable", "lr_decay_steps", "log_sharpness"}
 
