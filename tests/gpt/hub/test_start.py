@@ -215,3 +215,16 @@ def test_in_float64_and_with_another_tokenizer_than_the_page_has(models):
     assert model.device.dtype == "float64" and tokenizer.decode(tokenizer.encode("the cat")) == "the cat"
     with pytest.raises(UsageError, match="no tokenizer of the kind byte_level"):
         page.main(["new"])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "tf32"])
+def test_on_a_gpu(models, dtype):
+    expected = load("llama", device="numpy")[0].state_dict()
+    gpu = ("--init_from=llama", "--backend=cupy", f"--dtype={dtype}", "--block_size=9")
+    assert go("--out_dir=still", *gpu, *flags(STILL)) == 0
+    found = load("still", device="numpy")[0].state_dict()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert go("--out_dir=new", *gpu, "--lr=1e-3") == 0
+    losses = [line["val_loss"] for line in timeless("new") if "val_loss" in line]
+    assert losses[-1] < losses[0]
