@@ -35,7 +35,8 @@ MASKS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")  # tensors t
 
 
 class Loaded(NamedTuple):
-    """A model in evaluation mode, its tokenizer, where it is from in a few words, and a run's checkpoint."""
+    """A model in evaluation mode, its tokenizer, where it is from in a few words, and a run's checkpoint, without the
+    weights that are in the model."""
 
     model: GPT
     tokenizer: Tokenizer
@@ -100,11 +101,14 @@ def opened(source: str | os.PathLike, which: str | int = "best") -> Iterator[Ope
         state, where, about = checkpoint.model_state, checkpoint.path, f"{path}, step {checkpoint.step}"
 
     def fill_model(model: GPT) -> None:
-        kept = state
         if config.position == "learned":  # a shorter context has fewer positions
-            kept = state | {"wpe.weight": state["wpe.weight"][: model.config.block_size]}
+            state["wpe.weight"] = state["wpe.weight"][: model.config.block_size]
         try:
-            model.load_state_dict(kept)
+            if state.keys() != dict(model.named_parameters()).keys():
+                model.load_state_dict(state)
+            while state:  # one by one, so that no tensor is there twice for long
+                name, value = state.popitem()
+                model.load_state_dict({name: value}, strict=False)
         except ValueError as error:
             raise RunError(f"{where} does not fit: {error}") from None
 

@@ -217,7 +217,7 @@ def test_in_float64_and_with_another_tokenizer_than_the_page_has(models):
         page.main(["new"])
 
 
-@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu_xp")
 @pytest.mark.parametrize("dtype", ["float32", "tf32"])
 def test_on_a_gpu(models, dtype):
     expected = load("llama", device="numpy")[0].state_dict()
