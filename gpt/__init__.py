@@ -28,8 +28,9 @@ _PUBLIC = {
     "GPTConfig": "gpt.config.options",
     "generate": "gpt.sampling.generate",
     "load": "gpt.hub.load",
+    "train": "gpt.training.call",
 }
-__all__ = ["GPT", "GPTConfig", "__version__", "generate", "load"]
+__all__ = ["GPT", "GPTConfig", "__version__", "generate", "load", "train"]
 
 
 def __getattr__(name: str):  # imported on first use, so that a command's --help need not wait for NumPy

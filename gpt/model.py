@@ -13,12 +13,14 @@ Backward through a residual x + f(x): the gradient reaches x by both ways and ad
 import json
 import math
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 from gpt.config.options import GPTConfig
 from gpt.errors import UsageError
 from gpt.files import atomic_file, explained, make_folder, write_text
+from gpt.notebook import html
 from gpt.tensors.safetensors import write_safetensors
 from nanograd import Device
 from nanograd.device.rng import RNG
@@ -194,3 +196,22 @@ class GPT(Layer):
 
     def n_parameters(self) -> int:
         return sum(parameter.value.size for parameter in self.parameters())
+
+    def _repr_html_(self) -> str:
+        """A table of the parameters for a notebook; those that are alike in several blocks share a row."""
+        alike = {}  # (name with * for the block's number, shape) -> the parameters
+        for name, parameter in self.named_parameters():
+            key = re.sub(r"^h\.\d+", "h.*", name), parameter.shape
+            alike.setdefault(key, []).append(parameter.value)
+        rows = [
+            (name, f"{len(values)} × " * (len(values) > 1) + str(shape), sum(value.size for value in values))
+            for (name, shape), values in alike.items()
+        ]
+        n_bytes = sum(parameter.value.nbytes for parameter in self.parameters())
+        rows.append((f"total, {n_bytes / 1e6:,.1f} MB", "", self.n_parameters()))
+        config = self.config
+        caption = (
+            f"GPT on {self.device.name}: {config.n_layer} blocks, {config.n_head} heads, {config.n_embd} channels, "
+            f"context {config.block_size}, vocabulary {config.vocab_size:,}"
+        )
+        return html.table(["parameter", "shape", "numbers"], rows, caption)

@@ -52,19 +52,28 @@ examples:
 def parse_train(
     arguments: Sequence[str], initial: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
 ) -> TrainConfig:
-    """The configuration of train.py.
+    """The configuration of train.py; `initial` as for `train_config`.
+
+    Raises what `train_config` does, and SystemExit after --help.
+    """
+    examples = TRAIN_EXAMPLES.replace("python train.py", program("train"))
+    return train_config(parse_given(TrainConfig, arguments, program("train"), examples), initial)
+
+
+def train_config(
+    typed: dict[str, Any], initial: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
+) -> TrainConfig:
+    """The configuration for flags that were given, by name, wherever they were typed.
 
     A flag counts before the --config file or recipe, and that, on --resume, before what the run noted about itself.
     `initial` completes the flags of a new run that starts --init_from a model (gpt/hub/start.py).
-    Raises UsageError, RunError for a file that cannot be read, OSError, and SystemExit after --help.
+    Raises UsageError, RunError for a file that cannot be read, OSError.
     """
     from gpt.cli.nanogpt import start_of_run
     from gpt.config.recipes import find_recipe
     from gpt.config.toml import read_run_config, read_toml
     from gpt.runs import folder as run_folder
 
-    examples = TRAIN_EXAMPLES.replace("python train.py", program("train"))
-    typed = parse_given(TrainConfig, arguments, program("train"), examples)
     given = (read_toml(TrainConfig, find_recipe(typed["config"])) if typed.get("config") else {}) | typed
     given = start_of_run(given)
     folder = None

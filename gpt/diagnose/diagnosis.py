@@ -24,6 +24,7 @@ from gpt.diagnose import symptoms
 from gpt.diagnose.symptoms import Curves, Finding
 from gpt.diagnose.text_statistics import COPIED_LENGTHS, copied_share, distinct_n, pair_loss
 from gpt.model import GPT
+from gpt.notebook import html
 from gpt.runs import folder as run_folder
 from gpt.runs.checkpoint import list_steps
 from gpt.runs.history import History
@@ -47,6 +48,9 @@ NUMBERS_IN_CHINESE = {
     f"distinct-{DISTINCT}": f"distinct-{DISTINCT}（不重复的比例）",
     "validation's": "验证文本的 distinct",
 }
+
+HEALTHY = "no sign of over- or underfitting, of a wrong learning rate, or of bad samples"
+HEALTHY_IN_CHINESE = "没有过拟合、欠拟合、学习率不当或样本异常的迹象"
 
 NO_TEXT = np.zeros(0, np.int64)
 
@@ -86,11 +90,30 @@ class Diagnosis:
         for finding in self.findings:
             lines += [f"- {finding.name}: {finding.signs}", f"  change: {finding.change}"]
         if not lines and not self.note:
-            lines = ["no sign of over- or underfitting, of a wrong learning rate, or of bad samples"]
+            lines = [HEALTHY]
         if self.note:
             lines.append(self.note)
         numbers = ", ".join(f"{name} {value:,.3g}" for name, value in self.numbers.items())
         return "\n".join(["diagnosis:", *lines, f"({numbers})"])
+
+    def html(self, language: str = "en") -> str:
+        """The same as HTML; `language` is "en" or "zh"."""
+        chinese = language == "zh"
+        parts = []
+        for found in self.findings:
+            words = found.chinese if chinese else found
+            colon, change = ("：", "可以改：") if chinese else (":", "change:")
+            parts += [html.paragraph(words.signs, f"{words.name}{colon}"), html.paragraph(words.change, change)]
+        note = self.note_in_chinese if chinese else self.note
+        if not parts and not note:
+            parts = [html.paragraph(HEALTHY_IN_CHINESE if chinese else HEALTHY)]
+        if note:
+            parts.append(html.paragraph(note))
+        rows = [(number_in_chinese(name) if chinese else name, value) for name, value in self.numbers.items()]
+        return "".join(parts) + html.table(["诊断", "数值"] if chinese else ["diagnosis", "value"], rows)
+
+    def _repr_html_(self) -> str:
+        return self.html()
 
 
 def diagnose(

@@ -7,8 +7,15 @@ import numpy as np
 from gpt.config.options import TrainConfig
 from gpt.config.toml import read_run_config
 from gpt.errors import RunError
+from gpt.notebook import LossCurve, html
 from gpt.runs.folder import demand_run
 from gpt.runs.metrics import read_metrics
+
+MOST_ROWS = 20  # of a table
+HEADS = {
+    "en": ("step", "training loss", "validation loss", "bits a byte"),
+    "zh": ("步数", "训练损失", "验证损失", "每字节比特数"),
+}
 
 
 class History:
@@ -47,3 +54,20 @@ class History:
             return None
         i = int(np.nanargmin(losses))
         return int(steps[i]), float(losses[i])
+
+    def html(self, language: str = "en") -> str:
+        """The curve of the losses and a table of the evaluations; `language` is "en" or "zh"."""
+        head = HEADS[language]
+        evaluations = zip(*self.column("train_loss", "val_loss", "val_bits_per_byte"), strict=True)
+        rows = [(int(step), *map(float, values)) for step, *values in evaluations]
+        shown = rows[:: max(1, -(-len(rows) // MOST_ROWS))]
+        if rows and shown[-1] != rows[-1]:
+            shown.append(rows[-1])
+        curve = LossCurve(self.lines, language).svg()
+        return f"<div>{curve}</div>" + html.table(head, shown, str(self.run_dir))
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def __repr__(self) -> str:
+        return f"History({str(self.run_dir)!r}, {self.lines[-1]['step']} steps)"

@@ -1,10 +1,12 @@
-"""What a run says while it trains: a progress bar on a terminal, and where there is none a line now and then."""
+"""What a run says while it trains: a progress bar on a terminal or in a notebook, elsewhere a line now and then."""
 
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 from gpt.cli.output import fitted
+from gpt.notebook.bar import NotebookBar
+from gpt.notebook.kernel import in_kernel
 
 FIRST_SECONDS = 20.0  # after which the first line comes
 FOR_THE_CURSOR = 4  # columns behind the bar, where a terminal echoes Ctrl-C
@@ -12,7 +14,9 @@ SECONDS = 300.0  # from one to the next
 
 
 def progress_bar(step: int, max_steps: int):
-    """A tqdm bar on a terminal; elsewhere it stays silent."""
+    """A tqdm bar on a terminal, one like it in a notebook; elsewhere it stays silent."""
+    if in_kernel():
+        return NotebookBar(max_steps, step)
     from tqdm import tqdm
 
     bar = tqdm(
@@ -74,14 +78,12 @@ def duration(seconds: float) -> str:
 
 
 def watched_samples(steps: Iterable, n_tokens: int) -> Iterator:
-    """The steps of the samples at the end of a run, with a bar, or off a terminal one line if they take long.
+    """The steps of the samples at the end of a run, with a bar, or where there is none one line if they take long.
 
     Ctrl-C ends the samples there, and nothing else.
     """
-    from tqdm import tqdm
-
     start, told = time.monotonic(), False
-    with tqdm(total=n_tokens, desc="samples", unit=" tokens", leave=False, disable=None, dynamic_ncols=True) as bar:
+    with samples_bar(n_tokens) as bar:
         try:
             for done, step in enumerate(steps, 1):
                 yield step
@@ -92,3 +94,11 @@ def watched_samples(steps: Iterable, n_tokens: int) -> Iterator:
                     told = True
         except KeyboardInterrupt:
             print_line("the samples end here, as asked")
+
+
+def samples_bar(n_tokens: int):
+    if in_kernel():
+        return NotebookBar(n_tokens, desc="samples")
+    from tqdm import tqdm
+
+    return tqdm(total=n_tokens, desc="samples", unit=" tokens", leave=False, disable=None, dynamic_ncols=True)

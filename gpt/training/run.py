@@ -8,6 +8,7 @@ folder. What it tells a person goes to stdout, warnings and the progress bar to 
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,23 +52,35 @@ UNLIKE = 1.09  # Alice has 1.01, Alice with a licence at its end 1.10 by charact
 
 def main(config: TrainConfig) -> int:
     """Train as `config` says. Returns the exit code: 0, or 128 + the signal that stopped the run."""
+    code, _ = conduct(config)
+    return code
+
+
+def conduct(
+    config: TrainConfig, callback: Callable[[dict], object] | None = None, tell: Callable[..., object] = show
+) -> tuple[int, "Run | None"]:
+    """(the exit code, the run at its end, or None in a rank that does not lead).
+
+    `callback` gets every line of metrics.jsonl as a dict; `tell` the lines at the end of the run.
+    """
     with interruptible(), without_warnings():
         device = Device(config.backend, config.dtype, config.seed, config.atomics)
         ranks = connect(device)  # more than one where mpiexec started them
         check_even_split(config.batch_size, ranks.size)
         ranks.barrier()  # every rank has read the flags before the first of them writes
         if ranks.rank > 0:
-            return run_worker(config, device, ranks)
+            return run_worker(config, device, ranks), None
         distributed = Distributed(ranks)
         show(device.describe())
         with run_folder.taken(config) as folder:
             run = start(config, folder, device, distributed)
+            run.callback = callback
             with StopRequest() as stop:
                 distributed.watch_signals(stop)
                 run.train(stop)
-            code = summarize(run, stop)
+            code = summarize(run, stop, tell)
             distributed.stop_workers(code)
-            return code
+            return code, run
 
 
 def start(config: TrainConfig, folder: Path, device: Device, distributed: Distributed) -> "Run":
@@ -133,6 +146,8 @@ class Run:
         self.saved_step = None
         self.spikes = LossSpikes()
         self.evaluations = {}  # step -> {"train_loss", "val_loss", "val_bits_per_byte"}
+        self.callback, self.ended = None, False  # True once the callback has asked for the end
+        self.diagnosis, self.sample = None, ""  # of a run that came to its end
         self.bytes_per_token = count_bytes(data.val, data.tokenizer) / len(data.val)
         space = (config.keep + 2) * checkpoint_bytes(*self.trainer.state_dict())
         check_free_space(folder, space - run_folder.checkpoints_size(folder))
@@ -213,7 +228,7 @@ class Run:
             try:
                 if trainer.step == 0:
                     self._evaluate_untrained()
-                while trainer.step < self.config.max_steps and stop.signal is None:
+                while trainer.step < self.config.max_steps and stop.signal is None and not self.ended:
                     self._step()
                 self._save()
             except TROUBLE as error:
@@ -244,7 +259,7 @@ class Run:
         if evaluating:
             self._evaluate(values)
         elif values:
-            self.metrics.log(step, **values)
+            self._log(step, **values)
         if evaluating:
             self.reports.said()
         elif self.bar.disable and (line := self.reports.line(step)):
@@ -275,7 +290,7 @@ class Run:
     def _evaluate_untrained(self) -> None:
         """Where learning begins: the losses and samples before the first step, for the pictures and the page."""
         losses = self._losses()
-        self.metrics.log(0, **losses)
+        self._log(0, **losses)
         self._keep_samples(0)
         if self.config.init_from is not None:  # else it is the loss of guessing
             self._tell(0, losses)
@@ -294,7 +309,7 @@ class Run:
     def _evaluate(self, values: dict) -> None:
         losses, step = self._losses(), self.trainer.step
         self.evaluations[step] = losses
-        self.metrics.log(step, **values, **losses)
+        self._log(step, **values, **losses)
         self._keep_samples(step)
         self._tell(step, losses, f", {values['tokens_per_s']:,.0f} tokens/s")
 
@@ -304,6 +319,11 @@ class Run:
             f"train loss {losses['train_loss']:.4f}, val loss {losses['val_loss']:.4f} "
             f"({losses['val_bits_per_byte']:.3f} bits a byte){speed}"
         )
+
+    def _log(self, step: int, **values) -> None:
+        self.metrics.log(step, **values)
+        if self.callback is not None and self.callback({"step": step, **values}) is True:
+            self.ended = True
 
     def _keep_samples(self, step: int) -> None:
         texts = short_samples(self.trainer.model, self.data.tokenizer, self.config)
@@ -328,7 +348,7 @@ class Run:
     def _trouble(self, error: ArithmeticError) -> RunError:
         """The error that tells the user of numbers that are not finite in a step."""
         step, problem = trouble_in_step(self.trainer, error)
-        self.metrics.log(step + 1, loss=math.nan, lr=self.trainer.lr_at(step))
+        self._log(step + 1, loss=math.nan, lr=self.trainer.lr_at(step))
         return RunError(f"step {step + 1}: {problem}; {self._what_is_safe()}")
 
     def _what_is_safe(self) -> str:

@@ -1,6 +1,7 @@
 """The end of a run: where it is and how to go on; at its last step also a picture, a sample, a diagnosis, a page."""
 
 import shlex
+from collections.abc import Callable
 from functools import partial
 
 from gpt.cli.output import program, say, show
@@ -9,17 +10,20 @@ from gpt.training.progress import watched_samples
 from gpt.training.signals import StopRequest
 
 
-def summarize(run, stop: StopRequest) -> int:
-    """Say where the run is; draw, sample and judge it if it came to its end unasked. Returns the exit code."""
+def summarize(run, stop: StopRequest, tell: Callable[..., object] = show) -> int:
+    """Say where the run is; draw, sample and judge it if it came to its end unasked. Returns the exit code.
+
+    `run.diagnosis` and `run.sample` keep what was found; `tell` shows the lines for a person, as `show` does.
+    """
     run.metrics.close()
     run.samples.close()
     where = shlex.quote(str(run.folder))
     if stop.signal is not None:
         if run.trainer.step < run.config.max_steps:
-            show(f"\nstopped after step {run.trainer.step}, which is saved; to go on:")
-            show(f"    {program('train')} --resume --out_dir {where}")
+            tell(f"\nstopped after step {run.trainer.step}, which is saved; to go on:")
+            tell(f"    {program('train')} --resume --out_dir {where}")
         else:
-            show(f"\nstopped after the last step, which is saved; the run is in {run.folder}")
+            tell(f"\nstopped after the last step, which is saved; the run is in {run.folder}")
         return stop.exit_code
     from gpt.diagnose.diagnosis import diagnose
     from gpt.page.command import write_page
@@ -37,26 +41,27 @@ def summarize(run, stop: StopRequest) -> int:
     final = run.evaluations.get(run.trainer.step)
     if final:
         val_loss = final["val_loss"]
-        show(
+        tell(
             f"\ntrain loss {final['train_loss']:.4f}, val loss {val_loss:.4f}: "
             f"perplexity {perplexity(val_loss):.1f}, {final['val_bits_per_byte']:.3f} bits a byte"
         )
     samples = make_samples(run)
     if samples:
-        show(f"a sample:\n\n{run.data.tokenizer.decode(samples[0]).strip()}\n")
+        run.sample = run.data.tokenizer.decode(samples[0]).strip()
+        tell(f"a sample:\n\n{run.sample}\n")
     model, vocab_size = run.trainer.model, run.data.tokenizer.vocab_size
     history = History(run.folder)
-    found = diagnose(history, model.n_parameters(), vocab_size, run.data.train, run.data.val, samples)
-    show(f"{found.report()}\n", indent="  ")
+    found = run.diagnosis = diagnose(history, model.n_parameters(), vocab_size, run.data.train, run.data.val, samples)
+    tell(f"{found.report()}\n", indent="  ")
     if run.data.tokenizer.kind not in KINDS:
         pass  # there is no page for it
     elif may_write_unasked(model.n_parameters()):
         page = write_page(history, load_checkpoint(run.folder, "best", optimizer=False), run.data, found)
-        show(f"{page} has this model alive in it: open it in a browser")
+        tell(f"{page} has this model alive in it: open it in a browser")
     else:
-        show(f"a page with this model alive in it: python -m gpt.page {where}")
-    show(f"the run is in {run.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
-    show(f"    {program('sample')} --out_dir {where}")
+        tell(f"a page with this model alive in it: python -m gpt.page {where}")
+    tell(f"the run is in {run.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
+    tell(f"    {program('sample')} --out_dir {where}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """The whole GPT; test_reference.py compares it with PyTorch."""
 
 import math
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -330,3 +331,11 @@ def test_what_each_block_returns_outlives_the_next_block(float64):
         copies.append(outputs[-1].copy())
     for output, copy in zip(outputs, copies, strict=True):
         np.testing.assert_array_equal(output, copy)
+
+
+def test_a_notebook_shows_every_parameter_and_how_many_numbers_it_has():
+    model = GPT(GPTConfig(vocab_size=11, block_size=6, n_layer=3, n_head=2, n_embd=8), Device("numpy"))
+    shown = model._repr_html_()
+    assert "3 × (8, 24)" in shown and "h.*.attn.c_attn.weight" in shown and f"{model.n_parameters():,}" in shown
+    rows = [int(cell.replace(",", "")) for cell in re.findall(r'text-align: right">([\d,]+)<', shown)]
+    assert sum(rows[:-1]) == rows[-1] == model.n_parameters()

@@ -1,3 +1,4 @@
+import html
 import json
 
 import numpy as np
@@ -130,3 +131,13 @@ def test_a_run_that_learns_its_text_well_raises_no_alarm(tmp_path, capsys):
     capsys.readouterr()
     assert diagnose.main([str(run_dir), "--backend", "numpy", "--seed", "0"]) == 0
     assert "no sign of" in capsys.readouterr().out
+
+
+def test_a_notebook_shows_the_findings_in_both_languages(tmp_path):
+    found = judged(tmp_path, [4.5, 4.2, 4.4, 4.6, 4.8], [4.5, 3.0, 2.0, 1.5, 1.0], n_parameters=10_000)
+    english, chinese = found._repr_html_(), found.html("zh")
+    for finding in found.findings:
+        assert html.escape(finding.signs) in english and html.escape(finding.chinese.signs) in chinese
+    assert "validation loss" in english and "验证损失" in chinese and "validation loss" not in chinese
+    healthy = diagnose.Diagnosis([], {"train loss": 1.0}, "")
+    assert diagnose.HEALTHY in healthy.html() and diagnose.HEALTHY_IN_CHINESE in healthy.html("zh")

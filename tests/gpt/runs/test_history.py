@@ -42,3 +42,13 @@ def test_a_value_that_is_no_number_is_damage(tmp_path):
     run = History(make_up(tmp_path / "run", [{"step": 1, "loss": "low"}]))
     with pytest.raises(RunError, match="loss at step 1"):
         run.column("loss")
+
+
+def test_a_notebook_shows_the_curve_and_the_evaluations(tmp_path):
+    lines = [{"step": 1, "loss": 5.0}]
+    lines += [
+        {"step": i, "loss": 3.0, "train_loss": 2.0, "val_loss": 3.0 + i, "val_bits_per_byte": 1.0} for i in range(2, 99)
+    ]
+    shown = History(make_up(tmp_path / "<run>", lines))._repr_html_()
+    assert "<svg" in shown and "101.0000" in shown and "&lt;run&gt;" in shown and "<run>" not in shown
+    assert 10 < shown.count("<tr>") < 25, "of a long run some evaluations, and the last"
