@@ -123,7 +123,12 @@ def _kept_forward(found: dict, name: str, layer: Layer, forward: Callable) -> Ca
     def kept(*given, **options):
         before = [_float64(array) for array in given]
         y = forward(*given, **options)
-        found[name] = Passes(layer, before, _float64(options.get("out", y)))
+        result = _float64(options.get("out", y))
+        if options.get("bias") is not None:  # an activation that adds the bias of the Linear before it
+            before[0] = before[0] + _float64(options["bias"])
+        if not options.get("add_bias", True) and layer.bias is not None:  # and that Linear
+            result = result + _float64(layer.bias.value)
+        found[name] = Passes(layer, before, result)
         return y
 
     return kept

@@ -71,9 +71,9 @@ def cast(x, out):
 
 
 @registered
-def relu(x, y):
+def relu(x, bias, y):
     x = packed(x)
-    elementwise("relu", x, y, like=x)
+    elementwise("relu", x, bias, y, x.shape[-1], like=x)
 
 
 @registered
@@ -83,27 +83,27 @@ def relu_backward(dy, y, dx):
 
 
 @registered
-def gelu_forward(layer, x, inplace=False):
+def gelu_forward(layer, x, bias=None, inplace=False):
     x = packed(x)
     y = layer.buffer("y", like=x)
-    elementwise("gelu", x, y, like=x)
-    layer.remember(x)
+    elementwise("gelu", x, bias, y, x.shape[-1], like=x)
+    layer.remember(x, bias)
     return y
 
 
 @registered
 def gelu_backward(layer, dy, inplace=False):
-    x, dy = layer.recall(), packed(dy)
+    (x, bias), dy = layer.recall(), packed(dy)
     layer.expect_shape("dy", dy, x.shape)
     dx = dy if inplace else layer.scratch("dx", like=dy)
-    elementwise("gelu_backward", dy, x, dx, like=dy)
+    elementwise("gelu_backward", dy, x, bias, dx, x.shape[-1], like=dy)
     return dx
 
 
 @registered
-def relu_squared(x, r, y):
+def relu_squared(x, bias, r, y):
     x = packed(x)
-    elementwise("relu_squared", x, r, y, like=x)
+    elementwise("relu_squared", x, bias, r, y, x.shape[-1], like=x)
 
 
 @registered

@@ -85,12 +85,26 @@ __global__ void cast(const wide<T>* x, T* out, long long n) {
   }
 }
 
+// x + bias, for neighbouring elements from the i-th on; the bias, a row of `size`, may be null.
 template <typename T, int V>
-__global__ void relu(const T* x, T* y, long long n) {
+__device__ __forceinline__ Pack<wide<T>, V> with_bias(const T* x, const wide<T>* bias, long long i, long long size) {
+  const Pack<T, V> a = load<V>(x + i);
+  Pack<wide<T>, V> sum;
+  for (int j = 0; j < V; ++j) sum.at[j] = widen(a.at[j]);
+  if (bias) {
+    Columns columns(i, size);
+    for (int j = 0; j < V; ++j) sum.at[j] += bias[columns.next()];
+  }
+  return sum;
+}
+
+template <typename T, int V>
+__global__ void relu(const T* x, const wide<T>* bias, T* y, long long n, long long size) {
   for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
-    Pack<T, V> a = load<V>(x + i);
-    for (int j = 0; j < V; ++j) a.at[j] = narrow<T>(larger(widen(a.at[j]), (wide<T>)0));
-    store(y + i, a);
+    const Pack<wide<T>, V> a = with_bias<T, V>(x, bias, i, size);
+    Pack<T, V> result;
+    for (int j = 0; j < V; ++j) result.at[j] = narrow<T>(larger(a.at[j], (wide<T>)0));
+    store(y + i, result);
   }
 }
 
@@ -107,14 +121,14 @@ __global__ void relu_backward(const T* dy, const T* y, T* dx, long long n) {
   }
 }
 
-// r = max(x, 0), y = r^2.
+// r = max(x + bias, 0), y = r^2.
 template <typename T, int V>
-__global__ void relu_squared(const T* x, T* r, T* y, long long n) {
+__global__ void relu_squared(const T* x, const wide<T>* bias, T* r, T* y, long long n, long long size) {
   for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
-    const Pack<T, V> a = load<V>(x + i);
+    const Pack<wide<T>, V> a = with_bias<T, V>(x, bias, i, size);
     Pack<T, V> kept, square;
     for (int j = 0; j < V; ++j) {
-      const wide<T> value = larger(widen(a.at[j]), (wide<T>)0);
+      const wide<T> value = larger(a.at[j], (wide<T>)0);
       kept.at[j] = narrow<T>(value), square.at[j] = narrow<T>(value * value);
     }
     store(r + i, kept);
@@ -173,25 +187,24 @@ template <typename W> __device__ __forceinline__ W gelu_t(W x) {
 }
 
 template <typename T, int V>
-__global__ void gelu(const T* x, T* y, long long n) {
+__global__ void gelu(const T* x, const wide<T>* bias, T* y, long long n, long long size) {
   for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
-    Pack<T, V> a = load<V>(x + i);
-    for (int j = 0; j < V; ++j) {
-      const wide<T> value = widen(a.at[j]);
-      a.at[j] = narrow<T>((wide<T>)0.5 * value * (1 + gelu_t(value)));
-    }
-    store(y + i, a);
+    const Pack<wide<T>, V> a = with_bias<T, V>(x, bias, i, size);
+    Pack<T, V> result;
+    for (int j = 0; j < V; ++j) result.at[j] = narrow<T>((wide<T>)0.5 * a.at[j] * (1 + gelu_t(a.at[j])));
+    store(y + i, result);
   }
 }
 
 template <typename T, int V>
-__global__ void gelu_backward(const T* dy, const T* x, T* dx, long long n) {
+__global__ void gelu_backward(const T* dy, const T* x, const wide<T>* bias, T* dx, long long n, long long size) {
   using W = wide<T>;
   for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
-    const Pack<T, V> d = load<V>(dy + i), a = load<V>(x + i);
+    const Pack<T, V> d = load<V>(dy + i);
+    const Pack<W, V> a = with_bias<T, V>(x, bias, i, size);
     Pack<T, V> result;
     for (int j = 0; j < V; ++j) {
-      const W value = widen(a.at[j]), t = gelu_t(value);
+      const W value = a.at[j], t = gelu_t(value);
       const W du = (W)0.79788456080286535588 * (1 + 3 * (W)0.044715 * value * value);
       result.at[j] = narrow<T>(widen(d.at[j]) * ((W)0.5 * (1 + t) + (W)0.5 * value * (1 - t * t) * du));
     }

@@ -37,9 +37,15 @@ SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
 
 
+def add_bias(x, bias, out):
+    """x, or where there is a bias (C,) x + bias, which is written to `out`."""
+    return x if bias is None else np.add(x, bias, out=out)
+
+
 @fused
-def relu(x, y):
-    """y = max(x, 0)."""
+def relu(x, bias, y):
+    """y = max(x + bias, 0); `bias` may be None, and `y` may be `x`."""
+    x = add_bias(x, bias, y)
     np.maximum(x, constant_row(x.shape[-1], 0.0, x.dtype), out=y)  # a row: NumPy is slow with a scalar
 
 
@@ -52,14 +58,17 @@ def relu_backward(dy, y, dx):
 
 
 class ReLU(Layer):
-    """max(x, 0), element by element. With `inplace`, the caller needs its array no more, and it is overwritten."""
+    """max(x, 0), element by element. With `inplace`, the caller needs its array no more, and it is overwritten.
+
+    With `bias` (C,), as all activations here take it: max(x + bias, 0), in the same pass where that can be.
+    """
 
     def __init__(self, *, device: Device | None = None):
         pass  # any device: an array is computed where it is
 
-    def forward(self, x, inplace: bool = False):  # (...) -> (...)
+    def forward(self, x, bias=None, inplace: bool = False):  # (..., C), (C,) -> (..., C)
         y = x if inplace else self.buffer("y", like=x)
-        relu(x, y)
+        relu(x, bias, y)
         self.remember(y)
         return y
 
@@ -74,14 +83,14 @@ class ReLU(Layer):
 
     def activate(self, x):  # (...) -> (...)
         """For a model that is only read: y / AFTER, of BEFORE times the input; over x itself, with nothing kept."""
-        relu(x, x)
+        relu(x, None, x)
         return x
 
 
 @fused
-def relu_squared(x, r, y):
-    """r = max(x, 0) and y = r^2. `r` may be `x`."""
-    relu.definition(x, r)
+def relu_squared(x, bias, r, y):
+    """r = max(x + bias, 0) and y = r^2; `bias` may be None, and `r` may be `x`."""
+    relu.definition(x, bias, r)
     np.multiply(r, r, out=y)
 
 
@@ -93,14 +102,14 @@ def relu_squared_backward(dy, r, dx):
 
 
 class ReLUSquared(Layer):
-    """max(x, 0)^2, element by element. With `inplace`, as for ReLU."""
+    """max(x, 0)^2, element by element. With `inplace` and `bias`, as for ReLU."""
 
     def __init__(self, *, device: Device | None = None):
         pass  # any device: an array is computed where it is
 
-    def forward(self, x, inplace: bool = False):  # (...) -> (...)
+    def forward(self, x, bias=None, inplace: bool = False):  # (..., C), (C,) -> (..., C)
         r, y = x if inplace else self.buffer("r", like=x), self.buffer("y", like=x)
-        relu_squared(x, r, y)
+        relu_squared(x, bias, r, y)
         self.remember(r)
         return y
 
@@ -115,7 +124,7 @@ class ReLUSquared(Layer):
 
     def activate(self, x):  # (...) -> (...)
         """For a model that is only read: y / AFTER, of BEFORE times the input; over x itself, with nothing kept."""
-        relu(x, x)
+        relu(x, None, x)
         x *= x
         return x
 
@@ -152,7 +161,7 @@ def gelu(x, y, slope, k):
 
 
 class GELU(Layer):
-    """GPT-2's GELU (tanh form), element by element. With `inplace`, as for ReLU.
+    """GPT-2's GELU (tanh form), element by element. With `inplace` and `bias`, as for ReLU.
 
     The slope is computed on the way forward, where t is at hand, and is all that is kept.
     """
@@ -161,9 +170,9 @@ class GELU(Layer):
         pass  # any device: an array is computed where it is
 
     @fused_layer("gelu_forward")
-    def forward(self, x, inplace: bool = False):  # (...) -> (...)
+    def forward(self, x, bias=None, inplace: bool = False):  # (..., C), (C,) -> (..., C)
         y, slope = x if inplace else self.buffer("y", like=x), self.buffer("slope", like=x)
-        gelu(x, y, slope, self.scratch("k", like=x))
+        gelu(add_bias(x, bias, y), y, slope, self.scratch("k", like=x))
         self.remember(slope)
         return y
 

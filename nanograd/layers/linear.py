@@ -44,9 +44,10 @@ class Linear(Layer):
         self.device.matmul(x.reshape(-1, n_in), weight, y.reshape(-1, n_out))
         return y
 
-    def forward(self, x):  # (..., n_in) -> (..., n_out)
+    def forward(self, x, add_bias: bool = True):  # (..., n_in) -> (..., n_out)
+        """Without `add_bias`, x W: the caller adds the bias, in a pass that it makes anyway."""
         y = self.product(x, self.buffer)
-        if self.bias is not None:
+        if self.bias is not None and add_bias:
             add_rows(y.reshape(-1, y.shape[-1]), self.bias.value)
         return y
 

@@ -47,7 +47,8 @@ class MLP(Layer):
 
     def forward(self, x, residual=None):  # (..., C) -> (..., C)
         """With `residual`, an array like x: residual + what it is without."""
-        h = self.activation(self.c_fc(x), inplace=True)  # (..., 4C)
+        bias = None if self.c_fc.bias is None else self.c_fc.bias.value
+        h = self.activation(self.c_fc(x, add_bias=False), bias=bias, inplace=True)  # (..., 4C)
         return self.c_proj(h, residual)
 
     def backward(self, dy):  # (..., C) -> (..., C)

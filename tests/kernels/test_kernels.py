@@ -43,9 +43,11 @@ CASES = {
     "finish_branch mask alone": lambda m, N, C: [m.act(N, C), None, m.act(N, C), None],
     "multiply": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
     "cast": lambda m, N, C: [m.par(N, C), m.act(N, C)],
-    "relu": lambda m, N, C: [m.act(N, C), m.act(N, C)],
+    "relu": lambda m, N, C: [m.act(N, C), m.par(C), m.act(N, C)],
+    "relu no bias": lambda m, N, C: [m.act(N, C), None, m.act(N, C)],
     "relu_backward": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
-    "relu_squared": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
+    "relu_squared": lambda m, N, C: [m.act(N, C), m.par(C), m.act(N, C), m.act(N, C)],
+    "relu_squared no bias": lambda m, N, C: [m.act(N, C), None, m.act(N, C), m.act(N, C)],
     "relu_squared_backward": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
     "rms_normalize": lambda m, N, C: [m.act(N, C), m.par(C), 1e-5, m.act(N, C), m.act(N, C)],
     "rms_normalize no weight": lambda m, N, C: [m.act(2, N, C), None, 1e-5, m.act(2, N, C), m.act(2, N, C)],
@@ -136,15 +138,17 @@ def test_results_do_not_depend_on_the_order_of_threads(gpu_xp, monkeypatch, case
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("size", [7, 1024])
 @pytest.mark.parametrize("inplace", [False, True])
-def test_gelu(gpu_xp, size, inplace, precision):
+def test_gelu(gpu_xp, size, inplace, biased, precision):
     device = Device(gpu_xp, precision)
     m = Maker(device, size)
-    (x, x_device), (dy, dy_device) = m.act(size), m.act(size)
+    (x, x_device), (dy, dy_device) = m.act(3, size), m.act(3, size)
+    bias, bias_device = m.par(size) if biased else (None, None)
     layer, twin = GELU(), GELU()
-    expected = [layer(x), layer.backward(dy)]
-    y_device = twin(x_device)
+    expected = [layer(x, bias=bias), layer.backward(dy)]
+    y_device = twin(x_device, bias=bias_device)
     dx_device = twin.backward(dy_device, inplace)
     assert (dx_device is dy_device) == inplace
     assert_close(expected, [y_device.get().astype(float), dx_device.get().astype(float)], precision, "gelu")

@@ -254,6 +254,6 @@ def test_gelu_goes_back_over_dy_only_where_it_is_spare(monkeypatch):
     monkeypatch.setattr(launching, "launch", lambda *arguments, like: None)
     layer, dy = GELU(), zeros(2, 4)
     for inplace in (False, True):
-        layer.remember(zeros(2, 4))
+        layer.remember(zeros(2, 4), None)
         dx = kernels.gelu_backward(layer, dy, True) if inplace else kernels.gelu_backward(layer, dy)
         assert (dx is dy) is inplace

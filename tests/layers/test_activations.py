@@ -46,6 +46,18 @@ def test_relu_squared_is_the_square_of_relu(inplace):
 
 
 @pytest.mark.parametrize("activation", [ReLU, ReLUSquared, GELU])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_bias_is_added_first(activation, inplace):
+    rng = np.random.default_rng(0)
+    (x, dy), bias = rng.standard_normal((2, 3, 2, 4)), rng.standard_normal(4)
+    plain, biased, before = activation(), activation(), x.copy()
+    expected = plain(x + bias).copy()
+    np.testing.assert_array_equal(biased(x, bias=bias, inplace=inplace), expected)
+    assert inplace or np.array_equal(x, before)
+    np.testing.assert_array_equal(biased.backward(dy), plain.backward(dy))
+
+
+@pytest.mark.parametrize("activation", [ReLU, ReLUSquared, GELU])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_model_that_is_only_read_bends_the_same(activation, dtype):
     x = np.linspace(-4, 4, 24).reshape(2, 3, 4).astype(dtype)

@@ -18,6 +18,12 @@ def test_values_worked_by_hand(float64):
     np.testing.assert_array_equal(layer.bias.grad, [1, 0, -1])
 
 
+def test_the_bias_is_left_to_a_caller_that_asks_for_it(float64):
+    layer, x = Linear(2, 3, device=float64), np.ones((4, 2))
+    layer.bias.value[...] = 1
+    np.testing.assert_allclose(layer(x, add_bias=False) + 1, layer(x).copy(), rtol=1e-14)
+
+
 def test_starts_normal_with_the_deviation_asked_for(float64):
     layer = Linear(300, 200, device=float64, std=0.02)
     assert abs(layer.weight.value.std() - 0.02) < 3e-4

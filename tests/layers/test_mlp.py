@@ -22,8 +22,8 @@ def test_shapes_and_names(float64):
 
 def test_is_its_three_layers(float64):
     layer = MLP(3, device=float64)
-    x = np.random.default_rng(0).standard_normal((5, 3))
-    hidden = np.maximum(x @ layer.c_fc.weight.value, 0)
+    x, layer.c_fc.bias.value = np.random.default_rng(0).standard_normal((5, 3)), np.linspace(-0.1, 0.1, 12)
+    hidden = np.maximum(x @ layer.c_fc.weight.value + layer.c_fc.bias.value, 0)
     np.testing.assert_allclose(layer(x), hidden @ layer.c_proj.weight.value, rtol=1e-13, atol=1e-17)
 
 
