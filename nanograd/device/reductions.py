@@ -31,10 +31,15 @@ def scale_rows(x, row, y):  # (N, C), (C,), (N, C)
     np.multiply(x, row, out=y)
 
 
-@fused
 def sum_positions(x):  # (N, C) -> (C,)
     """The sum of all rows."""
-    return constant_row(x.shape[0], 1.0, x.dtype) @ x
+    return constant_row(x.shape[0], 1.0, x.dtype, xp_of(x)) @ x
+
+
+@fused
+def add_positions(x, total):  # (N, C), (C,)
+    """total += the sum of all rows of x."""
+    total += sum_positions(x)
 
 
 def sum_channels(x):  # (..., C) -> (...)

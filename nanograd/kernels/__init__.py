@@ -148,15 +148,15 @@ def rms_normalize(x, weight, eps, xhat, y):
 
 
 @registered
-def rms_normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):
+def rms_normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual, dweight):
     dy, residual = dy if _step(dy) else packed(dy), residual if residual is None else packed(residual)
     C, heads, rows = dy.shape[-1], _heads(dy), dy.size // dy.shape[-1]
-    dweight = None if weight is None else _sum_columns(packed(dy).reshape(rows, C), xhat.reshape(rows, C))
+    if weight is not None:
+        _add_columns(packed(dy).reshape(rows, C), None, xhat.reshape(rows, C), dweight)
     width = _row_width(dy, xhat, dx, dx if residual is None else residual)
     arrays, sizes = (dy, weight, xhat, rstd, residual, dx), (rows, C, heads, _step(dy), _step(dx))
     name = f"rms_normalize_backward<{c_type(dy)}, {width}>"
     launch("rmsnorm", name, (-(-rows // 8),), 256, *arrays, *sizes, like=dy, views=True)
-    return dweight
 
 
 @registered
@@ -207,32 +207,35 @@ def normalize(x, weight, bias, eps, xhat, y):
 
 
 @registered
-def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):
+def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual, dweight, dbias):
     dy, residual = packed(dy), residual if residual is None else packed(residual)
     rows, C = dy.shape
     width = vector_width(dy, xhat, dx, dx if residual is None else residual, length=C)
     name = f"normalize_backward<{c_type(dy)}, {width}>"
     launch("layernorm", name, (-(-rows // 8),), 256, dy, weight, xhat, rstd, residual, dx, rows, C, like=dy)
-    return _sum_columns(dy, xhat)
+    _add_columns(dy, dbias, xhat, dweight)
 
 
 @registered
-def sum_positions(x):
-    x = packed(x)
-    return _sum_columns(x, None)
+def add_positions(x, total):
+    _add_columns(packed(x), total)
 
 
-def _sum_columns(a, b):
-    """The sum over the rows of a (N, C), or of a * b."""
+def _add_columns(a, total, b=None, dots=None):
+    """total (C,) += the sum over the rows of a (N, C), unless it is None; with a b, dots (C,) += that of a * b."""
     rows, C = a.shape
     width = vector_width(a, a if b is None else b, length=C)
     across = -(-C // (32 * width))
     slab = rows if rows <= COLUMN_BLOCKS else max(64, -(-rows * across // COLUMN_BLOCKS))
     slabs = -(-rows // slab)
-    parts = xp_of(a).empty((slabs, C), dtype=wide(a))
+    sums = total, dots
+    if slabs > 1:
+        sums = [s if s is None else xp_of(a).empty((slabs, C), dtype=wide(a)) for s in sums]
     name = f"column_parts<{c_type(a)}, {width}>"
-    launch("reductions", name, (across, slabs), 256, a, b, parts, rows, C, slab, like=a)
-    return parts.reshape(C) if slabs == 1 else _sum_columns(parts, None)
+    launch("reductions", name, (across, slabs), 256, a, b, *sums, rows, C, slab, int(slabs == 1), like=a)
+    if slabs > 1:
+        name = f"add_parts<{c_type(a)}>"
+        launch("reductions", name, (-(-C // 32), 1 if dots is None else 2), 256, *sums, total, dots, slabs, C, like=a)
 
 
 @registered

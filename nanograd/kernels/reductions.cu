@@ -1,33 +1,64 @@
-// Sums over positions and over everything. Each is two launches, parts and then the sum of the parts, in an order that
-// is always the same: atomics would be as fast, and another sum each time.
+// Sums over positions and over everything. Each is two launches, parts and then the sum of the parts (a sum over few
+// positions is one), in an order that is always the same: atomics would be as fast, and another sum each time.
 
-// parts[s, c] = sum over the rows n of slab s of a[n, c], or of a[n, c] b[n, c] where there is a b.
-// A block takes 32 V columns of a slab, V a thread; its 8 warps take every eighth row.
+// sums[s, c] = sum over the rows n of slab s of a[n, c], and dots[s, c] = that of a[n, c] b[n, c]: the one or the other may
+// be null. With `add` they are added to what is there. A block takes 32 V columns of a slab, V a thread; its 8 warps take
+// every eighth row.
 template <typename T, int V>
-__global__ void column_parts(const T* a, const T* b, wide<T>* parts, long long rows, long long C, long long slab) {
-  __shared__ wide<T> of_warp[8][V][32];
+__global__ void column_parts(const T* a, const T* b, wide<T>* sums, wide<T>* dots, long long rows, long long C,
+                             long long slab, long long add) {
+  using W = wide<T>;
+  __shared__ W of_warp[2][8][V][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const long long c = ((long long)blockIdx.x * 32 + lane) * V, start = blockIdx.y * slab;
   const long long stop = start + slab < rows ? start + slab : rows;
-  wide<T> total[V] = {};
+  W total[V] = {}, product[V] = {};
   if (c < C)
 #pragma unroll 4
     for (long long n = start + warp; n < stop; n += 8) {
       const Pack<T, V> left = load<V>(a + n * C + c);
-      if (b) {
+      for (int j = 0; j < V; ++j) total[j] += widen(left.at[j]);
+      if (dots) {
         const Pack<T, V> right = load<V>(b + n * C + c);
-        for (int j = 0; j < V; ++j) total[j] += widen(left.at[j]) * widen(right.at[j]);
-      } else {
-        for (int j = 0; j < V; ++j) total[j] += widen(left.at[j]);
+        for (int j = 0; j < V; ++j) product[j] += widen(left.at[j]) * widen(right.at[j]);
       }
     }
-  for (int j = 0; j < V; ++j) of_warp[warp][j][lane] = total[j];
+  for (int j = 0; j < V; ++j) {
+    of_warp[0][warp][j][lane] = total[j];
+    if (dots) of_warp[1][warp][j][lane] = product[j];
+  }
+  __syncthreads();
+  W* out = warp == 0 ? sums : warp == 1 ? dots : nullptr;  // the first warp adds up the sums, the second the dots
+  if (!out || c >= C) return;
+  out += blockIdx.y * C + c;
+  for (int j = 0; j < V; ++j) {
+    W all = of_warp[warp][0][j][lane];
+    for (int other = 1; other < 8; ++other) all += of_warp[warp][other][j][lane];
+    out[j] = add ? out[j] + all : all;
+  }
+}
+
+// sums[c] += sum over s of sum_parts[s, c], and dots likewise; either may be null. A block takes 32 columns of one of the
+// two, its 8 warps every eighth part.
+template <typename T>
+__global__ void add_parts(const wide<T>* sum_parts, const wide<T>* dot_parts, wide<T>* sums, wide<T>* dots,
+                          long long slabs, long long C) {
+  using W = wide<T>;
+  __shared__ W of_warp[8][32];
+  const W* parts = blockIdx.y == 0 ? sum_parts : dot_parts;
+  W* out = blockIdx.y == 0 ? sums : dots;
+  if (!out) return;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const long long c = (long long)blockIdx.x * 32 + lane;
+  W total = 0;
+  if (c < C)
+#pragma unroll 4
+    for (long long s = warp; s < slabs; s += 8) total += parts[s * C + c];
+  of_warp[warp][lane] = total;
   __syncthreads();
   if (warp > 0 || c >= C) return;
-  for (int j = 0; j < V; ++j) {
-    for (int other = 1; other < 8; ++other) total[j] += of_warp[other][j][lane];
-    parts[blockIdx.y * C + c + j] = total[j];
-  }
+  for (int other = 1; other < 8; ++other) total += of_warp[other][lane];
+  out[c] += total;
 }
 
 // dots[n] = sum over c of a[n, c] b[n, c]; one warp a row

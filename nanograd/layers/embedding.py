@@ -29,7 +29,7 @@ import numpy as np
 
 from nanograd.device.device import Device, fused
 from nanograd.device.elementwise import add
-from nanograd.device.reductions import sum_positions
+from nanograd.device.reductions import add_positions
 from nanograd.layers.layer import Layer, Parameter
 
 
@@ -90,7 +90,7 @@ class PositionEmbedding(Layer):
     def backward(self, dy):  # (B, T, dim) -> (B, T, dim), dy itself
         B, T, dim = shape = self.recall()
         self.expect_shape("dy", dy, shape)
-        self.weight.grad[:T] += sum_positions(dy.reshape(B, T * dim)).reshape(T, dim)
+        add_positions(dy.reshape(B, T * dim), self.weight.grad[:T].reshape(T * dim))
         return dy
 
 

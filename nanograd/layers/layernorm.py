@@ -30,7 +30,7 @@ The parameters see every position n:
 import numpy as np
 
 from nanograd.device.device import Device, fused
-from nanograd.device.reductions import add_rows, dot_channels, mean_channels, scale_rows, sum_positions
+from nanograd.device.reductions import add_positions, add_rows, dot_channels, mean_channels, scale_rows, sum_positions
 from nanograd.layers.layer import Layer, Parameter
 
 
@@ -51,11 +51,13 @@ def normalize(x, weight, bias, eps, xhat, y):  # (N, C), (C,), (C,) or None -> r
 
 
 @fused
-def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):  # all (N, C), weight (C,), rstd (N, 1)
-    """dx, plus `residual` unless that is None; returns dweight (C,)."""
+def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual, dweight, dbias):
+    """dx (N, C), plus `residual` unless that is None; adds to dweight (C,), and to dbias (C,) unless that is None."""
     weight_mean = weight / weight.size
     product = np.multiply(dy, xhat, out=scratch)
-    dweight = sum_positions(product)
+    dweight += sum_positions(product)
+    if dbias is not None:
+        add_positions(dy, dbias)
     along_shift = (dy @ weight_mean)[:, None]  # mean(g)
     along_stretch = (product @ weight_mean)[:, None]  # mean(g * xhat)
     scale_rows(dy, weight, dx)
@@ -64,7 +66,6 @@ def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):  # all (N
     dx *= rstd
     if residual is not None:
         dx += residual
-    return dweight
 
 
 class LayerNorm(Layer):
@@ -93,7 +94,6 @@ class LayerNorm(Layer):
         rows, rest = (a if a is None else a.reshape(xhat.shape) for a in (dy, residual))  # (N, C)
         dx, scratch = self.scratch("dx", like=dy), self.scratch("product", like=rows)
         arrays = xhat, rstd, dx.reshape(rows.shape), scratch, rest
-        self.weight.grad += normalize_backward(rows, self.weight.value, *arrays)
-        if self.bias is not None:
-            self.bias.grad += sum_positions(rows)
+        dbias = None if self.bias is None else self.bias.grad
+        normalize_backward(rows, self.weight.value, *arrays, self.weight.grad, dbias)
         return dx

@@ -19,7 +19,7 @@ Positions are independent, so (B, T, C) is treated as (B*T, C): three plain 2-D 
 """
 
 from nanograd.device.device import Device
-from nanograd.device.reductions import add_rows, sum_positions
+from nanograd.device.reductions import add_positions, add_rows
 from nanograd.layers.layer import Layer, Parameter
 
 
@@ -58,7 +58,7 @@ class Linear(Layer):
         dy2, x2 = dy.reshape(-1, n_out), x.reshape(-1, n_in)
         self.weight.add_product(self.device, x2.T, dy2)
         if self.bias is not None:
-            self.bias.grad += sum_positions(dy2)
+            add_positions(dy2, self.bias.grad)
         dx = self.scratch("dx", x.shape, like=dy)
         self.device.matmul(dy2, weight.T, dx.reshape(-1, n_in))
         return dx

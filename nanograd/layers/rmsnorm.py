@@ -43,10 +43,12 @@ def rms_normalize(x, weight, eps, xhat, y):  # (..., C), (C,) or None -> rstd (.
 
 
 @fused
-def rms_normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):  # all (..., C), weight (C,) or None
-    """dx, plus `residual` unless that is None; returns dweight (C,), or None without weights. `dx` may be `dy`."""
+def rms_normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual, dweight):
+    """dx (..., C), plus `residual` unless that is None; adds to dweight (C,). `dx` may be `dy`. `weight` and `dweight`
+    may be None."""
     product = np.multiply(dy, xhat, out=scratch)
-    dweight = None if weight is None else sum_positions(product.reshape(-1, product.shape[-1]))
+    if weight is not None:
+        dweight += sum_positions(product.reshape(-1, product.shape[-1]))
     along_stretch = mean_channels(product) if weight is None else product @ (weight / weight.size)  # mean(g * xhat)
     np.multiply(dy, rstd, out=dx)
     if weight is not None:
@@ -54,7 +56,6 @@ def rms_normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual):  # al
     dx -= np.multiply(xhat, along_stretch[..., None] * rstd, out=scratch)
     if residual is not None:
         dx += residual
-    return dweight
 
 
 class RMSNorm(Layer):
@@ -81,9 +82,7 @@ class RMSNorm(Layer):
         if residual is not None:
             self.expect_shape("residual", residual, xhat.shape)
         dx = self.scratch("dx", like=dy) if out is None else out
-        weight = None if self.weight is None else self.weight.value
+        weight, dweight = (None, None) if self.weight is None else (self.weight.value, self.weight.grad)
         scratch = self.scratch("product", like=xhat)
-        dweight = rms_normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual)
-        if self.weight is not None:
-            self.weight.grad += dweight
+        rms_normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual, dweight)
         return dx

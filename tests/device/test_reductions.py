@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from nanograd.device.reductions import (
+    add_positions,
     add_rows,
     constant_row,
     dot_channels,
@@ -25,6 +26,9 @@ def test_each_is_what_it_says(shape, dtype):
     np.testing.assert_array_equal(y, x + row)
     scale_rows(x, row, y)
     np.testing.assert_array_equal(y, x * row)
+    total = row.copy()
+    add_positions(x, total)
+    np.testing.assert_array_equal(total, row + sum_positions(x))
     for function, expected in (
         (sum_positions(x), x.sum(0)),
         (sum_channels(x), x.sum(-1)),

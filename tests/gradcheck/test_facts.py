@@ -156,13 +156,13 @@ def test_a_sum_in_too_narrow_a_type_is_seen(monkeypatch):
     """Gradients of biases added up one by one in float16, which is within any usual tolerance of 1e-2."""
     from nanograd.layers import linear
 
-    def narrow(x):
-        total = np.zeros(x.shape[1], np.float16)
+    def narrow(x, total):
+        added = np.zeros(x.shape[1], np.float16)
         for row in x.astype(np.float16):
-            total += row
-        return total.astype(x.dtype)
+            added += row
+        total += added
 
-    monkeypatch.setattr(linear, "sum_positions", narrow)
+    monkeypatch.setattr(linear, "add_positions", narrow)
     broken = {fact.name for fact in facts(model_of({}, Device("numpy", "float32"))) if not fact.ok}
     assert broken == {"dbias is the sum of dy"}
 

@@ -56,8 +56,8 @@ CASES = {
     "rotate interleaved": lambda m, N, C: rotation(m, N, C, "interleaved", False),
     "normalize": lambda m, N, C: [m.act(N, C), m.par(C), m.par(C), 1e-5, m.act(N, C), m.act(N, C)],
     "normalize no bias": lambda m, N, C: [m.act(N, C), m.par(C), None, 1e-5, m.act(N, C), m.act(N, C)],
-    "sum_positions": lambda m, N, C: [m.act(N, C)],
-    "sum_positions many": lambda m, N, C: [m.act(40 * N, C)],
+    "add_positions": lambda m, N, C: [m.act(N, C), m.par(C)],
+    "add_positions many": lambda m, N, C: [m.act(40 * N, C), m.par(C)],
     "dot_channels": lambda m, N, C: [m.act(2, N, C), m.act(2, N, C)],
     "square_sum": lambda m, N, C: [m.par(N * C)],
     "masked_exp_backward": lambda m, N, C: [m.act(2, N, C), m.act(2, N, C), m.act(2, N, 1), m.act(2, N, C)],
@@ -156,11 +156,11 @@ def test_gelu(gpu_xp, size, inplace, biased, precision):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize(("N", "C"), [(3, 5), (37, 33), (100, 64)])
+@pytest.mark.parametrize(("N", "C"), [(3, 5), (37, 33), (100, 64), (1030, 40)])
 def test_normalize_backward(gpu_xp, N, C, residual, precision):
     def make(m, N, C):
-        rest = m.act(N, C) if residual else None
-        return [m.act(N, C), m.par(C), m.act(N, C), m.positive(N, 1), m.act(N, C), m.act(N, C), rest]
+        rest, dbias = m.act(N, C) if residual else None, None if residual else m.par(C)
+        return [m.act(N, C), m.par(C), m.act(N, C), m.positive(N, 1), m.act(N, C), m.act(N, C), rest, m.par(C), dbias]
 
     device = Device(gpu_xp, precision)
     name = "normalize_backward"
@@ -199,6 +199,7 @@ def test_rms_normalize_backward(gpu_xp, N, C, weight, residual, precision):
             m.act(N, C),
             m.act(N, C),
             rest,
+            m.par(C) if weight else None,
         ]
 
     device = Device(gpu_xp, precision)

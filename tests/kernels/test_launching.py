@@ -95,7 +95,7 @@ def test_layernorm_takes_eight_rows_a_block(monkeypatch, rows, blocks):
     x, row = zeros(rows, 4), zeros(4)
     forward = launched(monkeypatch, kernels.normalize, x, row, row, 1e-5, x, x)
     assert forward == [("layernorm: normalize<float, 4>", (blocks,), 256, [rows, 4])]
-    backward, *_ = launched(monkeypatch, kernels.normalize_backward, x, row, x, zeros(rows, 1), x, None, None)
+    backward, *_ = launched(monkeypatch, kernels.normalize_backward, x, row, x, zeros(rows, 1), x, None, None, row, row)
     assert backward == ("layernorm: normalize_backward<float, 4>", (blocks,), 256, [rows, 4])
 
 
@@ -114,9 +114,20 @@ def test_layernorm_takes_eight_rows_a_block(monkeypatch, rows, blocks):
     ],
 )
 def test_sums_over_positions_are_split_into_slabs(monkeypatch, rows, columns, width, grid, slab):
-    first, *rest = launched(monkeypatch, kernels.sum_positions, zeros(rows, columns))
-    assert first == (f"reductions: column_parts<float, {width}>", grid, 256, [rows, columns, slab])
-    assert bool(rest) == (grid[1] > 1), "and the parts are summed in turn"
+    first, *rest = launched(monkeypatch, kernels.add_positions, zeros(rows, columns), zeros(columns))
+    alone = int(grid[1] == 1)
+    assert first == (f"reductions: column_parts<float, {width}>", grid, 256, [rows, columns, slab, alone])
+    blocks = -(-columns // 32)
+    assert rest == [("reductions: add_parts<float>", (blocks, 1), 256, [grid[1], columns])] * (not alone)
+
+
+def test_both_sums_of_a_layernorm_are_taken_together(monkeypatch):
+    x, row = zeros(2048, 33), zeros(33)
+    _, *sums = launched(monkeypatch, kernels.normalize_backward, x, row, x, zeros(2048, 1), x, None, None, row, row)
+    assert sums == [
+        ("reductions: column_parts<float, 1>", (2, 32), 256, [2048, 33, 64, 0]),
+        ("reductions: add_parts<float>", (2, 2), 256, [32, 33]),
+    ]
 
 
 @pytest.mark.parametrize(("rows", "blocks"), [(8, 1), (9, 2)])
@@ -223,7 +234,7 @@ def test_rows_in_a_wider_array_are_normalised_where_they_are(monkeypatch, D, bes
     ((name, *found),) = launched(monkeypatch, kernels.rms_normalize, x, weight, 1e-5, xhat, x)
     assert (name, found) == (f"rmsnorm: rms_normalize<float, {width}>", [(4,), 256, [30, D, 3, step, step]])
     *_, (name, grid, threads, sizes) = launched(
-        *(monkeypatch, kernels.rms_normalize_backward, x, None, xhat, rstd, xhat, None, None)
+        *(monkeypatch, kernels.rms_normalize_backward, x, None, xhat, rstd, xhat, None, None, None)
     )
     assert (name, grid, threads) == (f"rmsnorm: rms_normalize_backward<float, {width}>", (4,), 256)
     assert sizes == [30, D, 3, step, 3 * D]

@@ -108,7 +108,7 @@ def layernorm_plain(x, dy, *_):
 def layernorm_fast(x, dy, xhat, y, dx, scratch):
     weight, bias = np.ones((2, C))
     rstd = normalize(x, weight, bias, 1e-5, xhat, y)
-    normalize_backward(dy, weight, xhat, rstd, dx, scratch, None)
+    normalize_backward(dy, weight, xhat, rstd, dx, scratch, None, np.zeros(C), None)
 
 
 def gelu_plain(x, dy, *_):
@@ -191,7 +191,7 @@ def pieces():
     grad = np.zeros((c, 4 * c), np.float32)
     logits, targets = array(n, v), rng.integers(0, v, n)
     loss = CrossEntropy()
-    weight, bias = np.ones(c, np.float32), np.zeros(c, np.float32)
+    weight, bias, dweight = np.ones(c, np.float32), *np.zeros((2, c), np.float32)
     arrays = [array(n, c) for _ in range(4)]
     B, H, T, D = 16, 4, 64, 32
     qkv, do = array(B, T, 3 * H * D), array(B, T, H * D)
@@ -241,7 +241,7 @@ def pieces():
                 normalization.layernorm_backward(dy, x, weight, bias),
             ),
             "fast": lambda: normalize_backward(
-                dy, weight, arrays[0], normalize(x, weight, bias, 1e-5, *arrays[:2]), *arrays[2:], None
+                dy, weight, arrays[0], normalize(x, weight, bias, 1e-5, *arrays[:2]), *arrays[2:], None, dweight, None
             ),
         },
         "attention": {"plain": plain_attention, "fast": fast_attention},

@@ -95,7 +95,7 @@ def count_here() -> dict:
     Device("cupy")
     rng = np.random.default_rng(0)
     x, y, m, h, out, scratch = (cupy.asarray(rng.standard_normal((256, 768), dtype=np.float32)) for _ in range(6))
-    row, rstd = cupy.ones(768, "float32"), cupy.ones((256, 1), "float32")
+    row, rstd, grad = cupy.ones(768, "float32"), cupy.ones((256, 1), "float32"), cupy.zeros(768, "float32")
     gelu = GELU()
     pairs = {
         "end of a branch": (
@@ -108,7 +108,7 @@ def count_here() -> dict:
         ),
         "LayerNorm, backward": (
             lambda: plain_layernorm_backward(cupy, y, row, m, x, rstd),
-            lambda: normalize_backward(y, row, m, rstd, out, scratch, x),
+            lambda: normalize_backward(y, row, m, rstd, out, scratch, x, grad, None),
         ),
         "GELU": (lambda: plain_gelu(cupy, x), lambda: gelu(x)),
     }
