@@ -124,8 +124,11 @@ class CachedAttention:
         y /= z
         return y.reshape(len(y), -1)
 
-    def read(self, x, rows: slice, slot: int, position: int, first: int):  # (R n, C) -> (R n, H D)
-        """n positions from `slot` on of the sequences `rows`, whose first slot in use is `first`."""
+    def read(self, x, rows: slice, slot: int, position: int, first: int, last: bool = False):  # (R n, C) -> (R n, H D)
+        """n positions from `slot` on of the sequences `rows`, whose first slot in use is `first`.
+
+        With `last`, what the last position gathers is all that is asked for, (R, H D); all keys and values are kept.
+        """
         H, K, D = self.H, self.K, self.D
         R = self.cache[0, rows].shape[0]
         parts = self.to_qkv(x).reshape(R, len(x) // R, H + 2 * K, D)
@@ -138,8 +141,9 @@ class CachedAttention:
         cache[..., slot : slot + n, :] = parts[:, :, H:].reshape(R, n, 2, K, D).transpose(2, 0, 3, 1, 4)
         q = parts[:, :, :H].reshape(R, n, K, H // K, D).transpose(0, 2, 3, 1, 4)  # (R, K, G, n, D)
         keys, values = cache[0][:, :, None], cache[1][:, :, None]  # (R, K, 1, slots, D)
-        y = np.empty((R, n, K, H // K, D), dtype=x.dtype)
-        for start in range(0, n, BLOCK):
+        begin = n - 1 if last else 0
+        y = np.empty((R, n - begin, K, H // K, D), dtype=x.dtype)
+        for start in range(begin, n, BLOCK):
             stop = min(start + BLOCK, n)
             lowest = max(first, slot + start - self.window + 1)
             part = slice(lowest, slot + stop)
@@ -149,8 +153,8 @@ class CachedAttention:
                 weights[..., :beyond] += band_mask(stop - start, beyond, weights.dtype)
             z = masked_exp(weights)
             block = weights @ values[..., part, :]
-            np.divide(block, z, out=y[:, start:stop].transpose(0, 2, 3, 1, 4))
-        return y.reshape(R * n, H * D)
+            np.divide(block, z, out=y[:, start - begin : stop - begin].transpose(0, 2, 3, 1, 4))
+        return y.reshape(-1, H * D)
 
 
 @functools.lru_cache(maxsize=16)

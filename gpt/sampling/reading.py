@@ -112,9 +112,11 @@ class ReadGPT:
         positions = slice(position, position + n)
         x = self.embed(ids.reshape(-1), positions if R == 1 else np.tile(np.arange(position, position + n), R))
         for block in self.blocks:
-            x += block.attn_proj(block.attention.read(block.norm_1(x), rows, slot, position, first))
-            if block is self.blocks[-1] and n > 1:  # above the last attention only the last position is asked for
+            last = block is self.blocks[-1]  # there, the last position is all that is asked for
+            y = block.attention.read(block.norm_1(x), rows, slot, position, first, last)
+            if last:
                 x = x.reshape(R, n, -1)[:, -1].copy()
+            x += block.attn_proj(y)
             block.mlp(x)
         return self.head(self.norm(x))
 
