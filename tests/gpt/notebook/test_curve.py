@@ -61,3 +61,7 @@ def test_ticks_are_few_whole_and_within(last):
 def test_ticks_of_a_logarithmic_axis_are_few_and_within(low, high):
     found = log_ticks(low, high)
     assert 2 <= len(found) <= 12 and all(low <= value <= high for value in found) and found == sorted(set(found))
+
+
+def test_losses_before_the_first_step_alone_can_be_drawn():
+    assert "NaN" not in LossCurve([{"step": 0, "train_loss": 6.2, "val_loss": 6.3}]).svg()
