@@ -179,15 +179,17 @@ def _tyro(config_class: type[Checked], arguments: list[str], program: str) -> di
     """What tyro makes of the arguments: every flag's value by name. Exits after --help and on a bad value."""
     import tyro
 
-    groups, seen = [], set()
+    titled, seen = {}, set()
     for base in filter(dataclasses.is_dataclass, reversed(config_class.__mro__)):  # each brings its own flags
         own = [field for field in dataclasses.fields(base) if field.name not in seen]
         seen.update(field.name for field in own)
+        name = base.__name__.removesuffix("Flags").removesuffix("Config").lower()
+        titled.setdefault(TITLES.get(name, name), []).extend(map(_tyro_field, own))
+    groups = []
+    for name, own in titled.items():
         if own:
-            group = dataclasses.make_dataclass(base.__name__, [_tyro_field(field) for field in own])
+            group = dataclasses.make_dataclass(name, own)
             group.__doc__ = ""
-            name = base.__name__.removesuffix("Flags").removesuffix("Config").lower()
-            name = TITLES.get(name, name)
             groups.append((name, tyro.conf.OmitArgPrefixes[group], dataclasses.field(default_factory=group)))
     flags = dataclasses.make_dataclass("Flags", groups)
     description = (config_class.__doc__ or "").split(". ")[0].rstrip(".") + "."

@@ -44,7 +44,7 @@ class LossCurve:
         """The picture; without any point an empty frame."""
         steps = [step for points in self.points.values() for step, _ in points]
         losses = [loss for points in self.points.values() for _, loss in points]
-        last, low, high = max(1, *steps), min(losses, default=1) * 0.95, max(losses, default=2) * 1.05
+        last, low, high = max([1, *steps]), min(losses, default=1) * 0.95, max(losses, default=2) * 1.05
 
         def x(step):
             return LEFT + (WIDTH - LEFT - RIGHT) * step / last

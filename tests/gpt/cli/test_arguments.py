@@ -164,3 +164,16 @@ def test_a_command_of_ones_own_with_plain_arguments():
     assert parse(Reading, ["--run-dir", "a", "b"], "x") == Reading(run_dir="a", more=("b",))
     with pytest.raises(UsageError, match=r"--run_dir \(or a plain argument RUN_DIR\) is missing: folder of the run"):
         parse(Reading, [], "x")
+
+
+def test_flags_of_groups_of_one_name_stand_together():
+    from gpt.hub.__main__ import ExportConfig
+
+    config = parse(ExportConfig, ["a run", "there", "--format", "gguf", "--checkpoint", "latest", "--debug"], "export")
+    assert (config.run, config.out, config.format, config.which, config.debug) == (
+        "a run",
+        "there",
+        "gguf",
+        "latest",
+        True,
+    )
