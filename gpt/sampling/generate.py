@@ -28,6 +28,7 @@ from gpt.sampling import filters
 from gpt.sampling.kv_cache import Decoder
 from gpt.sampling.streaming import Completion
 
+NOTHING = contextlib.nullcontext()
 SAMPLING = 0x53414D50  # what these draws are for, among all that start from one seed
 
 
@@ -74,8 +75,7 @@ def generate(
 
     def steps():
         for step in batch:
-            ids = [token and token.id for token in step]
-            yield ids if batch.several else ids[0]
+            yield [token and token.id for token in step] if batch.several else step[0].id
             for i, (text, token) in enumerate(zip(texts, step, strict=False)):
                 if token is not None:
                     text.add(token)
@@ -151,9 +151,10 @@ class Generation:
         decoder = Decoder(self.model, len(self.prompts), self.exact_window)
         tokens = None
         for _ in range(self.max_new_tokens):
-            with evaluation_mode(self.model):  # not around the yield: the caller may train between two tokens
+            # Not around the yield: the caller may train between two tokens.
+            with evaluation_mode(self.model) if self.model.training else NOTHING:
                 logits = decoder.prefill(self.prompts) if tokens is None else decoder.decode(tokens)
-                logits = self.model.device.to_host(logits)  # (B, V)
+            logits = self.model.device.to_host(logits)  # (B, V)
             step = [None if done else self._choose(i, logits[i]) for i, done in enumerate(self.finished)]
             yield step
             if all(self.finished):
@@ -173,15 +174,12 @@ class Generation:
 
 @contextlib.contextmanager
 def evaluation_mode(model) -> Iterator[None]:
-    """Inside, dropout is off; afterwards the model is in the mode it was in."""
-    training = model.training
-    if training:
-        model.eval()
+    """Inside, dropout is off; afterwards the model is in training mode again."""
+    model.eval()
     try:
         yield
     finally:
-        if training:
-            model.train()
+        model.train()
 
 
 class Chooser:
