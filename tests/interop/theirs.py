@@ -1,7 +1,9 @@
 """What transformers makes, and what it makes of ours: run by its own Python, away from this repository's folders.
 
-python -P theirs.py make FOLDER      random models as folders, and for each what they compute
-python -P theirs.py read FOLDER      what an exported folder computes, into FOLDER/theirs.npz
+python -P theirs.py make FOLDER        random models as folders, and for each what they compute
+python -P theirs.py read FOLDER        what an exported folder computes, into FOLDER/theirs.npz
+python -P theirs.py tokenizer FOLDER   GPT-2's tokenizer, trained on texts.txt, and its ids of them, into theirs.npz
+python -P theirs.py ids FOLDER         the ids that an exported tokenizer gives texts.txt, into theirs.npz
 """
 
 import sys
@@ -69,14 +71,38 @@ def read(folder: Path) -> None:
     model = hf.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     found = results(model, np.load(folder / "ids.npy"), 200)
     if (folder / "texts.txt").exists():
-        tokenizer = hf.AutoTokenizer.from_pretrained(folder)
-        texts = (folder / "texts.txt").read_bytes().decode("utf-8").split("\0")
-        ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-        found["lengths"] = np.array([len(row) for row in ids])
-        found["text_ids"] = np.concatenate([np.array(row, dtype=np.int64) for row in ids])
-        found["lossless"] = np.array([tokenizer.decode(row) == text for row, text in zip(ids, texts, strict=True)])
+        found |= ids_of(folder, hf.AutoTokenizer.from_pretrained(folder))
     np.savez(folder / "theirs.npz", **found)
 
 
+def texts_of(folder: Path) -> list[str]:
+    return (folder / "texts.txt").read_bytes().decode("utf-8").split("\0")
+
+
+def ids_of(folder: Path, tokenizer) -> dict[str, np.ndarray]:
+    texts = texts_of(folder)
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    found = {"lengths": np.array([len(row) for row in ids])}
+    found["text_ids"] = np.concatenate([np.array(row, dtype=np.int64) for row in ids])
+    back = [tokenizer.decode(row, clean_up_tokenization_spaces=False) for row in ids]
+    found["lossless"] = np.array([one == other for one, other in zip(back, texts, strict=True)])
+    return found
+
+
+def tokenizer(folder: Path) -> None:
+    from tokenizers import ByteLevelBPETokenizer
+
+    small = ByteLevelBPETokenizer()
+    small.train_from_iterator(texts_of(folder), vocab_size=600, special_tokens=["<|endoftext|>"], show_progress=False)
+    small.save_model(str(folder))  # vocab.json and merges.txt
+    whole = hf.GPT2TokenizerFast(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
+    whole.save_pretrained(folder / "json")
+    np.savez(folder / "theirs.npz", **ids_of(folder, whole))
+
+
+def ids(folder: Path) -> None:
+    np.savez(folder / "theirs.npz", **ids_of(folder, hf.AutoTokenizer.from_pretrained(folder)))
+
+
 if __name__ == "__main__":
-    {"make": make, "read": read}[sys.argv[1]](Path(sys.argv[2]))
+    {"make": make, "read": read, "tokenizer": tokenizer, "ids": ids}[sys.argv[1]](Path(sys.argv[2]))
