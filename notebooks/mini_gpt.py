@@ -216,7 +216,7 @@ run
 # %% [markdown]
 # ## 9. Overfitting and underfitting, on purpose
 #
-# **Overfitting**: eight lines are so little text that the model learns them by heart. Training loss goes to nothing, and
+# **Overfitting**: eight lines are so little text that the model learns them by heart. Training loss falls far, and
 # validation loss, on lines it has not seen, rises.
 
 # %%
