@@ -1,14 +1,16 @@
 """Decoding beside Hugging Face's `generate`, and beside the vector-matrix products alone.
 
-    python -m benchmarks.decoding [--rounds 5] [--shapes gpt2 smollm2] [--hugging_face PYTHON] [--json]
+    python -m benchmarks.decoding [--rounds 5] [--shapes gpt2 smollm2] [--hugging_face PYTHON] [--contenders ours hf]
 
-Random weights at the shapes of GPT-2 124M and SmolLM2-135M, float32, one stream and 16, within the context: a prompt
-of 64 tokens, then 64 more, the likeliest each time. The time of a token is that of the second part. "products" is
-NumPy's product of one row with each matrix, as the model stores it, and nothing else; GB/s is what it reads of the
-weights. Contenders take turns in rounds, each in a process of its own; figures are medians, with the 10th and 90th
-percentile, and ratios are those of one round, their median. Memory is the peak of the process while it decodes, Python
-and NumPy included, over the bytes of the weights. "prompt" is one of 512 tokens, beside a training forward pass of one
-window of 512. PYTHON is one that has torch and transformers: they need not be installed beside this project.
+Random weights at the shapes of GPT-2 124M and SmolLM2-135M, float32, one stream ("ours") and 16 ("streams"), within the
+context: a prompt of 64 tokens, then 64 more, the likeliest each time. The time of a token is that of the second part.
+"products" is NumPy's product of one row with each matrix, as the model stores it, and nothing else; GB/s is what it
+reads of the weights. "hf" is Hugging Face's: PYTHON is one that has torch and transformers, which need not be installed
+beside this project. "prompt" is one of 512 tokens, beside a training forward pass of one window of 512.
+
+Contenders take turns in rounds, each in a process of its own; figures are medians, with the 10th and 90th percentile,
+and ratios are those of one round, their median. Memory is the peak of the process while it decodes, Python and NumPy
+included, over the bytes of the weights.
 """
 
 import argparse
@@ -27,8 +29,13 @@ from benchmarks.machine import describe_machine
 
 SHAPES = {"gpt2": GPT2, "smollm2": SMOLLM2}
 HUGGING_FACE = Path(__file__).parent / "contenders" / "hugging_face.py"
-OURS, STREAMED, PRODUCTS, PROMPTS, THEIRS = "ours", "ours, 16 streams", "products", "prompt", "Hugging Face"
+OURS, PRODUCTS, THEIRS, STREAMED, PROMPTS = CONTENDERS = "ours", "products", "hf", "streams", "prompt"
 PROMPT, TOKENS, STREAMS, LONG = 64, 64, 16, 512
+RATIOS = {  # of seconds a token
+    "time of a token over that of the products": (OURS, PRODUCTS),
+    "tokens/s of 16 streams over one": (OURS, STREAMED),
+    "tokens/s over Hugging Face's": (THEIRS, OURS),
+}
 
 
 def our_model(config):
@@ -122,9 +129,8 @@ def command_of(name: str, shape: str, python: str) -> list[str]:
     return [python, str(HUGGING_FACE), json.dumps(settings)]
 
 
-def measure(shape: str, rounds: int, python: str | None) -> dict[str, list[dict]]:
+def measure(shape: str, rounds: int, names: list[str], python: str | None) -> dict[str, list[dict]]:
     """{contender: what each round gave}, the contenders one after the other in each round."""
-    names = [OURS, PRODUCTS, *([THEIRS] if python else []), STREAMED, PROMPTS]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = {name: subprocess.Popen(command_of(name, shape, python), **pipes) for name in names}
     results = {name: [] for name in names}
@@ -153,14 +159,15 @@ def summary(results: dict[str, list[dict]]) -> dict:
         for name, runs in results.items()
     }
     of = {name: np.array([run["seconds"] for run in runs]) for name, runs in results.items()}
-    ratios = {
-        "time of a token over that of the products": of[OURS] / of[PRODUCTS],
-        "tokens/s of 16 streams over one": of[OURS] / of[STREAMED],
-        "prompt of 512 tokens over a training forward pass": of[PROMPTS] / [r["forward"] for r in results[PROMPTS]],
-        "GB/s of the products": np.array([run["GB_per_s"] for run in results[PRODUCTS]]),
-    }
-    if THEIRS in of:
-        ratios["tokens/s over Hugging Face's"] = of[THEIRS] / of[OURS]
+    ratios = {}
+    for label, (numerator, denominator) in RATIOS.items():
+        if numerator in of and denominator in of:
+            ratios[label] = of[numerator] / of[denominator]
+    if PROMPTS in of:
+        forward = [run["forward"] for run in results[PROMPTS]]
+        ratios[f"prompt of {LONG} tokens over a training forward pass"] = of[PROMPTS] / forward
+    if PRODUCTS in of:
+        ratios["GB/s of the products"] = np.array([run["GB_per_s"] for run in results[PRODUCTS]])
     return table | {"ratios": {name: np.percentile(values, (10, 50, 90)).tolist() for name, values in ratios.items()}}
 
 
@@ -181,16 +188,21 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--hugging_face", metavar="PYTHON", help="a Python that has torch and transformers")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         return work(arguments.work, arguments.shapes[0])
-    if not arguments.hugging_face:
+    names = list(arguments.contenders)
+    if THEIRS in names and not arguments.hugging_face:
+        names.remove(THEIRS)
         print("Hugging Face is left out: --hugging_face PYTHON brings it", file=sys.stderr)
     machine = describe_machine() | {"load before": round(os.getloadavg()[0], 2)}
-    results = {shape: summary(measure(shape, arguments.rounds, arguments.hugging_face)) for shape in arguments.shapes}
+    results = {
+        shape: summary(measure(shape, arguments.rounds, names, arguments.hugging_face)) for shape in arguments.shapes
+    }
     machine["load after"] = round(os.getloadavg()[0], 2)
     if arguments.json:
         print(json.dumps({"machine": machine, "results": results}, indent=1))
