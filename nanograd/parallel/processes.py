@@ -32,11 +32,13 @@ class WorkerLost(ChildProcessError):
 
 
 def may_fork() -> bool:
-    """Does everything that was loaded survive a fork? MPI does not, nor does a BLAS on OpenMP's threads."""
+    """Does everything that was loaded survive a fork? MPI does not, nor does a BLAS on OpenMP's threads, nor the kernel
+    of a notebook, whose threads may hold a lock at that moment."""
     from threadpoolctl import threadpool_info
 
     blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
-    return CAN_FORK and "mpi4py" not in sys.modules and all(info.get("threading_layer") != "openmp" for info in blas)
+    threaded = {"mpi4py", "ipykernel"} & sys.modules.keys()
+    return CAN_FORK and not threaded and all(info.get("threading_layer") != "openmp" for info in blas)
 
 
 def shared_empty(size: int, dtype) -> np.ndarray:  # -> (size,)

@@ -286,12 +286,16 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(worker):
 
 @pytest.mark.parametrize(
     ("loaded", "layer", "may"),
-    [(None, "pthreads", True), ("mpi4py", "pthreads", False), (None, "openmp", False), (None, None, True)],
+    [
+        *((None, "pthreads", True), (None, None, True), (None, "openmp", False)),
+        *(("mpi4py", "pthreads", False), ("ipykernel", "pthreads", False)),
+    ],
 )
 def test_nothing_is_forked_beside_what_does_not_survive_it(monkeypatch, loaded, layer, may):
     infos = [{"user_api": "openmp"}, {"user_api": "blas", "threading_layer": layer}]
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: infos)
-    monkeypatch.delitem(sys.modules, "mpi4py", raising=False)
+    for module in ("mpi4py", "ipykernel"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     if loaded:
         monkeypatch.setitem(sys.modules, loaded, object())
     assert processes.may_fork() == may
