@@ -9,6 +9,7 @@ printed}.
 
 import json
 import os
+import re
 import sys
 import traceback
 import types
@@ -87,6 +88,9 @@ def guarded(path: Path, phase: str, call):
     except BaseException as error:
         text = " ".join(str(error).split())[:200]
         line, what = line_in(error, path), f"{type(error).__name__}: {text}".rstrip(": ")
+        sizes = re.search(r"matmul: .*\(size (\d+) is different from (\d+)\)", text)
+        if line and sizes:
+            raise Problem("product", phase=phase, line=line, left=sizes[2], right=sizes[1]) from None
         raise Problem("raises" if line else "raises_outside", phase=phase, line=line, what=what) from None
 
 

@@ -23,7 +23,7 @@ BODIES = {  # what backward does: what the sentence says
     "        return (dy @ self.weight.value.T).tolist()\n": "returns a list for dx",
     "        return dy @ self.weight.value.T, dy\n": "returns 2 arrays",
     "        return dy @ self.weight.value.T / 0.0\n": "NaN or infinity",
-    "        return dy @ self.weight.value\n": "line 34, in backward: ValueError: matmul",
+    "        return dy @ self.weight.value\n": "its left side has 3 columns, its right side 4 rows",
     "        return undefined\n": "line 34, in backward: NameError: name 'undefined' is not defined",
     "        raise SystemExit(3)\n": "ends Python in backward",
     "        import os\n        os._exit(3)\n": "ended Python while it was checked (exit code 3)",

@@ -82,7 +82,7 @@ def gate():
     g, u = np.array([-2.0, 0.0, 2.0]), np.array([5.0, 5.0, 5.0])
     y = silu(g) * u
     du, dg = silu(g), silu_backward(u, g)
-    print(f"gate g     {rounded_row(g)}\nlets u     {rounded_row(u)}\ny          {rounded_row(y)}")
+    print(f"gate g     {rounded_row(g)}\nu          {rounded_row(u)}\ny          {rounded_row(y)}")
     print(f"du         {rounded_row(du)}\ndg         {rounded_row(dg)}")
 
 
