@@ -96,4 +96,6 @@ def serve(name: str, threads: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or not sys.argv[2].isdigit():
+        raise SystemExit("error: this is what benchmarks.scaling starts under mpiexec: python -m benchmarks.scaling")
     serve(sys.argv[1], int(sys.argv[2]))

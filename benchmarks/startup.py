@@ -5,7 +5,8 @@
 Ours is the whole command with a cached tokenizer, from the start of the interpreter until the first step's line
 stands in metrics.jsonl: reading the text, its tokens, building the model, the lock, config.toml, the losses and samples
 before the first step, and that step. PyTorch's is `import torch`, the model of the same shape, AdamW, one step on
-random ids, and nothing else. They take turns.
+random ids, and nothing else. They take turns, until the spread of both is
+small; figures are medians, with the 10th and the 90th percentile.
 """
 
 import argparse
@@ -16,7 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
+from benchmarks.contenders.spread import Spread, busy, ratio, share, until_steady, verdict
+from benchmarks.machine import installed
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,18 +70,26 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
+    if not installed("torch"):
+        raise SystemExit("error: PyTorch is not installed, and it is what this compares with (pip install torch)")
+    before = busy()
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"NANOGRAD_CACHE": str(Path(folder) / "cache")}
-        ours, torch = [], []
-        for number in range(rounds + 1):
-            pair = seconds_to_first_step(Path(folder) / f"run-{number}", environment), seconds_of_torch(environment)
-            if number:  # the first round trains the tokenizer and warms the disk's cache
-                ours.append(pair[0])
-                torch.append(pair[1])
-    own, other = float(np.median(ours)), float(np.median(torch))
-    print(
-        f"train.py to its first step {own:.2f} s; import torch and a first step {other:.2f} s; ratio {own / other:.2f}"
-    )
+        timings = {"train.py to its first step": [], "import torch and a first step": []}
+
+        def take_turns() -> None:
+            ours, torch = timings.values()
+            ours.append(seconds_to_first_step(Path(folder) / f"run-{len(ours)}", environment))
+            torch.append(seconds_of_torch(environment))
+
+        take_turns()  # trains the tokenizer and warms the disk's cache
+        for found in timings.values():
+            found.clear()
+        unsteady = until_steady(take_turns, lambda: timings, rounds)
+    own, other = map(Spread.of, timings.values())
+    for what, spread in zip(timings, (own, other), strict=True):
+        print(f"{what}: {spread} s")
+    print(f"ratio {ratio(own, other)}; {verdict(unsteady)}; busy to {share(before)} before, {share(busy())} after")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
     python -m benchmarks.train_speed --curves FILE.png    cost over context length and threads, as a picture
     python -m benchmarks.train_speed --shapes article baby --json
 
-All contenders are set up first, then take turns in rounds; figures are medians over all steps. A step is batch,
-forward, backward, clipping and AdamW. The BLAS threads of a contender sleep while others work. Shared machines
-are noisy: read the ratios.
+All contenders are set up first, then take turns in rounds, until the spread of each is small or three times as many
+rounds are done. Figures are medians over all steps, with the 10th and the 90th percentile. A step is batch, forward,
+backward, clipping and AdamW. The BLAS threads of a contender sleep while others work. How busy the machine is without
+them is measured before and after.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 
 from benchmarks.contenders.contender import KINDS, Contender, shape_of
 from benchmarks.contenders.shapes import SHAPES
+from benchmarks.contenders.spread import Spread, busy, ratio, share, until_steady, verdict
 from benchmarks.machine import describe_machine, installed
 from nanograd.device.cores import available_cores
 
@@ -23,52 +25,67 @@ CONTEXTS = (256, 512, 1024, 2048)
 
 
 def measure(shape: str, kinds: list[str], threads: int, rounds: int) -> dict:
-    """{kind: {"ms", "peak_mb", "tokens_per_s"}} for one shape, contenders in turn."""
-    contenders = []
+    """{kind: {"ms", "low_ms", "high_ms", "peak_mb", "tokens_per_s", "steps"}} for one shape, contenders in turn; and
+    "unsteady", the kinds whose timings lie far apart, with "busy", what else ran before and after."""
+    contenders, before = [], busy()
+
+    def take_turns() -> None:
+        for contender in contenders:
+            repetitions = 1 if not contender.ms else max(1, int(SECONDS_A_ROUND * 1e3 / contender.median()))
+            contender.run(repetitions)
+        print(f"{shape}: a round of {rounds} or more", file=sys.stderr, flush=True)
+
     try:
         for kind in kinds:
             print(f"{shape}: setting up {kind}", file=sys.stderr, flush=True)
             contenders.append(Contender(kind, shape, threads))
-        for number in range(rounds):
-            for contender in contenders:
-                repetitions = 1 if not contender.ms else max(1, int(SECONDS_A_ROUND * 1e3 / contender.median()))
-                contender.run(repetitions)
-            print(f"{shape}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        unsteady = until_steady(take_turns, lambda: {c.kind: c.ms for c in contenders}, rounds)
     finally:
         for contender in contenders:
             contender.close()
     tokens = shape_of(shape).tokens()
-    return {
-        c.kind: {"ms": c.median(), "peak_mb": c.peak_mb, "tokens_per_s": tokens / c.median() * 1e3, "steps": len(c.ms)}
-        for c in contenders
-    }
+    found = {}
+    for c in contenders:
+        spread = Spread.of(c.ms)
+        found[c.kind] = {"ms": spread.median, "low_ms": spread.low, "high_ms": spread.high, "peak_mb": c.peak_mb}
+        found[c.kind] |= {"tokens_per_s": tokens / spread.median * 1e3, "steps": len(c.ms)}
+    return {"kinds": found, "unsteady": unsteady, "busy": [before, busy()]}
 
 
-def ratios(result: dict) -> dict:
-    """The ratios that matter, for as many as were measured."""
+def spread_of(figures: dict) -> Spread:
+    return Spread(figures["low_ms"], figures["ms"], figures["high_ms"])
+
+
+def ratios(result: dict) -> dict[str, str]:
+    """The ratios that matter, for as many kinds as were measured."""
+    if "nanograd" not in result:
+        return {}
     own = result["nanograd"]
     torch = [figures for kind, figures in result.items() if kind.startswith("torch")]
     found = {}
     if "matmuls" in result:
-        found["ours / matmuls"] = own["ms"] / result["matmuls"]["ms"]
+        found["ours / matmuls"] = ratio(spread_of(own), spread_of(result["matmuls"]))
     if "with muon" in result:
-        found["with muon / ours"] = result["with muon"]["ms"] / own["ms"]
+        found["with muon / ours"] = ratio(spread_of(result["with muon"]), spread_of(own))
     if torch:
         fastest = min(torch, key=lambda figures: figures["ms"])
-        found["fastest torch / ours"] = fastest["ms"] / own["ms"]
-        found["memory, ours / fastest torch"] = own["peak_mb"] / fastest["peak_mb"]
-        found["memory, ours / leanest torch"] = own["peak_mb"] / min(figures["peak_mb"] for figures in torch)
+        leanest = min(figures["peak_mb"] for figures in torch)
+        found["fastest torch / ours"] = ratio(spread_of(fastest), spread_of(own))
+        found["memory, ours / fastest torch"] = f"{own['peak_mb'] / fastest['peak_mb']:.2f}"
+        found["memory, ours / leanest torch"] = f"{own['peak_mb'] / leanest:.2f}"
     return found
 
 
 def table(name: str, result: dict) -> str:
     lines = [f"{name}: {shape_of(name).about}", ""]
-    lines += ["| | ms a step | tokens/s | peak memory, MB |", "|---|---|---|---|"]
+    lines += ["| | ms a step (10th to 90th percentile) | tokens/s | peak memory, MB |", "|---|---|---|---|"]
     lines += [
-        f"| {kind} | {figures['ms']:.1f} | {figures['tokens_per_s']:,.0f} | {figures['peak_mb']:.0f} |"
-        for kind, figures in result.items()
+        f"| {kind} | {spread_of(figures)} | {figures['tokens_per_s']:,.0f} | {figures['peak_mb']:.0f} |"
+        for kind, figures in result["kinds"].items()
     ]
-    lines += ["", "; ".join(f"{what} {value:.2f}" for what, value in ratios(result).items()), ""]
+    lines += ["", "; ".join(f"{what} {value}" for what, value in ratios(result["kinds"]).items())]
+    before, after = map(share, result["busy"])
+    lines += [f"{verdict(result['unsteady'])}; the machine was busy to {before} before and {after} after", ""]
     return "\n".join(lines)
 
 
@@ -90,7 +107,7 @@ def draw_curves(path: str, rounds: int) -> dict:
         (right, by_threads, "threads"),
     ):
         for kind, (style, color) in styles.items():
-            axes.plot(list(results), [results[x][kind]["ms"] for x in results], style, color=color, label=kind)
+            axes.plot(list(results), [results[x]["kinds"][kind]["ms"] for x in results], style, color=color, label=kind)
         axes.set_xlabel(label)
         axes.set_ylabel("ms a step")
         axes.set_ylim(bottom=0)
