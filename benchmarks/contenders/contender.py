@@ -27,7 +27,7 @@ class Contender:
         self.ms, self.peak_mb = [], 0.0
         environment = os.environ | {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.contenders", kind, shape, str(threads)],
+            [sys.executable, "-m", "benchmarks.contenders.contender", kind, shape, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

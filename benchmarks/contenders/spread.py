@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 STEADY = 1.25  # a spread up to this, 90th over 10th percentile, is small
+LEAST = 5  # timings, for a spread to be called small
 MOST = 3  # times as many rounds as were asked for, at the most
 SAMPLE = 0.5  # seconds over which the machine is watched
 
@@ -53,7 +54,7 @@ def until_steady(measure: Callable[[], None], timings: Callable[[], dict[str, li
     """
     for number in range(1, MOST * rounds + 1):
         measure()
-        unsteady = [name for name, found in timings().items() if not Spread.of(found).steady]
+        unsteady = [name for name, t in timings().items() if len(t) < LEAST or not Spread.of(t).steady]
         if number >= rounds and not unsteady:
             break
     return unsteady
@@ -63,7 +64,7 @@ def verdict(unsteady: list[str]) -> str:
     """A sentence for below a table."""
     if not unsteady:
         return f"all timings are steady: of each the 90th percentile is at most {STEADY} times the 10th"
-    return f"NOT STEADY: {', '.join(unsteady)}; something else was running, and the ratios say little"
+    return f"NOT STEADY: {', '.join(unsteady)}: too few timings, or something else was running; the ratios say little"
 
 
 def busy(seconds: float = SAMPLE, stat: Path = Path("/proc/stat")) -> float | None:

@@ -39,7 +39,9 @@ def test_measuring_goes_on_until_it_is_steady():
     assert until_steady(measure(iter([{"a": 1.0, "b": 1.0 + i % 2} for i in range(99)])), lambda: found, 3) == ["b"]
     assert len(rounds) == MOST * 3
     found, rounds = {"a": []}, []
-    assert until_steady(measure(iter([{"a": 2.0}] * 9)), lambda: found, 3) == [] and len(rounds) == 3
+    assert until_steady(measure(iter([{"a": 2.0}] * 9)), lambda: found, 3) == [] and len(rounds) == 5
+    found, rounds = {"a": []}, []
+    assert until_steady(measure(iter([{"a": 2.0}] * 9)), lambda: found, 1) == ["a"] and len(rounds) == 3
 
 
 def test_the_verdict():
