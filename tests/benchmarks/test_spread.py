@@ -45,7 +45,7 @@ def test_measuring_goes_on_until_it_is_steady():
 
 
 def test_the_verdict():
-    assert verdict([]).startswith("all timings are steady") and verdict(["x", "y"]).startswith("NOT STEADY: x, y;")
+    assert verdict([]).startswith("all timings are steady") and verdict(["x", "y"]).startswith("NOT STEADY: x, y:")
 
 
 def test_how_busy_a_machine_is(tmp_path, monkeypatch):
