@@ -152,7 +152,7 @@ def check_layer(
     method: "complex step" or "differences"; by default the first where it works. full: the whole Jacobian or a
     sample (`samples` elements and 4 directions of each array); by default it depends on the size. spread: deviation
     of the random numbers added to every parameter. tolerance: the error allowed, 1e-12 and 1e-9 for the two
-    methods. rules: try the rules of gradcheck_rules.py too. before_forward: called before every forward pass, to
+    methods. rules: try the rules of rules.py too. before_forward: called before every forward pass, to
     rewind random numbers that are not in a generator of the layer.
 
     Raises TypeError for what is not a Layer, ValueError when backward returns gradients that do not fit the inputs
