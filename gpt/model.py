@@ -10,6 +10,8 @@ stands in for.
 Backward through a residual x + f(x): the gradient reaches x by both ways and adds up, dx = dy + f'(dy).
 """
 
+import contextlib
+import functools
 import json
 import math
 import os
@@ -30,10 +32,12 @@ from nanograd.layers.dropout import Dropout
 from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from nanograd.layers.layer import Layer, share_scratch
 from nanograd.layers.layernorm import LayerNorm
+from nanograd.layers.linear import Linear
 from nanograd.layers.mlp import MLP
 from nanograd.layers.rmsnorm import RMSNorm
 from nanograd.layers.rope import RoPE
 from nanograd.layers.swiglu import GatedMLP
+from nanograd.optim.arena import rounded_together
 
 STD = 0.02  # of the weights at the start, as in GPT-2
 SHAPE, WEIGHTS = "model.json", "model.safetensors"  # what `save` writes
@@ -140,10 +144,11 @@ class GPT(Layer):
             raise ValueError(
                 f"idx must be (B, T) with T from 1 to block_size {self.config.block_size}, not {tuple(idx.shape)}"
             )
-        x = self.dropout(self.embed(idx))  # (B, T, C)
-        for block in self.h:
-            x = block(x)
-        logits = self.lm_head(self.ln_f(x))  # (B, T, V)
+        with self._weights_of_products():
+            x = self.dropout(self.embed(idx))  # (B, T, C)
+            for block in self.h:
+                x = block(x)
+            logits = self.lm_head(self.ln_f(x))  # (B, T, V)
         if targets is None:
             return logits.copy(), None  # the layer's own array is overwritten by its next forward pass
         targets = self.device.ids(targets, below=V, ignored=IGNORED, checked=checked)
@@ -158,6 +163,19 @@ class GPT(Layer):
             dx = block.backward(dx)
         dx = self.dropout.backward(dx)
         self.wte.backward(dx if self.wpe is None else self.wpe.backward(dx))
+
+    def _weights_of_products(self):
+        """Inside, all matrices of products are there as those take them. Where they are narrower than the parameters,
+        and these lie side by side for an optimiser, that saves a launch for each."""
+        if self.device.dtype == self.device.parameter_dtype or not hasattr(self, "_arenas"):
+            return contextlib.nullcontext()
+        return rounded_together(self, self._matrices, self.device.dtype)
+
+    @functools.cached_property
+    def _matrices(self) -> set[str]:
+        """The names of the parameters that products take."""
+        taken = {id(layer.weight) for _, layer in self.named_layers() if isinstance(layer, Linear | LMHead)}
+        return {name for name, parameter in self.named_parameters() if id(parameter) in taken}
 
     def embed(self, ids):  # (B, T) -> (B, T, C)
         """What the first block is given, but for dropout."""

@@ -127,10 +127,11 @@ __global__ void attention(const T* q, const T* k, const T* v, T* o, wide<T>* log
   put<T, D, TILE>(locate(o, o_steps, batch, head), o_steps.row, start, queries, channels, sums, (W)1);
 }
 
-// dq, for a tile of queries: weights P = exp(score - log z), dS = P (m (do . v) - delta), dq = scale dS k.
+// dq and delta, for a tile of queries: weights P = exp(score - log z), delta = do . o, dS = P (m (do . v) - delta),
+// dq = scale dS k.
 template <typename T, int D, int TILE, bool DROPS>
-__global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, const wide<T>* logz,
-                             const wide<T>* delta, T* dq, ATTENTION_SIZES, DROPOUT_SETTINGS) {
+__global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, const T* o, const wide<T>* logz, T* dq,
+                             wide<T>* delta, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   using W = wide<T>;
   constexpr int R = TILE / SIDE<TILE>, N = D / SIDE<TILE>, SPAN = TILE * (D + 1);
   SHARED_MEMORY(W, memory);
@@ -144,7 +145,16 @@ __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, 
   logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
   fetch<T, D, TILE>(qs, q, q_row, start, queries, channels);
   fetch<T, D, TILE>(gs, locate(dout, o_steps, batch, head), o_steps.row, start, queries, channels);
-  W sums[R][N] = {};
+  fetch<T, D, TILE>(vs, locate(o, o_steps, batch, head), o_steps.row, start, queries, channels);
+  __syncthreads();
+  W sums[R][N] = {}, go[R] = {};
+#pragma unroll
+  for (int i = 0; i < R; ++i) {
+    const int row = y * R + i;
+    for (int c = x; c < D; c += SIDE<TILE>) go[i] += gs[row * (D + 1) + c] * vs[row * (D + 1) + c];
+    for (int other = SIDE<TILE> / 2; other > 0; other /= 2) go[i] += __shfl_xor_sync(0xffffffffu, go[i], other);
+    if (x == 0 && start + row < queries) delta[start + row] = go[i];
+  }
   const long long end = first_query + start + TILE < keys ? first_query + start + TILE : keys;
   for (long long from = 0; from < end; from += TILE) {
     __syncthreads();
@@ -164,7 +174,7 @@ __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, 
         if (query < queries && key <= first_query + query) {
           const W weight = exp(scores[i][j] * (W)scale - logz[query]);
           const W factor = DROPS ? (W)kept(dropping, drawn, batch, heads, head, queries, query, key) : (W)1;
-          dscore = weight * (factor * products[i][j] - delta[query]);
+          dscore = weight * (factor * products[i][j] - go[i]);
         }
         ds[(y * R + i) * (TILE + 1) + x + SIDE<TILE> * j] = dscore;
       }

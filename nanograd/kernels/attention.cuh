@@ -3,7 +3,7 @@
 // The (T, T) scores are never stored. A block of threads takes a tile of queries (or keys) of one head and walks over
 // the tiles of keys (or queries) that the causal mask leaves, with a softmax that is corrected as it goes (Dao et al.
 // 2022, https://arxiv.org/abs/2205.14135). Forward keeps log z of each row; backward computes the weights again from
-// it. Backward is two kernels, one for dq and one for dk and dv: every sum belongs to one block and has one order, so
+// it. Backward is two kernels, one for dq, which also leaves delta = do . o of each row, and one for dk and dv: every sum belongs to one block and has one order, so
 // that a run can be repeated bit for bit, which atomics would not give.
 
 // Where an array (batch, heads, positions, channels) lies: steps from one batch, head and position to the next.
@@ -37,20 +37,6 @@ __device__ __forceinline__ double kept(const Dropping& d, Drawn& drawn, long lon
     drawn.words = philox(1 + word / 4, d.first + sample, d.seed, d.step);
   }
   return bits_of(drawn.words, word, element) < d.keep_below ? d.scale : 0.0;
-}
-
-// delta = do . o, for arrays (batch, positions, heads, channels): one warp a head of a position.
-template <typename T>
-__global__ void attention_delta(const T* dout, const T* o, wide<T>* delta, long long positions, long long heads,
-                                long long channels, long long all) {
-  const int lane = threadIdx.x % 32;
-  const long long item = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;  // batch, position, head
-  if (item >= all) return;
-  wide<T> total = 0;
-  for (long long c = lane; c < channels; c += 32) total += widen(dout[item * channels + c]) * widen(o[item * channels + c]);
-  total = warp_reduce<Add>(total);
-  const long long head = item % heads, position = item / heads % positions, batch = item / heads / positions;
-  if (lane == 0) delta[(batch * heads + head) * positions + position] = total;
 }
 
 // The arguments that all attention kernels have in common, and their packing into structures. `sharing` heads of queries

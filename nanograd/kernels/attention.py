@@ -42,17 +42,14 @@ def attention_backward(layer, dy):  # (B, T, H D) -> (B, T, (H + 2K) D)
     qkv, o, logz, sizes, drops = layer.recall()
     dy = contiguous(dy)
     layer.expect_shape("dy", dy, o.shape)
-    B, T, C = dy.shape
+    B, T, _ = dy.shape
     heads = layer.n_head
     xp = xp_of(dy)
     delta, dqkv = xp.empty((B, heads, T), dtype=_wide(dy)), xp.empty(qkv.shape, dtype=dy.dtype)
-    n = B * T * heads
-    name = f"attention_delta<{c_type(dy)}>"
-    launch("attention", name, (-(-n // 8),), 256, dy, o, delta, T, heads, C // heads, n, like=dy)
     dq, dk, dv = _parts(layer, dqkv)
-    inputs = *_parts(layer, qkv), dy, logz, delta
-    _run("attention_dq", 4, inputs, (dq,), sizes, drops, B, layer.tf32)
-    _run("attention_dkv", 4, inputs, (dk, dv), sizes, drops, B, layer.tf32)
+    parts = _parts(layer, qkv)
+    _run("attention_dq", 4, (*parts, dy, o, logz), (dq, delta), sizes, drops, B, layer.tf32)
+    _run("attention_dkv", 4, (*parts, dy, logz, delta), (dk, dv), sizes, drops, B, layer.tf32)
     return dqkv
 
 

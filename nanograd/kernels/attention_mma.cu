@@ -86,8 +86,8 @@ __device__ __forceinline__ float delta_of(const float* delta, long long query, l
 }
 
 template <typename T, int D, bool DROPS>
-__global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* dout, const float* logz,
-                                 const float* delta, T* dq, ATTENTION_SIZES, DROPOUT_SETTINGS) {
+__global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* dout, const T* o, const float* logz,
+                                 T* dq, float* delta, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   SHARED_MEMORY(T, memory);
   const Shared<T, D> qs{memory}, ks{qs.at + qs.SIZE}, vs{ks.at + ks.SIZE}, gs{vs.at + vs.SIZE};
   UNPACK_ARGUMENTS
@@ -99,14 +99,16 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
   logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
   qs.fetch(q, q_row, start, queries, channels);
   gs.fetch(locate(dout, o_steps, batch, head), o_steps.row, start, queries, channels);
+  vs.template fetch<false>(locate(o, o_steps, batch, head), o_steps.row, start, queries, channels);
   __syncthreads();
   const Own<T, D> q_tiles(qs, own), g_tiles(gs, own);
   const float factor = (float)scale * LOG2E;
-  float sums[D / 8][4] = {}, shift[2], go[2];
+  float sums[D / 8][4] = {}, shift[2], go[2];  // go: delta of the rows that this lane holds
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const long long query = start + own + row_in_tile(2 * half);
-    shift[half] = shift_of(logz, query, queries), go[half] = delta_of(delta, query, queries);
+    const int row = own + row_in_tile(2 * half);
+    shift[half] = shift_of(logz, start + row, queries), go[half] = dot_of_rows(gs, vs, row);
+    if (threadIdx.x % 4 == 0 && start + row < queries) delta[start + row] = go[half];
   }
   const long long end = first_query + start + ROWS < keys ? first_query + start + ROWS : keys;
   for (long long from = 0; from < end; from += ROWS) {

@@ -125,6 +125,8 @@ template <typename T, int D> struct Shared {
 
   __device__ __forceinline__ const T* corner(int row, int column) const { return at + row * STEP + column; }
 
+  // Zeros beyond `stop` rows and `channels`. ROUND: to what a product takes.
+  template <bool ROUND = true>
   __device__ void fetch(const T* array, long long row_step, long long start, long long stop, long long channels) const {
     const bool whole = channels % V == 0 && row_step % V == 0 && (unsigned long long)array % 16 == 0;
     for (int i = threadIdx.x; i < ROWS * (D / V); i += 128) {
@@ -135,7 +137,8 @@ template <typename T, int D> struct Shared {
         pack = load<V>(from);
       else
         for (int j = 0; j < V; ++j) pack.at[j] = start + r < stop && c + j < channels ? from[j] : T{0};
-      for (int j = 0; j < V; ++j) pack.at[j] = rounded(pack.at[j]);
+      if constexpr (ROUND)
+        for (int j = 0; j < V; ++j) pack.at[j] = rounded(pack.at[j]);
       store(at + r * STEP + c, pack);
     }
   }
@@ -202,6 +205,19 @@ __device__ __forceinline__ void add_tiles(float (&sums)[D / 8][4], const float (
 // Row (0: g, 1: g + 8) and column within a tile of the i-th number that this lane holds
 __device__ __forceinline__ int row_in_tile(int i) { return threadIdx.x % 32 / 4 + i / 2 * 8; }
 __device__ __forceinline__ int column_in_tile(int i) { return threadIdx.x % 4 * 2 + i % 2; }
+
+// Row `row`, which is one that this lane holds, of a times that of b: summed by the four lanes that hold it.
+template <typename T, int D>
+__device__ __forceinline__ float dot_of_rows(const Shared<T, D>& a, const Shared<T, D>& b, int row) {
+  float sum = 0;
+#pragma unroll
+  for (int c = column_in_tile(0); c < D; c += 8) {
+    const Pack<T, 2> left = load<2>(a.corner(row, c)), right = load<2>(b.corner(row, c));
+    sum += widen(left.at[0]) * widen(right.at[0]) + widen(left.at[1]) * widen(right.at[1]);
+  }
+  for (int other = 1; other < 4; other *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, other);
+  return sum;
+}
 
 template <typename T, int D>
 __device__ __forceinline__ void put_tiles(T* array, long long row_step, long long start, long long stop,

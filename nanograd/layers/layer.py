@@ -42,10 +42,12 @@ class Parameter:
 
     After `zero_grad` the gradient is known to be zero, yet not written (`grad_is_zero`). It is filled with zeros when
     it is read, and overwritten when the first thing to be added is a matrix product.
-    `widths`: the columns of each of the matrices that stand side by side in it, where there are several.
+    `widths`: the columns of each of the matrices that stand side by side in it, where there are several. `rounded`: the
+    values as narrower products take them, while somebody holds them so (`rounded_together` in `arena.py`).
     """
 
     widths: tuple[int, ...] = ()
+    rounded = None
 
     def __init__(self, value):
         self._value = value
@@ -229,6 +231,8 @@ class Layer:
         value = parameter.value
         if like.dtype.itemsize >= value.dtype.itemsize:
             return value
+        if parameter.rounded is not None:
+            return parameter.rounded
         narrow = self.buffer("narrow", value.shape, like=like)
         cast(value, narrow)
         return narrow

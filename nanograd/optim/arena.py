@@ -5,14 +5,16 @@ each one or a few operations over one long array, on any backend, however many l
 arenas: the matrices, which decay, and the vectors (biases and LayerNorm's gains), which do not.
 """
 
+import contextlib
 import copy
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from nanograd.device.device import xp_of
+from nanograd.device.elementwise import cast
 from nanograd.layers.layer import Layer, Parameter
 
 
@@ -149,6 +151,23 @@ def parts_of(model: Layer, names: Collection[str]) -> list[Part]:
             else:
                 parts.append(Part(arena, where.start, where.stop))
     return parts
+
+
+@contextlib.contextmanager
+def rounded_together(model: Layer, names: Collection[str], dtype) -> Iterator[None]:
+    """Inside, the parameters of these names are there in `dtype` too, rounded a part of an arena at a time."""
+    held = []
+    for part in parts_of(model, names):
+        rounded = xp_of(part.values).empty(part.stop - part.start, dtype=dtype)
+        cast(part.values, rounded)
+        for _, where, parameter in part.parameters():
+            parameter.rounded = rounded[where].reshape(parameter.shape)
+            held.append(parameter)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            del parameter.rounded
 
 
 def replica_of(model: Layer) -> Layer:

@@ -6,8 +6,9 @@ import pytest
 from gpt.config.options import GPTConfig
 from gpt.model import GPT
 from nanograd.device.device import Device
+from nanograd.device.elementwise import cast
 from nanograd.layers.linear import Linear
-from nanograd.optim.arena import Arena, arenas_of, replica_of
+from nanograd.optim.arena import Arena, arenas_of, replica_of, rounded_together
 
 
 @pytest.fixture
@@ -88,6 +89,42 @@ def test_on_a_gpu_all_vectors_become_zeros_at_once(gpu_xp):
         arena.zero()
     assert layer.weight.grad_is_zero and not layer.bias.grad_is_zero
     assert not layer.bias.grad.get().any() and not layer.weight.grad.get().any()
+
+
+def test_matrices_are_rounded_a_part_of_an_arena_at_a_time(monkeypatch, float64):
+    model = GPT(GPTConfig(5, block_size=4, n_layer=1, n_head=1, n_embd=4), float64)
+    arenas_of(model)
+    casts = []
+    monkeypatch.setattr(
+        "nanograd.optim.arena.cast", lambda x, out: (casts.append(x.size), np.copyto(out, x, casting="unsafe"))
+    )
+    layer, like = model.h[0].mlp.c_fc, np.ones(1, np.float32)
+    names = {name for name in dict(model.named_parameters()) if name.startswith("h.0.mlp.") and "weight" in name}
+    with rounded_together(model, names | {"wte.weight"}, np.dtype("float32")):
+        assert casts == [5 * 4, 2 * 4 * 16]
+        rounded = layer.cast_parameter(layer.weight, like)
+        assert rounded is layer.weight.rounded and rounded.dtype == np.float32
+        np.testing.assert_array_equal(rounded, layer.weight.value.astype(np.float32))
+        assert layer.cast_parameter(layer.weight, np.ones(1)) is layer.weight.value
+        assert model.lm_head.weight.rounded is None
+    assert all(parameter.rounded is None for parameter in model.parameters())
+    layer.weight.value += 1
+    np.testing.assert_array_equal(layer.cast_parameter(layer.weight, like), layer.weight.value.astype(np.float32))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_weights_of_a_bfloat16_model_are_rounded_together(gpu_xp, monkeypatch, tied):
+    model = GPT(GPTConfig(5, block_size=4, n_layer=2, n_head=1, n_embd=4, tie_weights=tied), Device(gpu_xp, "bfloat16"))
+    idx, casts = np.array([[0, 1, 1, 4]]), []
+    expected = float(model(idx, idx)[1])
+    arenas_of(model)
+    monkeypatch.setattr("nanograd.optim.arena.cast", lambda x, out: (casts.append(x.size), cast(x, out)))
+    monkeypatch.setattr("nanograd.layers.layer.cast", None)
+    assert float(model(idx, idx)[1]) == expected
+    matrices = [model.lm_head.weight, *(p for block in model.h for p in block.parameters() if p.value.ndim > 1)]
+    assert sum(casts) == sum(p.value.size for p in matrices)
+    assert len(casts) == 1 + tied
+    model.backward()
 
 
 class Maker:
