@@ -214,7 +214,7 @@ def bytes_moved():
 
 
 def card():
-    """An H100 as it is assumed in predictions, benchmarks/gpu_counts.py."""
+    """An H100 as it is assumed in predictions, benchmarks/gpu_counts."""
     from benchmarks.gpu_counts import H100
 
     return H100
@@ -237,7 +237,19 @@ def step_counts() -> dict[str, str]:
     """The last line of the table of a step in docs/gpu.md, as that document has it."""
     text = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
     row = re.search(r"^\| \*\*together\*\* \|(.+)\|$", text, re.M).group(1).split("|")
-    names = "launches", "read", "written", "arrays", "flop", "tensor", "conflicts", "ms"
+    names = [
+        "launches",
+        "read",
+        "written",
+        "least",
+        "arrays",
+        "flop",
+        "tensor",
+        "conflicts",
+        "registers",
+        "occupancy",
+        "ms",
+    ]
     return {name: cell.strip() for name, cell in zip(names, row, strict=True)}
 
 

@@ -11,6 +11,8 @@ in which nothing is computed. A kernel's bytes and operations come from small st
 
 whose factors are found on the shapes FIT by least squares and checked on three others, CHECK.
 
+Registers, spills and occupancy are those that NVIDIA's assembler allots (assembled.py).
+
 Predicted time: of a kernel, the longest of its bytes over the bandwidth, its operations over the rate of the ordinary
 cores, and those of tensor cores over theirs. Nothing of this is a measurement of time.
 """
@@ -21,14 +23,18 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.contenders.shapes import Shape
 from benchmarks.gpu import GPU_SHAPES, ours
+from benchmarks.gpu_counts.assembled import SHARED, Assembled, assembled, occupancy
 from gpt.config.options import GPTConfig
+from nanograd.kernels import launching
 from tools.cuda_on_cpu.counts import take_counts
 
 
@@ -152,14 +158,72 @@ def fit(at_fit: list[dict], at_check: list[dict]) -> Fit:
     return found
 
 
+# What a layer has to move, in arrays (B, T, C): all that is given is read once, all that is wanted is written once, and
+# what only adds to another kernel's result, as a bias or its gradient, is done there.
+LEAST_A_LAYER = {
+    "attention_mma": 4,  # q, k, v; o
+    "attention_dq_mma": 6,  # q, k, v, o, do; dq
+    "attention_dkv_mma": 2,  # dk, dv, from what dq has read
+    "gelu": 8,  # h; a
+    "gelu_backward": 12,  # h, da; dh
+    "finish_branch": 6,  # twice y, x; x
+    "normalize": 4,  # twice x; y
+    "normalize_backward": 8,  # twice dy, x, the residual; dx
+}
+
+
+def least(name: str, sizes: tuple) -> float | None:
+    """The bytes that a kernel has to move in a step, None for those that need not be there or are not ours."""
+    B, T, C, V, L = sizes
+    parameters = V * C + T * C + 12 * C * C * L
+    arrays = {"normalize": 2, "normalize_backward": 3}.get(name, 0) + L * LEAST_A_LAYER.get(name, 0)
+    others = {
+        "cross_entropy": 2 * B * T * V,  # logits
+        "cross_entropy_backward": 2 * B * T * V,  # dlogits
+        "adamw": 28 * parameters,  # p, g, m, v; p, m, v
+        "square_parts": 4 * parameters,  # g
+        "cast": 2 * parameters,  # written by AdamW
+        "gather_rows": 2 * B * T * C,
+    }
+    return others.get(name, 2 * B * T * C * arrays) or None
+
+
+def allotted(counts: dict[str, dict[str, int]]) -> dict[str, dict[str, tuple[Assembled, float]]]:
+    """{kernel: {architecture: (what ptxas allots, occupancy)}}, of the instance with most registers."""
+    families = {k: family for family in (*launching.FAMILIES, "attention_mma") for k in launching.templates(family)}
+    instances = defaultdict(dict)  # {family: {instance: counts}}
+    for full, one in counts.items():
+        if kernel_name(full) in families:
+            instances[families[kernel_name(full)]][full.removeprefix("void ").partition("(")[0]] = one
+    found = defaultdict(dict)
+    with tempfile.TemporaryDirectory() as folder:
+        for arch in SHARED:
+            for family, own in instances.items():
+                for instance, one in assembled(family, tuple(own), arch, Path(folder)).items():
+                    share = occupancy(arch, one.registers, own[instance]["threads"], own[instance]["shared"])
+                    name, pair = kernel_name(instance), (one, share)
+                    found[name][arch] = max(found[name].get(arch, pair), pair, key=lambda p: p[0].registers)
+    return found
+
+
 def seconds(name: str, one: dict, gpu: GPU) -> float:
     """The longest of what a kernel has to do."""
     tensor = gpu.products if name == PRODUCTS else gpu.tiles
     return max((one["read"] + one["written"]) / gpu.bandwidth, one["tensor_flops"] / tensor, one["flops"] / gpu.flops)
 
 
-def table(sizes: tuple, launches: dict[str, int], large: dict[str, dict], conflicts: dict[str, float], gpu: GPU) -> str:
-    """A line a kernel: launches, GB read and written, arrays (B, T, C) a layer, GFLOP, conflicts, predicted ms."""
+def each(values: list[str]) -> str:
+    """Once, where all are the same.
+
+    >>> each(["40", "40"]), each(["40", "48"]), each([])
+    ('40', '40/48', '')
+    """
+    return "/".join(values if len(set(values)) > 1 else values[:1])
+
+
+def table(sizes: tuple, launches: dict, large: dict[str, dict], conflicts: dict, held: dict, gpu: GPU) -> str:
+    """A line a kernel: launches; GB read, written, and at least; arrays (B, T, C) a layer; GFLOP; conflicts; registers
+    and occupancy, as `held` has them from `allotted`; predicted ms."""
     B, T, C, _, L = sizes
     unit = 2 * B * T * C * L  # bytes of an array (B, T, C) of bfloat16 in each layer
     total = {key: sum(one[key] for one in large.values()) for key in QUANTITIES}
@@ -167,16 +231,20 @@ def table(sizes: tuple, launches: dict[str, int], large: dict[str, dict], confli
 
     def row(name: str, number: int, one: dict, share: float | None, time: float) -> str:
         moved = one["read"] + one["written"]
-        cells = [number, *(f"{one[key] / 1e9:.2f}" for key in ("read", "written")), f"{moved / unit:.1f}"]
+        needed, on_each = least(name, sizes), held.get(name, {}).values()
+        cells = [number, *(f"{one[key] / 1e9:.2f}" for key in ("read", "written"))]
+        cells += ["" if needed is None else f"{needed / 1e9:.2f}", f"{moved / unit:.1f}"]
         cells += [*(f"{one[key] / 1e9:,.0f}" for key in ("flops", "tensor_flops"))]
-        cells += ["" if share is None else f"{share:.0%}", f"{1e3 * time:.2f}"]
+        cells += ["" if share is None else f"{share:.0%}", each([str(one.registers) for one, _ in on_each])]
+        cells += [each([f"{full:.0%}" for _, full in on_each]), f"{1e3 * time:.2f}"]
         return f"| {name} | {' | '.join(map(str, cells))} |"
 
     names = sorted(large, key=lambda name: -times[name])
     return "\n".join(
         [
-            "| kernel | launches | GB read | GB written | arrays a layer | GFLOP | on tensor cores | conflicts | ms |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| kernel | launches | GB read | written | at least | arrays a layer | GFLOP | on tensor cores | conflicts "
+            "| registers | occupancy | ms |",
+            "|---" * 12 + "|",
             *(row(name, launches[name], large[name], conflicts.get(name), times[name]) for name in names),
             row("**together**", sum(launches.values()), total, None, sum(times.values())),
         ]
@@ -195,7 +263,8 @@ def main() -> int:
         print('error: this counts on tools/cuda_on_cpu: . "$(tools/cuda_on_cpu/build.sh)"', file=sys.stderr)
         return 2
     sizes = sizes_of(GPU_SHAPES["gpt2"])
-    exact = by_kernel(counted(sizes, FAKE_CUDA_DRY="1"))
+    dry = counted(sizes, FAKE_CUDA_DRY="1")
+    exact, held = by_kernel(dry), allotted(dry)
     at_fit, at_check = ([by_kernel(counted(s, FAKE_CUDA_COUNTS="1")) for s in some] for some in (FIT, CHECK))
     found = fit(at_fit, at_check)
     large = found.at(sizes) | {PRODUCTS: exact[PRODUCTS]}
@@ -203,11 +272,12 @@ def main() -> int:
     some = at_check[0].items()
     conflicts = {name: one["shared_turns"] / one["shared_least"] - 1 for name, one in some if one["shared_least"]}
     print(GPU_SHAPES["gpt2"].about, "in bfloat16; a step")
-    print(table(sizes, launches, {name: large[name] for name in large if name in launches}, conflicts, H100))
+    nothing = dict.fromkeys(QUANTITIES, 0)  # of kernels that the small steps do not launch
+    print(table(sizes, launches, {name: large.get(name, nothing) for name in launches}, conflicts, held, H100))
+    spilled = sorted(
+        name for name, on_each in held.items() if any(one.spilled or one.stack for one, _ in on_each.values())
+    )
+    print(f"\nRegisters and occupancy on {', '.join(SHARED)}; kernels that spill: {', '.join(spilled) or 'none'}.")
     print(f"\nThe formula is off by {found.error:.1%} at most on the three shapes that it was not fitted to.")
     print(f"Predicted for {H100.name}: {H100.bandwidth / 1e12} TB/s, {H100.products / 1e12:.0f} TFLOP/s in products.")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
