@@ -12,10 +12,10 @@ import argparse
 import json
 import sys
 import time
-
-import numpy as np
+from dataclasses import astuple
 
 from benchmarks.contenders.shapes import SHAPES
+from benchmarks.contenders.spread import Spread, busy, ratio, share, until_steady, verdict
 from benchmarks.machine import describe_machine, installed
 
 CONFIG = SHAPES["nanogpt-cpu"].model
@@ -83,24 +83,31 @@ def torch_cached(threads: int):
     return run
 
 
-def measure(rounds: int) -> dict:
-    """{"within" | "beyond": {contender: tokens a second}}, one thread each: batch 1 gains nothing from two."""
+def measure(rounds: int) -> tuple[dict[str, dict[str, Spread]], list[str]]:
+    """({"within" | "beyond": {contender: microseconds a token}}, which are not steady), one thread each: batch 1 gains
+    nothing from two."""
     contenders = {"nanograd": ours(1)}
     if installed("torch"):
         contenders |= {"torch without a cache": torch_uncached(1), "torch with a cache": torch_cached(1)}
     stretches = {"within": (1, WITHIN), "beyond": (CONFIG.block_size, BEYOND)}
     seconds = {stretch: {name: [] for name in contenders} for stretch in stretches}
-    for number in range(rounds + 1):
+
+    def take_turns() -> None:
         for stretch, (prompt, n) in stretches.items():
             for name, run in contenders.items():
                 start = time.perf_counter()
                 run(prompt, n)
-                if number:  # the first round warms up
-                    seconds[stretch][name].append((time.perf_counter() - start) / n)
-    return {
-        stretch: {name: 1 / float(np.median(values)) for name, values in by_name.items()}
-        for stretch, by_name in seconds.items()
-    }
+                seconds[stretch][name].append((time.perf_counter() - start) / n * 1e6)
+
+    take_turns()  # warms up
+    for by_name in seconds.values():
+        for values in by_name.values():
+            values.clear()
+    unsteady = until_steady(
+        take_turns, lambda: {f"{name} {s}": v for s, by in seconds.items() for name, v in by.items()}, rounds
+    )
+    spreads = {stretch: {name: Spread.of(v) for name, v in by_name.items()} for stretch, by_name in seconds.items()}
+    return spreads, unsteady
 
 
 def main() -> None:
@@ -110,21 +117,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    machine, result = describe_machine(), measure(arguments.rounds)
+    machine, before = describe_machine(), busy()
+    result, unsteady = measure(arguments.rounds)
+    after = busy()
     if arguments.json:
-        json.dump({"machine": machine, "tokens_per_s": result}, sys.stdout, indent=1)
+        rates = {stretch: {name: 1e6 / s.median for name, s in by_name.items()} for stretch, by_name in result.items()}
+        times = {stretch: {name: astuple(s) for name, s in by_name.items()} for stretch, by_name in result.items()}
+        told = {"machine": machine, "tokens_per_s": rates, "us_a_token": times, "unsteady": unsteady}
+        json.dump(told | {"busy": [before, after]}, sys.stdout, indent=1)
         print()
         return
     print(", ".join(f"{name} {value}" for name, value in machine.items()), end="\n\n")
-    print("| tokens/s | within the context | beyond it |\n|---|---|---|")
+    print("| tokens/s (of the 90th and the 10th percentile of times) | within the context | beyond it |")
+    print("|---|---|---|")
     for name in result["within"]:
-        print(f"| {name} | {result['within'][name]:,.0f} | {result['beyond'][name]:,.0f} |")
-    own = {stretch: by_name["nanograd"] for stretch, by_name in result.items()}
+        print(f"| {name} | {rate(result['within'][name])} | {rate(result['beyond'][name])} |")
     for name in list(result["within"])[1:]:
-        print(
-            f"ours / {name}: {own['within'] / result['within'][name]:.2f} within, "
-            f"{own['beyond'] / result['beyond'][name]:.2f} beyond"
-        )
+        ratios = (f"{ratio(by_name[name], by_name['nanograd'])} {stretch}" for stretch, by_name in result.items())
+        print(f"ours / {name}: {', '.join(ratios)}")
+    print(f"{verdict(unsteady)}; the machine was busy to {share(before)} before and {share(after)} after")
+
+
+def rate(spread: Spread) -> str:
+    """Tokens a second of times in microseconds."""
+    return f"{1e6 / spread.median:,.0f} ({1e6 / spread.high:,.0f} to {1e6 / spread.low:,.0f})"
 
 
 if __name__ == "__main__":

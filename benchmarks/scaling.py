@@ -15,12 +15,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.contenders.contender import Contender, shape_of
 from benchmarks.contenders.shapes import SHAPES
+from benchmarks.contenders.spread import Spread, busy, ratio, share, until_steady, verdict
 from benchmarks.cost_model import NETWORKS, all_reduce_seconds, fit, predict
 from benchmarks.machine import describe_machine, installed
 from nanograd.device.cores import available_cores
@@ -69,35 +71,39 @@ def find_mpiexec() -> str:
 
 
 def measure(shape: str, rounds: int, n: int) -> dict:
-    """{contender: figures} of one thread, `n` threads and `n` ranks, in turn."""
-    contenders = []
+    """{"kinds": {contender: figures}} of one thread, `n` threads and `n` ranks, in turn; the rest as in train_speed."""
+    contenders, before = [], busy()
+    names = "1 thread", f"{n} threads", f"{n} ranks"
+
+    def take_turns() -> None:
+        for contender in contenders:
+            contender.run(max(1, int(SECONDS_A_ROUND * 1e3 / contender.median())) if contender.ms else 1)
+        print(f"{shape}: a round of {rounds} or more", file=sys.stderr, flush=True)
+
     try:
         for ranks, threads in ((1, 1), (1, n), (n, 1)):
             contenders.append(RankContender(shape, ranks, threads))
-        for number in range(rounds):
-            for contender in contenders:
-                done = contender.ms
-                contender.run(max(1, int(SECONDS_A_ROUND * 1e3 / contender.median())) if done else 1)
-            print(f"{shape}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        unsteady = until_steady(take_turns, lambda: {x: c.ms for x, c in zip(names, contenders, strict=True)}, rounds)
     finally:
         for contender in contenders:
             contender.close()
-    one, threads, ranks = contenders
+    ranks = contenders[-1]
     tokens = shape_of(shape).tokens()
     figures = {
         name: {
             "ms": c.median(),
+            "spread": astuple(Spread.of(c.ms)),
             "cpu_ms": float(np.median(c.cpu)),
             "tokens_per_s": tokens / c.median() * 1e3,
             "peak_mb": c.peak_mb,
         }
-        for name, c in (("1 thread", one), (f"{n} threads", threads), (f"{n} ranks", ranks))
+        for name, c in zip(names, contenders, strict=True)
     }
     figures[f"{n} ranks"] |= {
         "waiting": float(np.median(ranks.waiting)) / ranks.median(),
         "exchange": float(np.median(ranks.exchange)) / ranks.median(),
     }
-    return figures
+    return {"kinds": figures, "unsteady": unsteady, "busy": [before, busy()]}
 
 
 def measure_all_reduce(n: int, rounds: int) -> dict[int, float]:
@@ -113,7 +119,8 @@ def measure_all_reduce(n: int, rounds: int) -> dict[int, float]:
     return {size * 4: float(np.median(values)) / 1e3 for size, values in ms.items()}
 
 
-def scaling_table(shape: str, figures: dict, n: int) -> str:
+def scaling_table(shape: str, result: dict, n: int) -> str:
+    figures = result["kinds"]
     one, threads, ranks = figures["1 thread"], figures[f"{n} threads"], figures[f"{n} ranks"]
     lines = [
         f"{shape}: {shape_of(shape).about}",
@@ -124,12 +131,15 @@ def scaling_table(shape: str, figures: dict, n: int) -> str:
     for name, figure in figures.items():
         efficiency = one["ms"] / figure["ms"] / (1 if name == "1 thread" else n)
         memory = f"{figure['peak_mb']:.0f}" + (f" x {n}" if name.endswith("ranks") else "")
-        times = f"{figure['ms']:.1f} | {figure['cpu_ms']:.1f} | {figure['tokens_per_s']:,.0f}"
+        times = f"{Spread(*figure['spread'])} | {figure['cpu_ms']:.1f} | {figure['tokens_per_s']:,.0f}"
         lines.append(f"| {name} | {times} | {efficiency:.2f} | {memory} |")
-    ratio = ranks["tokens_per_s"] / threads["tokens_per_s"]
+    quicker = ratio(Spread(*threads["spread"]), Spread(*ranks["spread"]))
+    before, after = map(share, result["busy"])
     lines += [
         "",
-        f"tokens/s, {n} ranks / {n} threads: {ratio:.2f}; of a rank's step {ranks['exchange']:.1%} is the exchange, "
+        f"{verdict(result['unsteady'])}; the machine was busy to {before} before and {after} after",
+        "",
+        f"tokens/s, {n} ranks / {n} threads: {quicker}; of a rank's step {ranks['exchange']:.1%} is the exchange, "
         f"{ranks['waiting']:.1%} waiting for the other",
         "",
     ]
@@ -192,7 +202,7 @@ def main() -> None:
         return
     print(prediction_table(GPU_STEP_MS, "a rank is a GPU that takes for its B 16, T 1024 (estimated, H200, bfloat16)"))
     if "gpt2" in results:
-        ms = results["gpt2"]["1 thread"]["ms"]
+        ms = results["gpt2"]["kinds"]["1 thread"]["ms"]
         print(prediction_table(ms, "a rank is a core of this machine, which takes for its B 4, T 64"))
 
 
