@@ -98,7 +98,7 @@ def test_matrices_are_rounded_a_part_of_an_arena_at_a_time(monkeypatch, float64)
     monkeypatch.setattr(
         "nanograd.optim.arena.cast", lambda x, out: (casts.append(x.size), np.copyto(out, x, casting="unsafe"))
     )
-    layer, like = model.h[0].mlp.c_fc, np.ones(1, np.float32)
+    layer, like = model.h[0].mlp.c_proj, np.ones(1, np.float32)
     names = {name for name in dict(model.named_parameters()) if name.startswith("h.0.mlp.") and "weight" in name}
     with rounded_together(model, names | {"wte.weight"}, np.dtype("float32")):
         assert casts == [5 * 4, 2 * 4 * 16]
