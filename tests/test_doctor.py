@@ -10,7 +10,7 @@ import threadpoolctl
 from nanograd import doctor
 from nanograd.device import cuda
 from nanograd.device.cores import available_cores
-from tests.support import array_stub
+from tests.support.gpu import array_stub
 
 
 def labels(report):

@@ -26,7 +26,7 @@ from nanograd.layers import (
 )
 from nanograd.layers.cross_entropy import IGNORED
 from nanograd.optim.arena import arenas_of
-from tests.support import array_stub
+from tests.support.gpu import array_stub
 
 SHAPE = {"vocab_size": 11, "block_size": 6, "n_layer": 2, "n_head": 2, "n_embd": 8}
 

@@ -7,7 +7,7 @@ from nanograd import BackendUnavailable, Device
 from nanograd.device import device as backend
 from nanograd.device.device import fused, xp_of
 from nanograd.layers.attention import Attention
-from tests.support import array_stub
+from tests.support.gpu import array_stub
 
 
 def test_xp_of():

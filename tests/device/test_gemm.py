@@ -6,7 +6,7 @@ import pytest
 from nanograd import Device
 from nanograd.device.device import xp_of
 from nanograd.device.gemm import gemm, layout
-from tests.support import array_stub
+from tests.support.gpu import array_stub
 
 RNG = np.random.default_rng(0)
 BOUNDS = {"float64": 1e-13, "float32": 1e-5, "tf32": 4e-3, "bfloat16": 1e-2}

@@ -143,7 +143,7 @@ def test_too_many_or_too_few_gradients_are_refused():
 
 
 def test_arrays_are_placed_where_the_parameters_are():
-    from tests.support import array_stub
+    from tests.support.gpu import array_stub
 
     layer = Embedding(3, 2, device=Device(array_stub, "float64"))
     probe = Probe(layer, (np.array([0, 2]),))

@@ -7,7 +7,7 @@ from gpt.sampling.cached_layers import cached_attention
 from nanograd import Device
 from nanograd.layers.attention import Attention
 from nanograd.layers.dropout import Dropout
-from tests.support.both_devices import PRECISIONS, Maker, assert_close, in_every_order, stream_of
+from tests.support.gpu.both_devices import PRECISIONS, Maker, assert_close, in_every_order, stream_of
 
 SHAPES = [(1, 1, 1, 1, 1), (2, 65, 2, 2, 8), (1, 130, 3, 3, 20), (1, 70, 1, 1, 64), (1, 33, 1, 1, 130)]  # B, T, H, K, D
 SHAPES += [(2, 65, 6, 2, 8), (1, 70, 3, 1, 20)]

@@ -6,7 +6,7 @@ from nanograd import Device, kernels
 from nanograd.kernels import attention
 from nanograd.layers.attention import Attention
 from nanograd.layers.dropout import Dropout
-from tests.support.launches import launched, zeros
+from tests.support.gpu.launches import launched, zeros
 
 
 def run_attention(

@@ -21,7 +21,7 @@ from nanograd.layers.attention import Attention
 from nanograd.layers.rmsnorm import RMSNorm
 from nanograd.layers.rope import RoPE
 from nanograd.layers.swiglu import SwiGLU
-from tests.support.both_devices import PRECISIONS, Maker, assert_close, in_every_order, stream_of
+from tests.support.gpu.both_devices import PRECISIONS, Maker, assert_close, in_every_order, stream_of
 
 
 def rotation(m, N, C, layout, backward):

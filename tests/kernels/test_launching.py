@@ -10,8 +10,8 @@ from nanograd.device.rng import RNG
 from nanograd.kernels import launching
 from nanograd.kernels.launching import MOST_BLOCKS, _argument, c_type, elementwise, kernel, launch, vector_width
 from nanograd.layers.activations import GELU
-from tests.support import array_stub
-from tests.support.launches import Launches, array, launched, zeros
+from tests.support.gpu import array_stub
+from tests.support.gpu.launches import Launches, array, launched, zeros
 
 F32 = array_stub.zeros(64, dtype="float32")  # array_stub's arrays begin at multiples of 16 bytes
 

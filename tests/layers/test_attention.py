@@ -9,8 +9,8 @@ from nanograd.layers.attention import BLOCK, Attention, CausalSelfAttention, cau
 from nanograd.layers.dropout import Dropout
 from nanograd.layers.rmsnorm import RMSNorm
 from nanograd.layers.rope import RoPE
-from tests.support import array_stub
 from tests.support.battery import battery_test, jacobian_test
+from tests.support.gpu import array_stub
 from tests.support.marks import slow
 
 test_attention_battery = battery_test("Attention")

@@ -6,7 +6,7 @@ import numpy as np
 
 from nanograd import kernels
 from nanograd.kernels import launching
-from tests.support import array_stub
+from tests.support.gpu import array_stub
 
 
 class Launches:
