@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.contenders.hugging_face import peak, reset_peak
 from benchmarks.contenders.shapes import GPT2, SMOLLM2
+from benchmarks.contenders.spread import Spread, verdict
 from benchmarks.machine import describe_machine
 
 SHAPES = {"gpt2": GPT2, "smollm2": SMOLLM2}
@@ -210,6 +211,8 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     for shape, figures in results.items():
         show(shape, figures)
+        rates = {name: row["tokens_per_s"] for name, row in figures.items() if name != "ratios"}
+        print(verdict([name for name, (low, middle, high) in rates.items() if not Spread(low, middle, high).steady]))
     return None
 
 

@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from benchmarks.contenders.contender import WARMUP, shape_of
+from benchmarks.contenders.shapes import SHAPES
 from gpt.config.options import TrainConfig
 from gpt.model import GPT
 from gpt.training.step import Trainer
@@ -96,6 +97,6 @@ def serve(name: str, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or not sys.argv[2].isdigit():
+    if len(sys.argv) != 3 or sys.argv[1] not in SHAPES or not sys.argv[2].isdigit():
         raise SystemExit("error: this is what benchmarks.scaling starts under mpiexec: python -m benchmarks.scaling")
     serve(sys.argv[1], int(sys.argv[2]))

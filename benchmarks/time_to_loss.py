@@ -162,7 +162,10 @@ def race(data: str, seed: int, threads: int, names: list[str], tell: Callable) -
     processes, curves = {}, {}
 
     def answer(name):
-        curves[name].append(json.loads(processes[name].stdout.readline()))
+        line = processes[name].stdout.readline()
+        if not line:
+            raise SystemExit(f"error: the process for {name} ended early")
+        curves[name].append(json.loads(line))
         tell(name, curves[name][-1])
 
     try:

@@ -18,6 +18,8 @@ import time
 
 import numpy as np
 
+from benchmarks.contenders.spread import Spread, ratio, verdict
+
 B, T = 4, 64
 WINDOWS = 40
 PROMPT = "Alice looked at the"
@@ -184,6 +186,7 @@ def main() -> None:
         side.close()
     one, other = (np.array(side.losses) for side in sides)
     result["largest difference of the losses of a step"] = float(np.abs(one - other).max())
+    spreads = {side.kind: Spread.of(side.seconds) for side in sides}
     result["speed"] = result["pytorch"]["seconds_a_step"] / result["nanograd"]["seconds_a_step"]
     if args.json:
         print(json.dumps(result))
@@ -191,7 +194,10 @@ def main() -> None:
     for side in sides:
         print(f"{side.kind}:", *(f"  {name}: {value}" for name, value in result[side.kind].items()), sep="\n")
     print(f"a step's losses differ by at most {result['largest difference of the losses of a step']:.4f}")
-    print(f"steps here are {result['speed']:.2f} times as fast")
+    for kind, spread in spreads.items():
+        print(f"{kind}: {spread} s a step")
+    print(f"steps here are {ratio(spreads['pytorch'], spreads['nanograd'])} times as fast")
+    print(verdict([kind for kind, spread in spreads.items() if not spread.steady]))
     return None
 
 
