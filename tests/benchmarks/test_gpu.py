@@ -47,7 +47,7 @@ def test_the_check_passes_here_and_fails_for_a_wrong_kernel(busy_for_a_moment, m
     right = KERNELS["gelu_backward"]
 
     def wrong(layer, dy, inplace):
-        layer.remember(dy)  # instead of x
+        layer.remember(dy, None)  # instead of x and the bias
         return right(layer, dy, inplace)
 
     monkeypatch.setitem(KERNELS, "gelu_backward", wrong)
