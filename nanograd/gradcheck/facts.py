@@ -197,13 +197,17 @@ def _root(*terms):
     return np.sqrt(sum(np.square(term).sum() for term in terms))
 
 
+def positions_of(p: Passes) -> int:
+    """What the loss of a CrossEntropy is divided by: the count that it was given, or the targets that count."""
+    return (len(p.given) > 2 and p.given[2]) or int((np.asarray(p.given[1]) >= 0).sum())
+
+
 def loss_parts(p: Passes, unit: Unit):
     """dlogits (N, V) of a CrossEntropy, and how far each may be off. They are (p - 1 at the target) / positions, and as
     far off as p is: near 1, p - 1 loses its digits."""
     rows, targets = _flat(p.dx[0]), np.asarray(p.given[1]).ravel()
-    count = p.given[2] if len(p.given) > 2 and p.given[2] else (targets >= 0).sum()
     counts = (targets >= 0)[:, None]
-    probabilities = rows + counts * (np.arange(rows.shape[-1]) == targets[:, None]) / count
+    probabilities = rows + counts * (np.arange(rows.shape[-1]) == targets[:, None]) / positions_of(p)
     return rows, (2 * unit.stored + unit.added) * (np.abs(probabilities) + np.abs(rows))
 
 

@@ -34,6 +34,12 @@ CONVERGED = 1e-4  # relative, of two estimates of the sharpness in a row
 Arrays = dict[str, np.ndarray]
 
 
+def derivative(gradients: Callable[[Arrays], Arrays], values: Arrays, u: Arrays, step: float = IMAGINARY) -> Arrays:
+    """H u = Im g(θ + i h u) / h of `gradients` at `values`; an array that `u` lacks does not move."""
+    moved = {name: value + 1j * step * u.get(name, 0.0) for name, value in values.items()}
+    return {name: g.imag / step for name, g in gradients(moved).items()}
+
+
 class Estimate(NamedTuple):
     """A mean over random vectors, and its standard error."""
 
@@ -55,7 +61,7 @@ class Hessian:
     def __enter__(self):
         self._borrowed = self.probe.borrowed()
         self._borrowed.__enter__()
-        self.values = {name: value.astype(np.complex128) for name, value in self.probe.values().items()}
+        self.values = self.probe.values()
         self.shapes = {name: value.shape for name, value in self.values.items()}
         self.size = sum(value.size for value in self.values.values())
         return self
@@ -64,10 +70,8 @@ class Hessian:
         return self._borrowed.__exit__(*error)
 
     def product(self, u: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
-        direction = self.named(u)
-        moved = {name: value + 1j * IMAGINARY * direction[name] for name, value in self.values.items()}
-        gradients = self.probe.gradients(moved, np.ones(1))
-        return np.concatenate([gradients[name].imag.ravel() for name in self.values]) / IMAGINARY
+        found = derivative(lambda values: self.probe.gradients(values, np.ones(1)), self.values, self.named(u))
+        return np.concatenate([found[name].ravel() for name in self.values])
 
     def named(self, u: np.ndarray) -> Arrays:
         """A flat vector (n,) as arrays by the parameters' names."""

@@ -18,6 +18,7 @@ from nanograd.gradcheck.facts import (
     largest_ratio,
     linear_bounds,
     loss_parts,
+    positions_of,
     recorded,
 )
 from nanograd.layers import Attention, CrossEntropy, Embedding, Linear, LMHead, RoPE
@@ -104,9 +105,7 @@ def _tokens(p: Passes, device, unit: Unit, rng):
     moved = np.where(targets < 0, targets, where[targets])
     other = again(p, device, [logits[..., order], moved.astype(targets.dtype)], None)
     ours, off = loss_parts(p, unit)
-    counted = max(1, (targets >= 0).sum())
-    given = p.given[2] if len(p.given) > 2 and p.given[2] else counted
-    scale = given / counted  # `again` is a mean over its own positions
+    scale = positions_of(p) / positions_of(other)  # `again` is a mean over its own positions
     bound = off + np.sqrt(logits.shape[-1]) * unit.added * np.abs(off) / (unit.stored + unit.added)
     theirs = other.dx[0].reshape(ours.shape)
     yield "tokens of the vocabulary in any order", [(theirs, ours[:, order] * scale, bound[:, order] * scale)]

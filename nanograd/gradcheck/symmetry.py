@@ -25,13 +25,13 @@ from itertools import combinations
 
 import numpy as np
 
+from nanograd.gradcheck.check import MOVES, SMALL
 from nanograd.gradcheck.derivatives import IMAGINARY, largest
+from nanograd.gradcheck.hessian import derivative
 from nanograd.gradcheck.probe import ModelProbe, Probe
 from nanograd.layers.layer import Layer
 
 SYMMETRY_BOUND = 1e-12
-SMALL = 1e-3  # a pair whose sums are smaller, next to the largest of all, is measured by this share of those
-MOVES = 20  # of a point that lies on a kink
 
 
 @dataclass
@@ -119,17 +119,11 @@ def check_symmetry(
     return SymmetryReport(name, found, pair, len(names) * (len(names) - 1) // 2, tolerance)
 
 
-def _derivative(field: GradientField, values: dict, direction: dict, step: float = IMAGINARY) -> dict:
-    """H u for the direction u, {name: array} for the arrays that it moves."""
-    moved = {n: v.astype(np.complex128) + 1j * step * direction.get(n, 0.0) for n, v in values.items()}
-    return {name: g.imag / step for name, g in field(moved).items()}
-
-
 def _off_kinks(field: GradientField, values: dict, rng) -> dict:
     """`values`, moved a little while the two sides of the real axis are no mirror images along a direction."""
     for _ in range(MOVES):
         u = {name: rng.standard_normal(value.shape) for name, value in values.items()}
-        above, below = (_derivative(field, values, u, step) for step in (IMAGINARY, -IMAGINARY))
+        above, below = (derivative(field, values, u, step) for step in (IMAGINARY, -IMAGINARY))
         size = max((largest(part) for part in above.values()), default=0.0)
         if all(largest(above[name] - below[name]) <= 1e-6 * size for name in above):
             break
@@ -143,8 +137,8 @@ def _bilinear_form(field: GradientField, values: dict, rng):
     directions = [rng.standard_normal(values[name].shape) for name in names]
     M, sizes = np.zeros((2, len(names), len(names)))
     for i, name in enumerate(names):
-        derivative = _derivative(field, values, {name: directions[i]})
+        change = derivative(field, values, {name: directions[i]})
         for j, other in enumerate(names):
-            terms = directions[j] * derivative[other]
+            terms = directions[j] * change[other]
             M[i, j], sizes[i, j] = terms.sum(), np.abs(terms).sum()
     return M, sizes, names
