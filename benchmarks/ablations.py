@@ -48,7 +48,7 @@ VARIANTS = {
     "QK-norm with weights": Variant({"qk_norm": "rms_weight"}),
     "GELU instead of ReLU squared": Variant({"activation": "gelu"}),
     "SwiGLU instead of ReLU squared": Variant({"activation": "swiglu"}),
-    "projections not zero at the start": Variant({"zero_init": False}),
+    "projections zero at the start": Variant({"zero_init": True}),
     "AdamW instead of Muon, lr 4e-3": Variant(ADAMW_ALONE),
     "momentum 0.95": Variant({"muon_momentum": 0.95}),
     "momentum 0.7": Variant({"muon_momentum": 0.7}),
