@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.data.batches import EVAL_VAL, batch_starts, get_batch
+from gpt.data.batches import EVAL_VAL, draw_batch
 from gpt.errors import UsageError
 from gpt.model import GPT
 from gpt.runs.load import find_text, load_model
@@ -38,8 +38,7 @@ def facts_of_run(run_dir: Path, backend: str, dtype: str, seed: int) -> tuple[st
 def facts_of_model(model: GPT, tokens: np.ndarray, seed: int) -> Iterator[Fact]:
     """The facts of `model` on windows of `tokens` (N,), without dropout. Its gradients are those of that batch then."""
     T = min(model.config.block_size, len(tokens) - 1)
-    starts = batch_starts(len(tokens), max(2, min(32, POSITIONS // T)), T, seed, EVAL_VAL, 0)
-    x, y = get_batch(tokens, starts, T)
+    x, y = draw_batch(tokens, max(2, min(32, POSITIONS // T)), T, seed, EVAL_VAL, 0)
     model.eval()
     found = passes_of(model, x, y)
     yield from facts_of(found, model.device.precision)

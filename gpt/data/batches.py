@@ -90,6 +90,13 @@ def get_batch(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> tuple[
     return np.ascontiguousarray(windows[:, :-1]), np.ascontiguousarray(windows[:, 1:])
 
 
+def draw_batch(
+    tokens: np.ndarray, batch_size: int, block_size: int, seed: int, purpose: int, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The batch of windows that `batch_starts` draws. -> x, y, as `get_batch`."""
+    return get_batch(tokens, batch_starts(len(tokens), batch_size, block_size, seed, purpose, step), block_size)
+
+
 def whole_split_batches(
     tokens: np.ndarray, block_size: int, batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -8,7 +8,7 @@ run is touched: its losses are the same, to the last bit, as without it.
 import numpy as np
 
 from gpt.config.options import TrainConfig
-from gpt.data.batches import EVAL_TRAIN, batch_starts, get_batch
+from gpt.data.batches import EVAL_TRAIN, draw_batch
 from gpt.model import GPT
 from nanograd import Device
 from nanograd.gradcheck import hessian_trace, sharpness
@@ -24,8 +24,7 @@ class Curvature:
     def __init__(self, model: GPT, config: TrainConfig, tokens: np.ndarray):
         self.model = model
         T = model.config.block_size
-        starts = batch_starts(len(tokens), max(1, POSITIONS // T), T, config.seed, EVAL_TRAIN, 0)
-        self.batch = get_batch(tokens, starts, T)
+        self.batch = draw_batch(tokens, max(1, POSITIONS // T), T, config.seed, EVAL_TRAIN, 0)
         self.copy = GPT(model.config, Device("numpy", "float64")).eval()
 
     def measure(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpt.config.options import TrainConfig
-from gpt.data.batches import EVAL_TRAIN, EVAL_VAL, TRAIN_STEP, batch_starts, get_batch, whole_split_batches
+from gpt.data.batches import EVAL_TRAIN, EVAL_VAL, TRAIN_STEP, batch_starts, draw_batch, get_batch, whole_split_batches
 from gpt.model import GPT
 from gpt.training.anomaly import NonFiniteCheck
 from nanograd.device.threads import ThreadPool, limit_blas
@@ -195,8 +195,8 @@ class Trainer:
         untrained = self.step == 0 and config.init_from is None
         losses = np.zeros(1 if untrained else config.eval_iters)
         for number in range(self.ranks.rank, len(losses), self.ranks.size):  # whole batches, in turn
-            starts = batch_starts(len(tokens), config.batch_size, self.block_size, config.seed, purpose, number)
-            losses[number] = self.parallel.loss(*get_batch(tokens, starts, self.block_size))
+            batch = draw_batch(tokens, config.batch_size, self.block_size, config.seed, purpose, number)
+            losses[number] = self.parallel.loss(*batch)
         return float(np.mean(self.ranks.all_reduce(losses)))
 
     def whole_loss(self, tokens: np.ndarray) -> float:
