@@ -16,6 +16,7 @@ import codecs
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -74,13 +75,15 @@ def train_config(
     from gpt.config.toml import read_run_config, read_toml
     from gpt.runs import folder as run_folder
 
-    given = (read_toml(TrainConfig, find_recipe(typed["config"])) if typed.get("config") else {}) | typed
-    given = start_of_run(given)
+    recipe = read_toml(TrainConfig, find_recipe(typed["config"])) if typed.get("config") else {}
+    given = start_of_run(recipe | typed)
     folder = None
     if given.get("resume"):
         folder = given.get("out_dir") or run_folder.to_resume(given.get("data", ()))
     if folder is None or not (Path(folder) / "config.toml").is_file():  # also where there is nothing to resume
-        return TrainConfig(**(initial(given) if given.get("init_from") and not given.get("list_recipes") else given))
+        complete = initial(given) if given.get("init_from") and not given.get("list_recipes") else given
+        with _saying_where_from(recipe, typed):
+            return TrainConfig(**complete)
     earlier = read_run_config(TrainConfig, Path(folder) / "config.toml")
     if earlier.init_from and os.path.abspath(given.get("init_from", "")) == earlier.init_from:
         given["init_from"] = earlier.init_from
@@ -88,6 +91,20 @@ def train_config(
     config = TrainConfig(**{**saved, **given, "out_dir": str(folder)})
     refuse_changes(earlier, config)
     return config
+
+
+@contextlib.contextmanager
+def _saying_where_from(recipe: dict[str, Any], typed: dict[str, Any]):
+    """A message about a flag that nobody typed says that the --config file or recipe has it."""
+    try:
+        yield
+    except UsageError as error:
+        named = [name for name in recipe if re.search(rf"--{name}\b", str(error)) and name not in typed]
+        if not named:
+            raise
+        values = ", ".join(f"{name} = {recipe[name]}" for name in named)
+        flags = ", ".join(f"--{name}" for name in named)
+        raise UsageError(f"{error}; {values} is from {typed['config']}, {flags} changes it") from None
 
 
 def parse_sample(arguments: Sequence[str]) -> SampleConfig:

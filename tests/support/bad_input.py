@@ -107,6 +107,11 @@ FLAGS = [
     (TRAIN, "--lr=fast", "--lr must be a finite number"),
     (TRAIN, "--lr=1e-4 --min_lr=1e-3", "--min_lr must be at most --lr (0.0001), not 0.001"),
     (TRAIN, "--warmup_steps=50 --max_steps=10", "--warmup_steps must be at most --max_steps (10), not 50"),
+    (
+        TRAIN,
+        "--config=modern-tales --max_steps=10",
+        "warmup_steps = 35 is from modern-tales, --warmup_steps changes it",
+    ),
     (TRAIN, "--dropout=1", "--dropout must be at least 0 and below 1, not 1.0"),
     (TRAIN, "--dropout=-0.1", "--dropout must be at least 0 and below 1"),
     (TRAIN, "--beta2=1", "--beta2 must be at least 0 and below 1"),
