@@ -9,7 +9,10 @@ the loss, which says how surprised the model is. Next: linear_layer.py.
 
 from itertools import pairwise
 
-import numpy as np
+try:
+    import numpy as np
+except ModuleNotFoundError:
+    raise SystemExit("error: NumPy is not installed; python -m pip install numpy gets it") from None
 
 TEXT = "the cat sat on the mat. the dog sat on the log. the cat and the dog sat on the mat. "
 

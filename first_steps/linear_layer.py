@@ -7,7 +7,10 @@ an element of W changes a little: the derivative ∂L/∂W_ij. All of them toget
 Next: small_mlp.py.
 """
 
-import numpy as np
+try:
+    import numpy as np
+except ModuleNotFoundError:
+    raise SystemExit("error: NumPy is not installed; python -m pip install numpy gets it") from None
 
 
 def forward(x, W):  # (N, n_in), (n_in, n_out) -> (N, n_out)

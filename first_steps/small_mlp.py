@@ -7,7 +7,10 @@ It learns "exclusive or": 1 when exactly one of two inputs is 1. No single linea
 two layers, here ReLU, max(h, 0), is what makes it possible. Next: nanograd/reference/, where a GPT is built this way.
 """
 
-import numpy as np
+try:
+    import numpy as np
+except ModuleNotFoundError:
+    raise SystemExit("error: NumPy is not installed; python -m pip install numpy gets it") from None
 
 
 def forward(x, W1, b1, W2, b2):

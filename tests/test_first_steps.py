@@ -38,6 +38,13 @@ def test_first_step(path, tmp_path):
             assert float(line.split()[-1]) < 1e-8
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_without_numpy_one_line_says_what_to_do(path):
+    done = subprocess.run([sys.executable, "-S", "-I", path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr == "error: NumPy is not installed; python -m pip install numpy gets it\n"
+
+
 @pytest.mark.slow
 def test_plain_training_program():
     command = [sys.executable, "-W", "error", "-m", "nanograd.reference.training"]
