@@ -73,9 +73,14 @@ class WorkerProcess:
 
     def submit(self, function, *args) -> None:
         """Have it call function(thing, *args), a function that is found by its name."""
+        from multiprocessing.reduction import ForkingPickler  # as the pipe does it
+
         self._asked += 1
+        # A copy of the pickler's buffer: `send` itself hands out a view of it, which an error's trace keeps, and where
+        # both are then collected together Python 3.13 prints a BufferError.
+        message = bytes(ForkingPickler.dumps((self._asked, function, args)))
         with self._lost():
-            self._connection.send((self._asked, function, args))
+            self._connection.send_bytes(message)
 
     def result(self):
         """What came of the last question: the result, or the exception, raised here.

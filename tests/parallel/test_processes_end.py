@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,25 @@ def test_a_killed_helper_is_lost(worker):
     with pytest.raises(WorkerLost) as caught:
         worker.submit(append, 1)
     assert isinstance(caught.value, OSError) and caught.value.__suppress_context__, "one error, not a story of two"
+
+
+def test_the_error_keeps_no_view_of_a_buffer(worker):
+    """Python 3.13 prints "BufferError: Existing exports of data" where a BytesIO and its view are garbage together."""
+    pid = call(worker, pid_of)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # until the pipe is broken
+    with pytest.raises(WorkerLost) as caught:
+        worker.submit(append, 1)
+    held = [
+        value.obj
+        for frame, _ in traceback.walk_tb(caught.value.__context__.__traceback__)
+        for value in frame.f_locals.values()
+        if isinstance(value, memoryview)
+    ]
+    assert all(isinstance(owner, bytes) for owner in held)
+    caught.value.cycle = caught
+    del caught, held
+    gc.collect()  # as filterwarnings makes errors of what is printed, this fails where something is
 
 
 def test_a_helper_that_is_killed_at_work_is_lost(worker):
