@@ -79,19 +79,21 @@ class VariantTrainer(Trainer):
         self.variant = variant
         super().__init__(*arguments, **settings)
 
+    def size(self, step: int) -> int:
+        """The windows of a step's batch, those of all ranks."""
+        return self.config.batch_size * self.variant.batch(step / self.config.max_steps) // 2
+
     def batch(self, step: int):
         if self.variant.batch is None:
             return super().batch(step)
-        size = self.config.batch_size * self.variant.batch(step / self.config.max_steps) // 2
-        starts = batch_starts(len(self.train), size, self.block_size, self.config.seed, TRAIN_STEP, step)
+        starts = batch_starts(len(self.train), self.size(step), self.block_size, self.config.seed, TRAIN_STEP, step)
         return get_batch(self.train, starts, self.block_size)
 
     @property
     def rank_batch(self) -> int:
         if self.variant.batch is None:
             return super().rank_batch
-        step = getattr(self, "step", 0)
-        return self.config.batch_size * self.variant.batch(step / self.config.max_steps) // 2
+        return self.size(self.step)
 
     def train_step(self):
         if self.variant.momentum is not None:
