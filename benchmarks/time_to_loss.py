@@ -1,6 +1,7 @@
-"""How long it takes to learn: nanoGPT in PyTorch, its recipe here, and the recipe `modern`, on tiny Shakespeare.
+"""How long it takes to learn: a recipe in PyTorch, the same here, and the recipe `modern`.
 
-    python -m benchmarks.time_to_loss                              three seeds, a table
+    python -m benchmarks.time_to_loss                              nanoGPT's on tiny Shakespeare; three seeds, a table
+    python -m benchmarks.time_to_loss --text alice                 the article's model on Alice, characters
     python -m benchmarks.time_to_loss --seeds 0 --json > a.json    one of them
     python -m benchmarks.time_to_loss --show a.json b.json --picture loss.png
 
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
@@ -32,7 +33,6 @@ from gpt.data.batches import EVAL_VAL, batch_starts, get_batch
 from gpt.data.prepare import prepare
 from nanograd.device.cores import available_cores
 
-LOSSES = 2.2, 2.0, 1.902, 1.9, 1.8, 1.7
 EVAL_BATCHES = 50
 TRIAL_STEPS = 20  # of each form of the PyTorch model, to find the fastest
 
@@ -43,20 +43,52 @@ class Contender:
     steps: int
     turn: int  # steps
     torch: bool = False
+    flags: dict = field(default_factory=dict)  # instead of the recipe's
 
 
-CONTENDERS = {
-    "PyTorch, nanoGPT's recipe": Contender("nanogpt-cpu", 2000, 100, torch=True),
-    "nanogpt-cpu": Contender("nanogpt-cpu", 2000, 100),
-    "modern, 240 steps": Contender("modern", 240, 20),
-    "modern, 1000 steps": Contender("modern", 1000, 50),
+@dataclass(frozen=True)
+class Race:
+    """`goal`: the loss that the old recipe ends with; `span`: the losses that the picture shows."""
+
+    contenders: dict[str, Contender]
+    losses: tuple[float, ...]
+    goal: float
+    span: tuple[float, float]
+
+
+CHARACTERS = {"tokenizer": "char"}
+ARTICLES_SIZE = {"n_layer": 2, "batch_size": 32, "tie_weights": False}
+RACES = {
+    "tinyshakespeare": Race(
+        {
+            "PyTorch, nanoGPT's recipe": Contender("nanogpt-cpu", 2000, 100, torch=True),
+            "nanogpt-cpu": Contender("nanogpt-cpu", 2000, 100),
+            "modern, 240 steps": Contender("modern", 240, 20),
+            "modern, 1000 steps": Contender("modern", 1000, 50),
+        },
+        losses=(2.2, 2.0, 1.902, 1.9, 1.8, 1.7),
+        goal=1.902,
+        span=(1.6, 2.6),
+    ),
+    "alice": Race(
+        {
+            "PyTorch, the article's model": Contender("article", 1000, 50, torch=True, flags=CHARACTERS),
+            "article": Contender("article", 1000, 50, flags=CHARACTERS),
+            "modern, 250 steps": Contender("modern", 250, 25, flags=ARTICLES_SIZE),
+            "modern, 400 steps": Contender("modern", 400, 25, flags=ARTICLES_SIZE),
+        },
+        losses=(2.2, 2.0, 1.8, 1.7, 1.6, 1.547),
+        goal=1.547,
+        span=(1.45, 2.45),
+    ),
 }
+CONTENDERS = {name: contender for race in RACES.values() for name, contender in race.contenders.items()}
 
 
 def serve(name: str, data_path: str, seed: int, threads: int) -> None:
     """Train as told, a line of steps at a time; answer {"steps", "seconds", "val_loss"} after each."""
     contender = CONTENDERS[name]
-    flags = read_toml(TrainConfig, find_recipe(contender.recipe))
+    flags = read_toml(TrainConfig, find_recipe(contender.recipe)) | contender.flags
     flags |= {"max_steps": contender.steps, "seed": seed, "data": (data_path,), "backend": "numpy"}
     config = TrainConfig(**flags)
     data = prepare(config.data, config.block_size, kind=config.tokenizer, vocab_size=config.vocab_size)
@@ -91,7 +123,7 @@ def of_ours(config, data, threads: int):
 
 
 def of_torch(config, data, threads: int):
-    """nanoGPT's loop around the fastest of three forms of its model, on one thread or on all."""
+    """nanoGPT's loop around the fastest of three forms of the model, on one thread or on all."""
     import torch
 
     def make(form: str):
@@ -102,6 +134,8 @@ def of_torch(config, data, threads: int):
         for name, parameter in model.named_parameters():
             if name.endswith("c_proj.weight"):
                 torch.nn.init.normal_(parameter, std=0.02 / (2 * config.n_layer) ** 0.5)
+            if name.endswith("bias"):
+                torch.nn.init.zeros_(parameter)
         matrices, vectors = ([p for p in model.parameters() if (p.ndim >= 2) == want] for want in (True, False))
         groups = [
             {"params": matrices, "weight_decay": config.weight_decay},
@@ -217,10 +251,10 @@ def first_below(curve: list[dict], loss: float) -> tuple[float, float] | None:
     return None
 
 
-def table(races: list[dict]) -> str:
-    names = [name for name in CONTENDERS if all(name in curves for curves in races)]
+def table(races: list[dict], text: str) -> str:
+    names = [name for name in RACES[text].contenders if all(name in curves for curves in races)]
     lines = [f"| validation loss | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for loss in LOSSES:
+    for loss in RACES[text].losses:
         cells = []
         for name in names:
             found = [point for point in (first_below(curves[name], loss) for curves in races) if point]
@@ -244,20 +278,20 @@ def cell(found: list[tuple], n: int) -> str:
     return f"{statistics.mean(steps):.0f} steps, {statistics.mean(seconds):.1f} s{spread}{part}"
 
 
-def draw(races: list[dict], path: str) -> None:
+def draw(races: list[dict], text: str, path: str) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for name, color in zip(CONTENDERS, ("#D55E00", "#0072B2", "#009E73", "#CC79A7"), strict=True):
+    for name, color in zip(RACES[text].contenders, ("#D55E00", "#0072B2", "#009E73", "#CC79A7"), strict=True):
         for number, curves in enumerate(curves for curves in races if name in curves):
             points = curves[name][1:]
             seconds, losses = ([point[what] for point in points] for what in ("seconds", "val_loss"))
             axes.plot(seconds, losses, color=color, lw=1.2, alpha=0.8, label=None if number else name)
-    axes.axhline(1.902, color="#555555", lw=0.8, ls="--")
+    axes.axhline(RACES[text].goal, color="#555555", lw=0.8, ls="--")
     axes.set_xlabel("seconds of training, on the same machine in turn")
-    axes.set_ylabel("validation loss, tiny Shakespeare")
-    axes.set_ylim(1.6, 2.6)
+    axes.set_ylabel(f"validation loss, {text}")
+    axes.set_ylim(*RACES[text].span)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=110)
@@ -267,17 +301,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.time_to_loss", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", default="tinyshakespeare")
+    parser.add_argument("--text", choices=list(RACES), default="tinyshakespeare")
+    parser.add_argument("--data", help="where that text is, a file or a name; the text's name unless given")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
+    parser.add_argument("--only", nargs="+", metavar="CONTENDER", help=f"some of {', '.join(map(repr, CONTENDERS))}")
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--json", action="store_true", help="the curves, a JSON object a point")
     parser.add_argument("--show", nargs="+", metavar="FILE", help="show what --json wrote, and train nothing")
     parser.add_argument("--picture", metavar="FILE")
     parser.add_argument("--serve", choices=list(CONTENDERS), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    names = options.only or list(RACES[options.text].contenders)
+    if unknown := [name for name in names if name not in RACES[options.text].contenders]:
+        parser.error(f"not a contender on {options.text}: {', '.join(map(repr, unknown))}")
+    data = options.data or options.text
     if options.serve:
-        serve(options.serve, options.data, options.seeds[0], options.threads)
+        serve(options.serve, data, options.seeds[0], options.threads)
         return
     if options.show:
         races = read_races(options.show)
@@ -285,11 +324,11 @@ def main() -> None:
         races = []
         for seed in options.seeds:
             tell = partial(print_point, seed) if options.json else lambda *point: None
-            races.append(race(options.data, seed, options.threads, options.only, tell))
+            races.append(race(data, seed, options.threads, names, tell))
     if not options.json:
-        print(table(races))
+        print(table(races, options.text))
     if options.picture:
-        draw(races, options.picture)
+        draw(races, options.text, options.picture)
 
 
 if __name__ == "__main__":
