@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exercises.catalog import solved
+from nanograd import Device
 
 B, T, C, H, V = 2, 3, 4, 2, 5
 SEEDS = (0, 1)
@@ -165,6 +166,27 @@ CASES = {
 }
 
 
+def fast(defines: str, *arguments, **options) -> Callable:
+    """make(module) of a fast layer, which is told its device."""
+    return lambda module: getattr(module, defines)(*arguments, device=Device("numpy", "float64"), **options)
+
+
+CASES |= {
+    f"nanograd/layers/{file}.py": LayerCase(defines, fast(defines, *arguments, **options), inputs)
+    for file, defines, arguments, options, inputs in (
+        ("linear", "Linear", (C, 3), {}, x_of(B, T, C)),
+        ("activations", "GELU", (), {}, x_of(B, T, C)),
+        ("cross_entropy", "CrossEntropy", (), {}, CASES["cross_entropy"].inputs),
+        ("layernorm", "LayerNorm", (C,), {}, x_of(B, T, C)),
+        ("rmsnorm", "RMSNorm", (C,), {}, x_of(B, T, C)),
+        ("embedding", "Embedding", (V, C), {}, ids_of(B, T)),
+        ("attention", "Attention", (H,), {}, x_of(B, T, 6 * H)),
+        ("rope", "RoPE", (C,), {"theta": 10.0}, x_of(B, T, H, C)),
+        ("swiglu", "SwiGLU", (), {}, CASES["swiglu"].inputs),
+    )
+}
+
+
 def spread(layer, rng) -> None:
     """Move every parameter away from where it starts: a LayerNorm with gain 1 hides mistakes."""
     for _, parameter in layer.named_parameters():
@@ -202,5 +224,7 @@ def run(name: str, module, seed: int) -> dict[str, np.ndarray]:
 
 def input_names(name: str) -> list[str]:
     """What the gradients that backward returns are called."""
-    names = {"attention": ["dq", "dk", "dv"], "swiglu": ["dg", "du"], "grouped_heads": ["dk"]}
-    return ({"softmax": ["ds"], "cross_entropy": ["dlogits"]} | names).get(name, ["dx"])
+    names = {"attention": ["dq", "dk", "dv"], "grouped_heads": ["dk"], "softmax": ["ds"]}
+    for file, gradients in (("swiglu", ["dg", "du"]), ("cross_entropy", ["dlogits"])):
+        names |= {file: gradients, f"nanograd/layers/{file}.py": gradients}
+    return names.get(name, ["dx"])

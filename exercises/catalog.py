@@ -3,6 +3,9 @@
 Each is two files in tasks/: NAME.py, the solution, in which the lines between `# <<<` and `# >>>` are what the learner
 writes; and NAME.toml, with its texts in English and Chinese and its classic mistakes, each a piece of the solution and
 what stands there instead.
+
+A file of fast layers, "nanograd/layers/layernorm.py", stands beside them as an exercise whose solution is the file as
+it is: tasks/real.toml has mistakes for it, for `bug` to plant in a copy. Nobody starts it, so it has no hints.
 """
 
 import functools
@@ -26,6 +29,7 @@ ORDER = {
 NAMES = tuple(name for names in ORDER.values() for name in names)
 BEGIN, END = "# <<<", "# >>>"
 HINTS = 3
+PACKAGES = Path(__file__).parent.parent  # where nanograd lies too
 YOURS = {"en": "your lines here", "zh": "在这里写你的代码"}
 
 
@@ -52,11 +56,18 @@ class Exercise:
     texts: dict[str, dict]  # {"en" or "zh": {"title": …, "formulas": …, "hints": [three]}}
     mistakes: tuple[Mistake, ...]
 
+    @property
+    def is_real(self) -> bool:
+        """A file of fast layers."""
+        return self.name in real_mistakes()
+
     def text(self, lang: str, what: str):
         return self.texts[lang][what]
 
     def _parts(self) -> tuple[str, str, str]:
         """(the lines before what is to be written, those lines, the lines after it), without the marks."""
+        if self.is_real:
+            return self.source, "", ""
         before, rest = self.source.split(f"{BEGIN}\n")
         body, after = rest.split(f"{END}\n")
         return before.rstrip(" "), body.rstrip(" "), after.rstrip(" ")
@@ -83,6 +94,8 @@ class Exercise:
             ("en", "bug"): "One line below is wrong. Find it and mend it. Then: python -m exercises check bug",
             ("zh", "bug"): "下面有一行是错的。找到并改正它，然后运行：python -m exercises check bug",
         }
+        if self.is_real:
+            return f"# {self.text(lang, 'title')}\n# {lines[lang, what]}\n\n"
         title, formulas = self.text(lang, "title"), self.text(lang, "formulas").strip("\n")
         return f'"""{title}\n\n{formulas}\n\n{lines[lang, what]}\n"""\n\n'
 
@@ -95,7 +108,31 @@ class Exercise:
 
 
 @functools.cache
+def real_mistakes() -> dict[str, dict]:
+    """{file: {"of": exercise, "mistake": [...]}} of the files of fast layers."""
+    return tomllib.loads((TASKS / "real.toml").read_text(encoding="utf-8"))
+
+
+def real_file(name: str) -> str | None:
+    """The file of the fast layer that an exercise is about, if there is one."""
+    return next((file for file, held in real_mistakes().items() if held["of"] == name), None)
+
+
+def _real(file: str) -> Exercise:
+    held = real_mistakes()[file]
+    known = {mistake.name("en"): mistake for mistake in exercise(held["of"]).mistakes}
+    mistakes = []
+    for number, entry in enumerate(held["mistake"]):
+        words = known[entry["as"]] if "as" in entry else Mistake(0, 0, "", "", tuple(entry["en"]), tuple(entry["zh"]))
+        mistakes.append(Mistake(number, entry["level"], entry["old"], entry["new"], words.en, words.zh))
+    texts = {"en": {"title": f"a copy of {file}"}, "zh": {"title": f"{file} 的副本"}}
+    return Exercise(file, (PACKAGES / file).read_text(encoding="utf-8"), texts, tuple(mistakes))
+
+
+@functools.cache
 def exercise(name: str) -> Exercise:
+    if name in real_mistakes():
+        return _real(name)
     (folder,) = (folder for folder, names in ORDER.items() if name in names)
     path = TASKS / folder / name
     texts = tomllib.loads(path.with_suffix(".toml").read_text(encoding="utf-8"))

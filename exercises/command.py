@@ -4,14 +4,15 @@ import random
 import time
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from exercises.cases import CASES, LayerCase
-from exercises.catalog import HINTS, NAMES, exercise
+from exercises.catalog import HINTS, NAMES, exercise, real_file, real_mistakes
 from exercises.child import run_child
 from exercises.progress import Progress, duration
-from exercises.words import say, system_language
+from exercises.words import LANGUAGES, of_a_flag, say, system_language
 from gpt.cli.command_line import parse
 from gpt.cli.output import write
 from gpt.config.flags import Checked, flag, suggestion
@@ -27,6 +28,7 @@ python -m exercises check linear_dx       which gradient is right, which is wron
 python -m exercises hint linear_dx        three hints, one at a time
 python -m exercises give-up linear_dx     the answer
 python -m exercises bug --level 1         a layer with one classic mistake in it; then: check bug, or give-up
+python -m exercises bug --level 2         the same in a copy of one of the fast layers' files
 python -m exercises progress              what is done, how long it took, what comes next
 python -m exercises train                 your layers in the real model, which trains with them
 """
@@ -41,32 +43,52 @@ class ExerciseFlags(Checked):
     )
     lang: Literal["auto", "en", "zh"] = flag("auto", "the language; auto is the system's")
     again: bool = flag(False, "start: begin anew; your old file is kept beside it")
-    level: int = flag(1, "bug: how hard the mistake is to see", at_least=1, at_most=3)
+    level: int = flag(
+        1, "bug: 1 in an exercise, 2 and 3 in a copy of a fast layer; 3 tells least", at_least=1, at_most=3
+    )
     seed: int | None = flag(None, "bug: which mistake", at_least=0, default_text="a new one each time")
     steps: int = flag(60, "train: how many steps", at_least=1, at_most=2000)
 
 
 def main(arguments: list[str]) -> int:
-    flags = parse(ExerciseFlags, arguments, "python -m exercises", EXAMPLES)
-    lang = system_language() if flags.lang == "auto" else flags.lang
+    lang = language_of(arguments)
+    try:
+        flags = parse(ExerciseFlags, arguments, "python -m exercises", EXAMPLES)
+    except UsageError as error:
+        raise UsageError(of_a_flag(str(error), lang)) from None
     command, *rest = flags.words or ("list",)
     command = command.replace("_", "-")
     if command not in COMMANDS:
-        near = suggestion(command, [*COMMANDS, *NAMES])
-        raise UsageError(f"there is no command {command!r}{near or '; there are ' + ', '.join(COMMANDS)}")
+        near = nearest(command, [*COMMANDS, *NAMES], lang)
+        raise refusal("no_command", lang, command=command, near=near or say("there_are", lang, all=", ".join(COMMANDS)))
     if len(rest) > (command in (*NEED_NAME, "give-up", "bug")):
-        raise UsageError(f"{command} does not know what to do with {rest[-1]!r}")
+        raise refusal("too_many_words", lang, command=command, word=rest[-1])
     if command in NEED_NAME and not rest:
-        raise UsageError(f"{command} needs the name of an exercise: {', '.join(NAMES)}")
+        raise refusal("needs_name", lang, command=command, names=", ".join(NAMES))
     name = rest[0].removesuffix(".py").replace("-", "_") if rest else ""
     may_be_bug = command in ("check", "give-up") and name == "bug"
     if name and name not in NAMES and not may_be_bug:
-        raise UsageError(
-            f"there is no exercise {name!r}{suggestion(name, list(NAMES)) or '; python -m exercises lists them'}"
-        )
-    progress = Progress()
+        raise refusal("no_exercise", lang, name=name, near=nearest(name, list(NAMES), lang) or say("lists_them", lang))
+    progress = Progress(lang=lang)
     action = ACTIONS["check bug" if command == "check" and name == "bug" else command]
     return action(progress, name, flags, lang) or 0
+
+
+def language_of(arguments: list[str]) -> str:
+    """What --lang says, also where something else among the arguments is wrong; without it the system's language."""
+    asked = [second for first, second in pairwise(arguments) if first == "--lang"]
+    asked += [argument.partition("=")[2] for argument in arguments if argument.startswith("--lang=")]
+    return asked[-1] if asked and asked[-1] in LANGUAGES else system_language()
+
+
+def refusal(key: str, lang: str, **values) -> UsageError:
+    return UsageError(say(key, lang, **values))
+
+
+def nearest(word: str, known: list[str], lang: str) -> str:
+    """ "; did you mean start?" in that language, or nothing."""
+    found = suggestion(word, known)
+    return found and say("did_you_mean", lang, name=found.split()[-1].rstrip("?"))
 
 
 def show_list(progress: Progress, name: str, flags: ExerciseFlags, lang: str) -> None:
@@ -83,7 +105,7 @@ def start(progress: Progress, name: str, flags: ExerciseFlags, lang: str) -> Non
     kept = None
     if path.exists() or path.is_symlink():
         if not flags.again:
-            raise UsageError(f"{path} is there already; --again begins anew and keeps it beside the new one")
+            raise refusal("is_there", lang, path=path)
         kept = next(p for i in range(1, 10_000) if not (p := path.with_name(f"{name}.py.{i}")).exists())
         path.rename(kept)
     progress.folder.mkdir(exist_ok=True)
@@ -98,7 +120,7 @@ def start(progress: Progress, name: str, flags: ExerciseFlags, lang: str) -> Non
 
 
 def check(progress: Progress, name: str, flags: ExerciseFlags, lang: str) -> int:
-    path = existing(progress.folder / f"{name}.py", f"python -m exercises start {name}")
+    path = existing(progress.folder / f"{name}.py", f"start {name}", lang)
     verdict = run_child("exercises.judge", name, str(path.resolve()))
     entry = progress.entry(name)
     entry["checks"] += 1
@@ -113,10 +135,9 @@ def check(progress: Progress, name: str, flags: ExerciseFlags, lang: str) -> int
     return 0 if verdict["ok"] else 1
 
 
-def existing(path: Path, how: str) -> Path:
+def existing(path: Path, how: str, lang: str) -> Path:
     if not path.is_file():
-        what = "is no file" if path.exists() else "is not there"
-        raise UsageError(f"{path} {what}; {how} makes it")
+        raise refusal("no_file" if path.exists() else "not_there", lang, path=path, how=how)
     return path
 
 
@@ -199,9 +220,9 @@ def give_up(progress: Progress, name: str, flags: ExerciseFlags, lang: str) -> N
 
 def bug(progress: Progress, name: str, flags: ExerciseFlags, lang: str) -> None:
     seed = random.randrange(10_000) if flags.seed is None else flags.seed
-    chosen = [(n, m) for n in ([name] if name else NAMES) for m in exercise(n).mistakes if m.level == flags.level]
+    chosen = [(n, m) for n in planted_in(name, flags.level) for m in exercise(n).mistakes if m.level == flags.level]
     if not chosen:
-        raise UsageError(f"{name} has no mistake of level {flags.level}; try another --level")
+        raise refusal("no_such_level", lang, name=name, level=flags.level)
     of, mistake = random.Random(f"{seed} {flags.level}").choice(chosen)
     path = progress.folder / "bug.py"
     progress.folder.mkdir(exist_ok=True)
@@ -225,9 +246,17 @@ def bug(progress: Progress, name: str, flags: ExerciseFlags, lang: str) -> None:
         write(say("start_kept", lang, path=kept) + "\n")
 
 
+def planted_in(name: str, level: int) -> list[str]:
+    """The exercises whose code may get the mistake: at level 1 the short version of a layer, above it the file of the
+    fast one, where there is one."""
+    if level == 1:
+        return [name] if name else list(NAMES)
+    return [real_file(name) or name] if name else list(real_mistakes())
+
+
 def check_bug(progress: Progress, name: str, flags: ExerciseFlags, lang: str) -> int:
-    held = open_bug(progress)
-    path = existing(progress.folder / "bug.py", "python -m exercises bug")
+    held = open_bug(progress, lang)
+    path = existing(progress.folder / "bug.py", "bug", lang)
     verdict = run_child("exercises.judge", held["exercise"], str(path.resolve()))
     if verdict["ok"]:
         mistake = exercise(held["exercise"]).mistakes[held["mistake"]]
@@ -244,14 +273,14 @@ def check_bug(progress: Progress, name: str, flags: ExerciseFlags, lang: str) ->
     return 1
 
 
-def open_bug(progress: Progress) -> dict:
+def open_bug(progress: Progress, lang: str) -> dict:
     if progress.bug is None:
-        raise UsageError("no mistake is planted at the moment; python -m exercises bug plants one")
+        raise refusal("no_bug", lang)
     return progress.bug
 
 
 def explain_bug(progress: Progress, lang: str) -> None:
-    held = open_bug(progress)
+    held = open_bug(progress, lang)
     mistake = exercise(held["exercise"]).mistakes[held["mistake"]]
 
     def shown(text):

@@ -8,7 +8,8 @@ import json
 import time
 from pathlib import Path
 
-from exercises.catalog import NAMES, exercise
+from exercises.catalog import NAMES, exercise, real_mistakes
+from exercises.words import say
 from gpt.errors import RunError
 from gpt.files import write_text
 
@@ -18,7 +19,7 @@ FOLDER = Path("my_layers")
 class Progress:
     """Reads the file, and writes it after each change. Raises RunError for a file that is damaged."""
 
-    def __init__(self, folder: Path = FOLDER):
+    def __init__(self, folder: Path = FOLDER, lang: str = "en"):
         self.folder, self.path = folder, folder / "progress.json"
         self.exercises, self.bug, self.found = {}, None, 0
         if self.path.exists():
@@ -27,7 +28,7 @@ class Progress:
                 self.exercises = {name: whole_entry(entry) for name, entry in dict(held["exercises"]).items()}
                 self.bug, self.found = held["bug"] and whole_bug(held["bug"]), int(held["found"])
             except (ValueError, KeyError, TypeError, OverflowError):
-                raise RunError(f"{self.path} is damaged; move it away to begin a new one (your layers stay)") from None
+                raise RunError(say("damaged", lang, path=self.path)) from None
 
     def entry(self, name: str) -> dict:
         return self.exercises.setdefault(name, whole_entry({"started": int(time.time())}))
@@ -67,10 +68,11 @@ def whole_entry(held: dict) -> dict:
 
 def whole_bug(held: dict) -> dict:
     """The same for the planted mistake that is being looked for."""
-    exercise_of = exercise(held["exercise"]) if held["exercise"] in NAMES else None
+    name = held["exercise"]
+    exercise_of = exercise(name) if name in NAMES or name in real_mistakes() else None
     if exercise_of is None or not 0 <= held["mistake"] < len(exercise_of.mistakes):
         raise ValueError("no such mistake")
-    return {"exercise": held["exercise"], **{key: int(held[key]) for key in ("mistake", "level", "seed")}}
+    return {"exercise": name, **{key: int(held[key]) for key in ("mistake", "level", "seed")}}
 
 
 def duration(seconds: int) -> str:

@@ -95,6 +95,7 @@ def test_bug(run, tmp_path, monkeypatch, level):
     held = Progress().bug
     task, mistake = exercise(held["exercise"]), exercise(held["exercise"]).mistakes[held["mistake"]]
     assert mistake.level == level and planted.endswith(task.planted(mistake))
+    assert task.is_real == (level > 1)
     assert mistake.name("en") not in printed and mistake.question("en") not in printed + planted
     assert ("makes these wrong" in printed) == (level == 1)
     assert "python -m exercises check bug" in printed
@@ -111,14 +112,12 @@ def test_bug(run, tmp_path, monkeypatch, level):
 def test_give_up_explains(run, tmp_path):
     run("bug layernorm --seed 1 --level 2")
     held = Progress().bug
-    assert held["exercise"] == "layernorm"
-    mistake = exercise("layernorm").mistakes[held["mistake"]]
+    assert held["exercise"] == "nanograd/layers/layernorm.py"
+    mistake = exercise(held["exercise"]).mistakes[held["mistake"]]
     code, printed = run("give-up")
     assert code == 0 and mistake.name("en") in printed and mistake.question("en") in printed
-    assert (
-        mistake.old.strip().splitlines()[0].strip() in printed
-        and mistake.new.strip().splitlines()[0].strip() in printed
-    )
+    old, new = mistake.old.strip().splitlines()[0], (mistake.new.strip().splitlines() or ["nothing"])[0]
+    assert old.strip() in printed and new.strip() in printed
     with pytest.raises(UsageError):
         run("give-up")
     code, printed = run("give-up relu")
@@ -136,6 +135,11 @@ def test_same_seed_same_mistake(run):
         run(f"bug --seed {seed} --level 2")
         found.add((Progress().bug["exercise"], Progress().bug["mistake"]))
     assert len(found) > 6
+
+
+def test_level_of_what_has_no_fast_file_is_that_of_the_exercise(run):
+    assert run("bug block --level 2 --seed 1")[0] == 0
+    assert Progress().bug["exercise"] == "block"
 
 
 @pytest.mark.parametrize(
@@ -163,6 +167,43 @@ def test_mistaken_commands_get_one_line(tmp_path, monkeypatch, words, says):
 
 
 @pytest.mark.parametrize(
+    "words, says",
+    [
+        ("strat relu", "没有 'strat' 这个命令；你是想写 start 吗？"),
+        ("fly", "没有 'fly' 这个命令；可用的命令有 list, start"),
+        ("start", "start 后面要写练习的名称：linear_dx"),
+        ("start rleu", "没有 'rleu' 这个练习；你是想写 relu 吗？"),
+        ("start ../x", "没有 '../x' 这个练习；python -m exercises 列出全部练习"),
+        ("start relu mlp", "start 不知道拿 'mlp' 怎么办"),
+        ("check relu", "relu.py 不存在；python -m exercises start relu 会生成它"),
+        ("check bug", "现在没有埋下错误"),
+        ("give-up", "现在没有埋下错误"),
+        ("bug rope --level 3", "rope 没有难度 3 的错误"),
+        ("bug --level 4", "--level 应为：不小于 1、不大于 3；现在是 4"),
+        ("bug --level x", "--level 应为：整数，不小于 1、不大于 3；现在是 'x'"),
+        ("bug --seed -1", "--seed 应为：不小于 0；现在是 -1"),
+        ("bug --seed", "--seed 需要一个值：整数，不小于 0"),
+        ("bug --seed 99999999999", "--seed 应为：不大于 2147483647；现在是 99999999999"),
+        ("start relu --again=x", "--again 应为：true 或 false；现在是 'x'"),
+        ("--lvel 3", "没有 --lvel 这个选项；你是想写 --level 吗？"),
+        ("--foo", "没有 --foo 这个选项；--help 列出全部选项"),
+    ],
+)
+def test_mistaken_commands_get_their_line_in_chinese(tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as error:
+        main([*words.split(), "--lang=zh"])
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_language_that_is_none_is_refused_in_the_systems(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    with pytest.raises(UsageError, match="--lang 应为：auto 或 en 或 zh；现在是 'fr'"):
+        main(["--lang", "fr"])
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
@@ -181,6 +222,8 @@ def test_damaged_progress_is_one_line_and_kept(run, tmp_path, text):
     path.write_text(text)
     with pytest.raises(RunError, match="damaged; move it away"):
         run("progress")
+    with pytest.raises(RunError, match="已损坏"):
+        run("progress", "zh")
     assert path.read_text() == text
 
 

@@ -9,12 +9,13 @@ from exercises import cases, catalog, words
 from exercises.catalog import NAMES, exercise
 from exercises.command import verdict_lines
 from exercises.judge import judge
+from tests.proofs.mutants import read_mutants
 
 MISTAKES = [(name, mistake) for name in NAMES for mistake in exercise(name).mistakes]
 
 
 def verdict_on(source, name, tmp_path):
-    path = tmp_path / f"{name}.py"
+    path = tmp_path / "mine.py"
     path.write_text(source, encoding="utf-8")
     with np.errstate(all="ignore"):
         return judge(name, path)
@@ -22,7 +23,7 @@ def verdict_on(source, name, tmp_path):
 
 def test_there_are_enough():
     assert len(NAMES) >= 14
-    assert set(cases.CASES) == set(NAMES)
+    assert set(cases.CASES) == {*NAMES, *catalog.real_mistakes()}
     assert all(len(exercise(name).mistakes) >= 3 for name in NAMES)
     assert {mistake.level for _, mistake in MISTAKES} == {1, 2, 3}
 
@@ -33,6 +34,29 @@ def test_solution_passes(name, tmp_path):
     assert verdict["ok"], verdict
     for lang in words.LANGUAGES:
         assert len(verdict_lines(name, verdict, lang)) == 1
+
+
+REAL = [(file, mistake) for file in catalog.real_mistakes() for mistake in exercise(file).mistakes]
+
+
+@pytest.mark.parametrize("file", catalog.real_mistakes())
+def test_a_fast_layer_as_it_is_passes(file, tmp_path):
+    verdict = verdict_on(exercise(file).opening("zh", "bug") + exercise(file).solution(), file, tmp_path)
+    assert verdict["ok"] and not verdict["remark"], verdict
+
+
+def test_mistakes_in_fast_layers_are_refused_and_known(tmp_path):
+    """Each is one that the tests plant, and makes gradients wrong, not a trace; all are told from each other."""
+    planted = {(m.file, m.old, m.new) for m in read_mutants()}
+    for file, mistake in REAL:
+        entry = catalog.real_mistakes()[file]["mistake"][mistake.number]
+        assert (file, entry["old"], entry["new"]) in planted, (file, mistake.name("en"))
+        verdict = verdict_on(exercise(file).opening("en", "bug") + exercise(file).planted(mistake), file, tmp_path)
+        assert not verdict["ok"] and not verdict["problem"], (file, mistake.name("en"), verdict)
+        assert verdict["mistakes"] == [mistake.number], (file, mistake.name("en"))
+        for lang in words.LANGUAGES:
+            assert mistake.question(lang).endswith(("?", "？"))
+    assert {mistake.level for _, mistake in REAL} == {2, 3} and len(REAL) >= 30
 
 
 @pytest.mark.parametrize("lang", words.LANGUAGES)
