@@ -1,5 +1,6 @@
 """What all tests share: how hard hypothesis tries, threads, caches, and a device in float64."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -33,6 +34,12 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("quick" if "not slow" in config.getoption("-m") else "full")
+
+
+def pytest_collection_finish():
+    # Thousands of tests and what they have imported stay to the end: the garbage collector need not look at them again.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
