@@ -5,16 +5,22 @@
     python -m benchmarks.ablations --equal_time                              as many steps as take equally long
 
 The loss is that over the whole validation split, after the last step. Trainings run one after the other, on one thread,
-so that several commands may run side by side; the time that is compared is therefore that of the processor.
+so that several commands may run side by side; the time that is compared is therefore that of the processor. With
+--equal_time a step of the recipe and one of the variant take turns until the spread of both is small or three times as
+many rounds are done; the ratio of their medians comes with what the 10th and 90th percentiles make of it.
 """
 
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from benchmarks.contenders.spread import Spread, busy, conditions, ratio, until_steady
+from benchmarks.machine import at_least_1
+from gpt.cli import command_line as cli
 from gpt.config.options import TrainConfig
 from gpt.config.recipes import find_recipe
 from gpt.config.toml import read_toml
@@ -25,7 +31,7 @@ from gpt.training.step import Trainer
 from nanograd import Device
 from nanograd.optim.arena import arenas_of
 
-TIMED_STEPS = 12
+ROUNDS = 36  # of a step each, to compare their times
 
 
 @dataclass(frozen=True)
@@ -125,31 +131,45 @@ def loss_of(variant: Variant, config: TrainConfig, data) -> float:
     return trainer.whole_loss(data.val)
 
 
-def step_seconds(variant: Variant, config: TrainConfig, data) -> float:
-    """Processor seconds of a step, the median; batches that grow have the usual size in the middle."""
-    trainer = trainer_of(replace(variant, batch=None), config, data)
-    trainer.train_step()
-    seconds = []
-    for _ in range(TIMED_STEPS):
-        start = time.process_time()
-        trainer.train_step()
-        seconds.append(time.process_time() - start)
-    return statistics.median(seconds)
+def step_times(sides: dict[str, tuple[Variant, TrainConfig]], data) -> dict:
+    """{"ms": {side: processor milliseconds of a step, a Spread}, "unsteady", "busy"}, the sides in turn.
+
+    Batches that grow have the usual size in the middle.
+    """
+    before = busy()
+    trainers = {
+        name: trainer_of(replace(variant, batch=None), replace(config, max_steps=10**6), data)
+        for name, (variant, config) in sides.items()
+    }
+    ms = {name: [] for name in trainers}
+
+    def take_turns() -> None:
+        for name, trainer in trainers.items():
+            start = time.process_time()
+            trainer.train_step()
+            ms[name].append((time.process_time() - start) * 1e3)
+
+    take_turns()  # warms up
+    for found in ms.values():
+        found.clear()
+    unsteady = until_steady(take_turns, lambda: ms, ROUNDS)
+    spreads = {name: Spread.of(found) for name, found in ms.items()}
+    return {"ms": spreads, "unsteady": unsteady, "busy": [before, busy()]}
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ablations", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--recipe", default="modern")
     parser.add_argument("--data", default="tinyshakespeare")
-    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--steps", type=at_least_1, default=240)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--with", dest="extra", type=json.loads, default={}, help="flags for all, as a JSON object")
     parser.add_argument("--equal_time", action="store_true", help="so many steps as take the time of --steps unchanged")
     parser.add_argument("--json", action="store_true", help="one JSON object a training")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     flags = read_toml(TrainConfig, find_recipe(options.recipe)) | options.extra
     config = TrainConfig(**(flags | {"data": (options.data,), "max_steps": options.steps}))
     data = prepare(config.data, config.block_size, kind=config.tokenizer, vocab_size=config.vocab_size)
@@ -157,8 +177,15 @@ def main() -> None:
         variant, losses, steps = VARIANTS[name], [], options.steps
         changed = replace(config, **variant.flags)
         if options.equal_time:
-            costs = [(step_seconds(Variant(), config, data), step_seconds(variant, changed, data)) for _ in range(3)]
-            steps = round(steps * statistics.median(plain / cost for plain, cost in costs))
+            found = step_times({"the recipe": (Variant(), config), name: (variant, changed)}, data)
+            plain, own = found["ms"].values()
+            steps = round(steps * plain.median / own.median)
+            print(
+                f"{name}: {own} ms a step of the processor, over the recipe's {plain}: {ratio(own, plain)}; "
+                f"{conditions(found['unsteady'], *found['busy'])}",
+                file=sys.stderr,
+                flush=True,
+            )
         for seed in options.seeds:
             losses.append(loss_of(variant, replace(changed, seed=seed, max_steps=steps), data))
             if options.json:
@@ -170,4 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

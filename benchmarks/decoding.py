@@ -8,14 +8,13 @@ context: a prompt of 64 tokens, then 64 more, the likeliest each time. The time 
 reads of the weights. "hf" is Hugging Face's: PYTHON is one that has torch and transformers, which need not be installed
 beside this project. "prompt" is one of 512 tokens, beside a training forward pass of one window of 512.
 
-Contenders take turns in rounds, each in a process of its own; figures are medians, with the 10th and 90th percentile,
-and ratios are those of one round, their median. Memory is the peak of the process while it decodes, Python and NumPy
-included, over the bytes of the weights.
+Contenders take turns in rounds, each in a process of its own, until the spread of each is small or three times as many
+rounds are done; figures are medians, with the 10th and 90th percentile, and ratios are those of one round, their
+median. Memory is the peak of the process while it decodes, Python and NumPy included, over the bytes of the weights.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -25,8 +24,10 @@ import numpy as np
 
 from benchmarks.contenders.hugging_face import peak, reset_peak
 from benchmarks.contenders.shapes import GPT2, SMOLLM2
-from benchmarks.contenders.spread import Spread, verdict
-from benchmarks.machine import describe_machine
+from benchmarks.contenders.spread import busy, conditions, until_steady
+from benchmarks.machine import at_least_1, describe_machine
+from gpt.cli import command_line as cli
+from gpt.errors import RunError
 
 SHAPES = {"gpt2": GPT2, "smollm2": SMOLLM2}
 HUGGING_FACE = Path(__file__).parent / "contenders" / "hugging_face.py"
@@ -130,24 +131,33 @@ def command_of(name: str, shape: str, python: str) -> list[str]:
     return [python, str(HUGGING_FACE), json.dumps(settings)]
 
 
-def measure(shape: str, rounds: int, names: list[str], python: str | None) -> dict[str, list[dict]]:
-    """{contender: what each round gave}, the contenders one after the other in each round."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+def measure(shape: str, rounds: int, names: list[str], python: str | None) -> dict:
+    """{"results": {contender: what each round gave}}, contenders in turn in each round; the rest as in train_speed."""
+    before, pipes = busy(), {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = {name: subprocess.Popen(command_of(name, shape, python), **pipes) for name in names}
     results = {name: [] for name in names}
-    for number in range(rounds + 1):
+
+    def take_turns() -> None:
         for name, process in processes.items():
-            process.stdin.write("run\n")
-            process.stdin.flush()
+            print("run", file=process.stdin, flush=True)
             line = process.stdout.readline()
             if not line:
-                raise SystemExit(f"{name} ended before its time")
-            if number:  # in the first round the others are still being made
-                results[name].append(json.loads(line))
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
-    return results
+                raise RunError(f"the process for {name} ended early")
+            results[name].append(json.loads(line))
+
+    def seconds() -> dict[str, list[float]]:
+        return {name: [run["seconds"] for run in runs] for name, runs in results.items()}
+
+    try:
+        take_turns()  # the others are still being made
+        for runs in results.values():
+            runs.clear()
+        unsteady = until_steady(take_turns, seconds, rounds)
+    finally:
+        for process in processes.values():
+            process.stdin.close()
+            process.wait()
+    return {"results": results, "unsteady": unsteady, "busy": [before, busy()]}
 
 
 def summary(results: dict[str, list[dict]]) -> dict:
@@ -183,38 +193,36 @@ def show(shape: str, figures: dict) -> None:
         print(f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} | |")
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.decoding", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_1, default=5)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--hugging_face", metavar="PYTHON", help="a Python that has torch and transformers")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--work", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.work:
         return work(arguments.work, arguments.shapes[0])
     names = list(arguments.contenders)
     if THEIRS in names and not arguments.hugging_face:
         names.remove(THEIRS)
         print("Hugging Face is left out: --hugging_face PYTHON brings it", file=sys.stderr)
-    machine = describe_machine() | {"load before": round(os.getloadavg()[0], 2)}
-    results = {
-        shape: summary(measure(shape, arguments.rounds, names, arguments.hugging_face)) for shape in arguments.shapes
-    }
-    machine["load after"] = round(os.getloadavg()[0], 2)
+    machine = describe_machine()
+    measured = {shape: measure(shape, arguments.rounds, names, arguments.hugging_face) for shape in arguments.shapes}
+    for found in measured.values():
+        found["results"] = summary(found["results"])
     if arguments.json:
-        print(json.dumps({"machine": machine, "results": results}, indent=1))
+        print(json.dumps({"machine": machine, "shapes": measured}, indent=1))
         return None
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    for shape, figures in results.items():
-        show(shape, figures)
-        rates = {name: row["tokens_per_s"] for name, row in figures.items() if name != "ratios"}
-        print(verdict([name for name, (low, middle, high) in rates.items() if not Spread(low, middle, high).steady]))
+    for shape, found in measured.items():
+        show(shape, found["results"])
+        print(f"\n{conditions(found['unsteady'], *found['busy'])}")
     return None
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

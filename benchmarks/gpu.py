@@ -11,7 +11,8 @@ MFU is what the model needs, by the formula of PaLM (Chowdhery et al. 2022, appe
     FLOP a token = 6 N + 12 n_layer n_embd T      N: parameters, without the tables that are only looked up
     MFU          = FLOP a token * tokens a second / peak FLOP a second, dense, of the products' precision
 
-Memory is what the whole process takes of the GPU, the CUDA context included, by the same meter for all.
+Memory is what the whole process takes of the GPU, the CUDA context included, by the same meter for all. Times are
+medians, with the 10th and the 90th percentile; how busy the host's cores are is measured before and after each of them.
 """
 
 import argparse
@@ -19,7 +20,6 @@ import functools
 import itertools
 import json
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -27,6 +27,7 @@ import time
 import numpy as np
 
 from benchmarks.contenders.shapes import SHAPES, Shape
+from benchmarks.contenders.spread import Spread, busy, conditions, until_steady
 from gpt.config.options import GPTConfig
 
 GPT2 = GPTConfig(
@@ -229,22 +230,33 @@ def kernel_times(xp, trainer) -> dict[str, float]:
 
 
 def measure(shape: Shape, contender: str, precision: str, seconds: float = SECONDS) -> dict:
-    """{"ms", "tokens_per_s", "memory", "breakdown"} of one contender, in this process."""
+    """{"ms", "low_ms", "high_ms", "unsteady", "busy", "tokens_per_s", "memory", "breakdown"} of one contender.
+
+    Steps go on for three times as long where the spread of their times is not small before.
+    """
+    before = busy()
     step, wait, memory, breakdown = CONTENDERS[contender](shape, precision)
     for _ in range(WARMUP):
         step()
     wait()
-    times, begun = [], time.perf_counter()
-    while len(times) < 3 or (time.perf_counter() - begun < seconds and len(times) < 50):
-        start = time.perf_counter()
-        for _ in range(5):  # a run waits for its GPU now and then, not after every step
-            step()
-        wait()
-        times.append((time.perf_counter() - start) / 5)
-    peak = memory()
-    ms = statistics.median(times) * 1e3
-    tokens_per_s = shape.tokens() / ms * 1e3
-    return {"ms": ms, "tokens_per_s": tokens_per_s, "memory": peak, "breakdown": breakdown()}
+    times = []
+
+    def take_turns() -> None:
+        begun = time.perf_counter()
+        for number in range(50):
+            if number >= 3 and time.perf_counter() - begun >= seconds:
+                break
+            start = time.perf_counter()
+            for _ in range(5):  # a run waits for its GPU now and then, not after every step
+                step()
+            wait()
+            times.append((time.perf_counter() - start) / 5 * 1e3)
+
+    unsteady = until_steady(take_turns, lambda: {contender: times}, 1)
+    peak, spread = memory(), Spread.of(times)
+    found = {"ms": spread.median, "low_ms": spread.low, "high_ms": spread.high, "unsteady": unsteady}
+    found |= {"busy": [before, busy()], "tokens_per_s": shape.tokens() / spread.median * 1e3, "memory": peak}
+    return found | {"breakdown": breakdown()}
 
 
 # Is it right?
@@ -288,7 +300,10 @@ def peak_of(name: str, precision: str) -> float | None:
 
 def table(shape: Shape, rows: list, gpu: str, peak: float | None = None) -> str:
     """Lines of text; `rows` are (contender, precision, result or why there is none)."""
-    lines = [shape.about, f"{'':28}{'ms':>9}{'tokens/s':>12}{'MFU':>8}{'GiB':>8}"]
+    lines = [shape.about, f"{'':28}{'ms (10th to 90th percentile)':30}{'tokens/s':>12}{'MFU':>8}{'GiB':>8}"]
+    measured = [
+        (f"{contender}, {precision}", result) for contender, precision, result in rows if isinstance(result, dict)
+    ]
     for contender, precision, result in rows:
         label = f"{contender}, {precision}"
         if isinstance(result, str):
@@ -297,9 +312,12 @@ def table(shape: Shape, rows: list, gpu: str, peak: float | None = None) -> str:
         tflops = peak or peak_of(gpu, precision)
         rate = flop_per_token(shape.model) * result["tokens_per_s"]
         mfu = f"{rate / tflops / 1e12:8.1%}" if tflops and contender != "matmuls" else f"{'':>8}"
-        lines.append(
-            f"{label:28}{result['ms']:9.2f}{result['tokens_per_s']:12,.0f}{mfu}{result['memory'] / 2**30:8.1f}"
-        )
+        ms = str(Spread(result["low_ms"], result["ms"], result["high_ms"]))
+        lines.append(f"{label:28}{ms:30}{result['tokens_per_s']:12,.0f}{mfu}{result['memory'] / 2**30:8.1f}")
+    if measured:
+        unsteady = [label for label, result in measured if result["unsteady"]]
+        loads = ([result["busy"][i] for _, result in measured] for i in range(2))
+        lines.append(conditions(unsteady, *loads))
     return "\n".join(lines)
 
 

@@ -4,7 +4,9 @@
 
 One thread does half of the shape's batch, which is what each of two threads does. Every operation is wrapped in a
 clock of this thread's CPU time; what an inner operation takes is not counted for the outer one. Matrix products are
-a row of their own, and so is what remains: Python, calls into NumPy, buffers, small sums.
+a row of their own, and so is what remains: Python, calls into NumPy, buffers, small sums. Steps are measured until the
+spread of their times and of their products' is small or three times as many rounds are done; figures are medians over
+steps, with the 10th and the 90th percentile, and shares those of the medians.
 """
 
 import argparse
@@ -15,7 +17,9 @@ import numpy as np
 
 from benchmarks.contenders.contender import batch_of
 from benchmarks.contenders.shapes import SHAPES
-from benchmarks.machine import describe_machine
+from benchmarks.contenders.spread import Spread, busy, conditions, ratio, unsteady_among, until_steady
+from benchmarks.machine import at_least_1, describe_machine
+from gpt.cli import command_line as cli
 
 OPERATIONS = {
     "nanograd.layers.attention": ["masked_exp", "masked_exp_backward", "dot_channels"],
@@ -31,6 +35,8 @@ METHODS = {
     ("nanograd.layers.attention", "Attention"): ("forward", "backward"),
     ("nanograd.layers.activations", "GELU"): ("backward",),
 }
+STEPS_A_ROUND = 10
+STEP, PRODUCTS, REST = "a step", "matrix products", "everything else"
 
 
 class Clock:
@@ -56,9 +62,19 @@ class Clock:
 
         setattr(owner, name, timed)
 
+    def take(self) -> tuple[dict[str, float], dict[str, int]]:
+        """(milliseconds, calls) of each operation since the last time, and begin anew."""
+        taken = dict(self.ms), dict(self.calls)
+        self.ms.clear()
+        self.calls.clear()
+        return taken
 
-def measure(shape_name: str, steps: int) -> tuple[Clock, float]:
-    """The clock after `steps` steps, its figures divided by them, and the milliseconds of a step."""
+
+def measure(shape_name: str, rounds: int) -> dict:
+    """{"ms": {operation: that of each step}, "calls": {operation: in a step}, "unsteady", "busy"}.
+
+    The whole step is among the operations, and so is what remains of it.
+    """
     from importlib import import_module
 
     from gpt.model import GPT
@@ -85,38 +101,50 @@ def measure(shape_name: str, steps: int) -> tuple[Clock, float]:
     for module, names in OPERATIONS.items():
         for name in names:
             clock.wrap(import_module(module), name, name)
-    clock.wrap(np, "matmul", "matrix products")
-    clock.wrap(import_module("nanograd.device.blas"), "add_product", "matrix products")
+    clock.wrap(np, "matmul", PRODUCTS)
+    clock.wrap(import_module("nanograd.device.blas"), "add_product", PRODUCTS)
     for (module, kind), methods in METHODS.items():
         for method in methods:
             clock.wrap(getattr(import_module(module), kind), method, f"{kind}.{method}, the rest")
     clock.wrap(model, "zero_grad", "zero_grad")
-    start = time.thread_time()
-    for _ in range(steps):
-        step()
-    total = (time.thread_time() - start) * 1e3 / steps
-    for label in clock.ms:
-        clock.ms[label] /= steps
-        clock.calls[label] //= steps
-    return clock, total
+    ms, calls = defaultdict(list), {}
+
+    def take_turns() -> None:
+        for _ in range(STEPS_A_ROUND):
+            start = time.thread_time()
+            step()
+            total = (time.thread_time() - start) * 1e3
+            operations, counts = clock.take()
+            calls.update(counts)
+            for label, spent in {**operations, REST: total - sum(operations.values()), STEP: total}.items():
+                ms[label].append(spent)
+
+    before = busy()
+    until_steady(take_turns, lambda: {label: ms[label] for label in (STEP, PRODUCTS)}, rounds)
+    return {"ms": dict(ms), "calls": calls, "unsteady": unsteady_among(ms), "busy": [before, busy()]}
 
 
-def main() -> None:
+def table(result: dict) -> str:
+    spreads = {label: Spread.of(found) for label, found in result["ms"].items()}
+    step = spreads.pop(STEP)
+    lines = ["| operation | ms (10th to 90th percentile) | calls | share |", "|---|---|---|---|"]
+    for label, spread in sorted(spreads.items(), key=lambda row: (row[0] == REST, -row[1].median)):
+        lines.append(f"| {label} | {spread} | {result['calls'].get(label, '')} | {spread.median / step.median:.1%} |")
+    lines += ["", f"a step: {step} ms; over its matrix products {ratio(step, spreads[PRODUCTS])}"]
+    return "\n".join([*lines, conditions(result["unsteady"], *result["busy"])])
+
+
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.operations", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--shape", choices=list(SHAPES), default="article")
-    parser.add_argument("--steps", type=int, default=40)
-    arguments = parser.parse_args()
-    clock, total = measure(arguments.shape, arguments.steps)
+    parser.add_argument("--rounds", type=at_least_1, default=4, help=f"of {STEPS_A_ROUND} steps each")
+    arguments = parser.parse_args(argv)
+    result = measure(arguments.shape, arguments.rounds)
     print(", ".join(f"{name} {value}" for name, value in describe_machine().items()), end="\n\n")
-    print(f"{arguments.shape}, half a batch in one thread: {total:.2f} ms a step\n")
-    print("| operation | ms | calls | share |\n|---|---|---|---|")
-    rows = sorted(clock.ms.items(), key=lambda row: -row[1])
-    rows.append(("everything else", total - sum(clock.ms.values())))
-    for label, ms in rows:
-        print(f"| {label} | {ms:.2f} | {clock.calls.get(label, '')} | {ms / total:.1%} |")
+    print(f"{arguments.shape}, half a batch in one thread\n\n{table(result)}")
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

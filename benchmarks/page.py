@@ -4,7 +4,9 @@
 
 For each run, with weights in float32 (--full) and float16: the page is written into its folder by the command, opened
 from the disk and asked over its console. Errors are relative to the largest value: of the logits over the whole
-context, of each parameter's gradient. The model of NumPy is the run's own in float32. Needs Chromium and chromedriver.
+context, of each parameter's gradient. The model of NumPy is the run's own in float32. Times and speeds are measured in
+rounds until the spread of each is small or three times as many rounds are done: medians, with the 10th and the 90th
+percentile. Needs Chromium and chromedriver.
 """
 
 import argparse
@@ -17,6 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.contenders.spread import Spread, busy, conditions, until_steady
+from benchmarks.machine import at_least_1
+from gpt.cli import command_line as cli
+from gpt.errors import RunError
 from gpt.runs.load import load_model, own_data
 from gpt.sampling.generate import generate
 from tests.support.browser import Browser, missing
@@ -24,6 +30,9 @@ from tests.support.browser import Browser, missing
 ROOT = Path(__file__).parent.parent
 TEXTS = 1000
 GREEDY = 100
+COUNTS = 50, 100, 200
+COMMAND, PAINT = "python -m gpt.page, s", "first paint, ms"
+SPEEDS = {f"{count} tokens with the button, tokens/s": count for count in COUNTS}
 WRITE = 'document.getElementById("count").value = arguments[0]; document.getElementById("again").click();'
 WATCH = """
 const done = arguments[arguments.length - 1], began = performance.now(), gaps = [];
@@ -58,42 +67,51 @@ def random_texts(rng: random.Random, tokenizer, text: str) -> list[str]:
     return texts
 
 
-def measure(run_dir: Path, dtype: str, folder: Path) -> dict[str, str]:
-    """The rows of one page."""
+def measure(run_dir: Path, dtype: str, folder: Path, rounds: int) -> tuple[dict[str, str], list[str]]:
+    """The rows of one page, and which of its times are not steady."""
     model, tokenizer, checkpoint = load_model(run_dir, "best", "numpy")
-    data = own_data(run_dir, tokenizer, checkpoint)
-    began = time.perf_counter()
     command = [sys.executable, "-m", "gpt.page", str(run_dir.resolve()), *(["--full"] if dtype == "float32" else [])]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    rows = {"python -m gpt.page": f"{time.perf_counter() - began:.2f} s"}
-    path = run_dir / "page.html"
-    rows["size over the weights in base64"] = f"{(path.stat().st_size - base64_bytes(model, dtype)) / 1e3:.0f} KB"
-    T = model.config.block_size
-    ids = [int(i) for i in data.val[: T + 1]]
+    path, rows, gaps = run_dir / "page.html", {}, []
+    timings = {name: [] for name in (COMMAND, PAINT, *SPEEDS)}
+
+    def take_turns() -> None:
+        began = time.perf_counter()
+        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        timings[COMMAND].append(time.perf_counter() - began)
+        browser.open(path)
+        timings[PAINT].append(first_paint(browser))
+        for name, count in SPEEDS.items():
+            speed, gap = written(browser, count)
+            timings[name].append(speed)
+            gaps.append(gap)
+
     browser = Browser(folder / "profile")
     try:
-        browser.open(path)
-        rows["first paint"] = f"{first_paint(browser):.0f} ms"
-        rows["logits"] = f"{logits_error(browser, model, ids[:-1]):.1e}"
-        rows["gradients"] = f"{gradients_error(browser, model, ids):.1e}"
-        wanted = list(generate(model, ids[:8], GREEDY, temperature=0))
-        found = browser.run("return nanograd.generate(arguments[0], arguments[1])", ids[:8], {"temperature": 0})
-        same = next((i for i, pair in enumerate(zip(found, wanted, strict=True)) if len(set(pair)) > 1), GREEDY)
-        rows[f"greedy tokens that agree, of {GREEDY}"] = str(same)
-        texts = random_texts(random.Random(0), tokenizer, tokenizer.decode(data.val[:5000]))
-        found = browser.run("return arguments[0].map(text => nanograd.encode(text))", texts)
-        rows[f"texts with the same ids, of {TEXTS}"] = str(
-            sum(a == tokenizer.encode(b) for a, b in zip(found, texts, strict=True))
-        )
-        for count in (50, 100, 200):
-            speed, gap = written(browser, count)
-            rows[f"{count} tokens with the button, tokens/s"] = f"{speed:.0f}"
-        rows["longest pause of the page meanwhile"] = f"{gap:.0f} ms"
-        problems = browser.problems()
-        rows["lines on the console, requests"] = str(len(problems))
+        unsteady = until_steady(take_turns, lambda: timings, rounds)
+        rows |= {name: str(Spread.of(found)) for name, found in timings.items()}
+        rows["longest pause of the page meanwhile"] = f"{max(gaps):.0f} ms"
+        rows |= agreement(browser, model, tokenizer, own_data(run_dir, tokenizer, checkpoint))
+        rows["lines on the console, requests"] = str(len(browser.problems()))
     finally:
         browser.close()
-    return rows
+    rows["size over the weights in base64"] = f"{(path.stat().st_size - base64_bytes(model, dtype)) / 1e3:.0f} KB"
+    return rows, unsteady
+
+
+def agreement(browser: Browser, model, tokenizer, data) -> dict[str, str]:
+    """What the page computes, beside NumPy."""
+    T = model.config.block_size
+    ids = [int(i) for i in data.val[: T + 1]]
+    rows = {"logits": f"{logits_error(browser, model, ids[:-1]):.1e}"}
+    rows["gradients"] = f"{gradients_error(browser, model, ids):.1e}"
+    wanted = list(generate(model, ids[:8], GREEDY, temperature=0))
+    found = browser.run("return nanograd.generate(arguments[0], arguments[1])", ids[:8], {"temperature": 0})
+    same = next((i for i, pair in enumerate(zip(found, wanted, strict=True)) if len(set(pair)) > 1), GREEDY)
+    rows[f"greedy tokens that agree, of {GREEDY}"] = str(same)
+    texts = random_texts(random.Random(0), tokenizer, tokenizer.decode(data.val[:5000]))
+    found = browser.run("return arguments[0].map(text => nanograd.encode(text))", texts)
+    agree = sum(a == tokenizer.encode(b) for a, b in zip(found, texts, strict=True))
+    return rows | {f"texts with the same ids, of {TEXTS}": str(agree)}
 
 
 def base64_bytes(model, dtype: str) -> int:
@@ -130,22 +148,27 @@ def written(browser: Browser, count: int) -> tuple[float, float]:
     return tuple(browser.driver.execute_async_script(WATCH.replace("COUNT", str(count))))
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR")
-    runs = parser.parse_args().runs
+    parser.add_argument("--rounds", type=at_least_1, default=5)
+    options = parser.parse_args(argv)
     if problem := missing():
-        raise SystemExit(problem)
-    for run_dir in runs:
-        columns = {}
+        raise RunError(problem)
+    for run_dir in options.runs:
+        before, columns, unsteady = busy(), {}, []
         for dtype in ("float32", "float16"):
             with tempfile.TemporaryDirectory() as folder:
-                columns[dtype] = measure(run_dir, dtype, Path(folder))
-        print(f"| {run_dir.name} | {' | '.join(columns)} |\n|---|---|---|")
-        for row in columns["float32"]:
-            print(f"| {row} | {columns['float32'][row]} | {columns['float16'][row]} |")
-        print(flush=True)
+                columns[dtype], far_apart = measure(run_dir, dtype, Path(folder), options.rounds)
+            unsteady += [f"{name} ({dtype})" for name in far_apart]
+        print(table(run_dir.name, columns), conditions(unsteady, before, busy()), sep="\n\n", end="\n\n", flush=True)
+
+
+def table(name: str, columns: dict[str, dict[str, str]]) -> str:
+    lines = [f"| {name} | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+    rows = next(iter(columns.values()))
+    return "\n".join([*lines, *(f"| {row} | {' | '.join(of[row] for of in columns.values())} |" for row in rows)])
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -5,7 +5,8 @@
 The model is nanoGPT's CPU recipe (4 layers, 4 heads, C 128, T 64, V 65), batch 1. Two stretches are measured: within
 the context (63 tokens after a prompt of one, again and again), and beyond it (the window slides with every token, so
 all positions change and no cache helps). Choosing the token is part of it: temperature 0.8, no filters.
-Contenders take turns in rounds; figures are medians.
+Contenders take turns in rounds, until the spread of each is small or three times as many rounds are done; figures are
+medians, with the 10th and the 90th percentile.
 """
 
 import argparse
@@ -15,8 +16,9 @@ import time
 from dataclasses import astuple
 
 from benchmarks.contenders.shapes import SHAPES
-from benchmarks.contenders.spread import Spread, busy, ratio, share, until_steady, verdict
-from benchmarks.machine import describe_machine, installed
+from benchmarks.contenders.spread import Spread, busy, conditions, ratio, until_steady
+from benchmarks.machine import at_least_1, describe_machine, with_torch_or_without
+from gpt.cli import command_line as cli
 
 CONFIG = SHAPES["nanogpt-cpu"].model
 WITHIN, BEYOND = CONFIG.block_size - 1, 64
@@ -86,9 +88,8 @@ def torch_cached(threads: int):
 def measure(rounds: int) -> tuple[dict[str, dict[str, Spread]], list[str]]:
     """({"within" | "beyond": {contender: microseconds a token}}, which are not steady), one thread each: batch 1 gains
     nothing from two."""
-    contenders = {"nanograd": ours(1)}
-    if installed("torch"):
-        contenders |= {"torch without a cache": torch_uncached(1), "torch with a cache": torch_cached(1)}
+    kinds = {"nanograd": ours, "torch without a cache": torch_uncached, "torch with a cache": torch_cached}
+    contenders = {name: kinds[name](1) for name in with_torch_or_without(list(kinds))}
     stretches = {"within": (1, WITHIN), "beyond": (CONFIG.block_size, BEYOND)}
     seconds = {stretch: {name: [] for name in contenders} for stretch in stretches}
 
@@ -110,13 +111,13 @@ def measure(rounds: int) -> tuple[dict[str, dict[str, Spread]], list[str]]:
     return spreads, unsteady
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.sample_speed", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=at_least_1, default=25)
     parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     machine, before = describe_machine(), busy()
     result, unsteady = measure(arguments.rounds)
     after = busy()
@@ -135,7 +136,7 @@ def main() -> None:
     for name in list(result["within"])[1:]:
         ratios = (f"{ratio(by_name[name], by_name['nanograd'])} {stretch}" for stretch, by_name in result.items())
         print(f"ours / {name}: {', '.join(ratios)}")
-    print(f"{verdict(unsteady)}; the machine was busy to {share(before)} before and {share(after)} after")
+    print(conditions(unsteady, before, after))
 
 
 def rate(spread: Spread) -> str:
@@ -144,4 +145,4 @@ def rate(spread: Spread) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

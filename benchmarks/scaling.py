@@ -4,7 +4,8 @@
     python -m benchmarks.scaling --shapes baby --rounds 9
     python -m benchmarks.scaling --step_ms 39        predict for ranks that take 39 ms for their part of a step
 
-Measured in rounds, contenders in turn, medians. Where other programs want the cores too, wall times say little: Linux
+Measured in rounds, contenders in turn, until the spread of each is small or three times as many rounds are done;
+medians, with the 10th and the 90th percentile. Where other programs want the cores too, wall times say little: Linux
 gives each rank, but not each thread, a share of its own. Then read the CPU time, which is that of all ranks together.
 The model and its sources: docs/scaling.md.
 """
@@ -18,13 +19,13 @@ import sys
 from dataclasses import astuple
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.contenders.contender import Contender, shape_of
 from benchmarks.contenders.shapes import SHAPES
-from benchmarks.contenders.spread import Spread, busy, ratio, share, until_steady, verdict
+from benchmarks.contenders.spread import Spread, busy, conditions, ratio, until_steady
 from benchmarks.cost_model import NETWORKS, all_reduce_seconds, fit, predict
-from benchmarks.machine import describe_machine, installed
+from benchmarks.machine import at_least_1, describe_machine, installed
+from gpt.cli import command_line as cli
+from gpt.errors import RunError
 from nanograd.device.cores import available_cores
 
 SECONDS_A_ROUND = 1.5
@@ -66,7 +67,7 @@ def find_mpiexec() -> str:
     beside = Path(sys.executable).with_name("mpiexec")
     mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
     if mpiexec is None or not installed("mpi4py"):
-        raise SystemExit('error: mpiexec and mpi4py are needed: pip install -e ".[mpi]"')
+        raise RunError('mpiexec and mpi4py are needed: pip install -e ".[mpi]"')
     return mpiexec
 
 
@@ -93,30 +94,35 @@ def measure(shape: str, rounds: int, n: int) -> dict:
         name: {
             "ms": c.median(),
             "spread": astuple(Spread.of(c.ms)),
-            "cpu_ms": float(np.median(c.cpu)),
+            "cpu_ms": astuple(Spread.of(c.cpu)),
             "tokens_per_s": tokens / c.median() * 1e3,
             "peak_mb": c.peak_mb,
         }
         for name, c in zip(names, contenders, strict=True)
     }
     figures[f"{n} ranks"] |= {
-        "waiting": float(np.median(ranks.waiting)) / ranks.median(),
-        "exchange": float(np.median(ranks.exchange)) / ranks.median(),
+        name: astuple(Spread.of(values).times(1 / ranks.median()))
+        for name, values in (("waiting", ranks.waiting), ("exchange", ranks.exchange))
     }
     return {"kinds": figures, "unsteady": unsteady, "busy": [before, busy()]}
 
 
-def measure_all_reduce(n: int, rounds: int) -> dict[int, float]:
-    """{bytes: median seconds of an all-reduce} between `n` ranks of this machine."""
+def measure_all_reduce(n: int, rounds: int) -> dict:
+    """{"us": {bytes: microseconds of an all-reduce between `n` ranks of this machine, a Spread}}; the rest as above."""
+    before, us = busy(), {size: [] for size in ALL_REDUCES}
     ranks = RankContender("article", n, 1)
+
+    def take_turns() -> None:
+        for size, values in us.items():
+            answer = ranks.ask(f"all_reduce {size} {max(3, min(200, 2_000_000 // size))}")
+            values.extend(ms * 1e3 for ms in answer["ms"])
+
     try:
-        ms = {size: [] for size in ALL_REDUCES}
-        for _ in range(rounds):
-            for size in ALL_REDUCES:
-                ms[size] += ranks.ask(f"all_reduce {size} {max(3, min(200, 2_000_000 // size))}")["ms"]
+        unsteady = until_steady(take_turns, lambda: {f"{4 * size:,} bytes": v for size, v in us.items()}, rounds)
     finally:
         ranks.close()
-    return {size * 4: float(np.median(values)) / 1e3 for size, values in ms.items()}
+    spreads = {size * 4: Spread.of(values) for size, values in us.items()}
+    return {"us": spreads, "unsteady": unsteady, "busy": [before, busy()]}
 
 
 def scaling_table(shape: str, result: dict, n: int) -> str:
@@ -125,25 +131,30 @@ def scaling_table(shape: str, result: dict, n: int) -> str:
     lines = [
         f"{shape}: {shape_of(shape).about}",
         "",
-        "| | ms a step | CPU ms a step | tokens/s | efficiency | peak memory, MB |",
+        "| | ms a step (10th to 90th percentile) | CPU ms a step | tokens/s | efficiency | peak memory, MB |",
     ]
     lines.append("|---|---|---|---|---|---|")
     for name, figure in figures.items():
-        efficiency = one["ms"] / figure["ms"] / (1 if name == "1 thread" else n)
+        cores = 1 if name == "1 thread" else n
+        efficiency = ratio(Spread(*one["spread"]), Spread(*figure["spread"]).times(cores)) if cores > 1 else "1"
         memory = f"{figure['peak_mb']:.0f}" + (f" x {n}" if name.endswith("ranks") else "")
-        times = f"{Spread(*figure['spread'])} | {figure['cpu_ms']:.1f} | {figure['tokens_per_s']:,.0f}"
-        lines.append(f"| {name} | {times} | {efficiency:.2f} | {memory} |")
+        times = f"{Spread(*figure['spread'])} | {Spread(*figure['cpu_ms'])} | {figure['tokens_per_s']:,.0f}"
+        lines.append(f"| {name} | {times} | {efficiency} | {memory} |")
     quicker = ratio(Spread(*threads["spread"]), Spread(*ranks["spread"]))
-    before, after = map(share, result["busy"])
+    exchange, waiting = (percent(Spread(*ranks[name])) for name in ("exchange", "waiting"))
     lines += [
         "",
-        f"{verdict(result['unsteady'])}; the machine was busy to {before} before and {after} after",
+        f"tokens/s, {n} ranks / {n} threads: {quicker}; of a rank's step {exchange} is the exchange, {waiting} waiting "
+        "for the other",
         "",
-        f"tokens/s, {n} ranks / {n} threads: {quicker}; of a rank's step {ranks['exchange']:.1%} is the exchange, "
-        f"{ranks['waiting']:.1%} waiting for the other",
+        conditions(result["unsteady"], *result["busy"]),
         "",
     ]
     return "\n".join(lines)
+
+
+def percent(share: Spread) -> str:
+    return f"{share.median:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
 def prediction_table(step_ms: float, about: str) -> str:
@@ -161,37 +172,40 @@ def prediction_table(step_ms: float, about: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def fit_table(seconds: dict[int, float], n: int) -> tuple[str, dict]:
-    network = fit(list(seconds), list(seconds.values()), n)
-    lines = ["| bytes | measured, µs | model, µs |", "|---|---|---|"]
+def fit_table(measured: dict, n: int) -> tuple[str, dict]:
+    """The model's fit to the medians of `measure_all_reduce`: a table, and {"alpha", "bandwidth"}."""
+    us = measured["us"]
+    network = fit(list(us), [spread.median / 1e6 for spread in us.values()], n)
+    lines = ["| bytes | measured, µs (10th to 90th percentile) | model, µs |", "|---|---|---|"]
     lines += [
-        f"| {size:,} | {value * 1e6:.1f} | {all_reduce_seconds(size, n, network) * 1e6:.1f} |"
-        for size, value in seconds.items()
+        f"| {size:,} | {spread} | {all_reduce_seconds(size, n, network) * 1e6:.1f} |" for size, spread in us.items()
     ]
-    words = f"fitted: {network.alpha * 1e6:.1f} µs a message, {network.bandwidth / 1e9:.2f} GB/s"
+    words = f"fitted: {network.alpha * 1e6:.1f} µs a message, {network.bandwidth / 1e9:.2f} GB/s; "
+    words += conditions(measured["unsteady"], *measured["busy"])
     return "\n".join([f"an all-reduce between {n} ranks of this machine", "", *lines, "", words, ""]), {
         "alpha": network.alpha,
         "bandwidth": network.bandwidth,
     }
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scaling", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--shapes", nargs="*", choices=list(SHAPES), default=["article", "nanogpt-cpu", "gpt2"])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--ranks", type=int, default=max(2, available_cores()))
+    parser.add_argument("--rounds", type=at_least_1, default=7)
+    parser.add_argument("--ranks", type=at_least_1, default=max(2, available_cores()))
     parser.add_argument("--step_ms", type=float, help="a rank's compute time for its part of a GPT-2 124M step")
     parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     n = arguments.ranks
     machine = describe_machine() | {"mpi4py": installed("mpi4py"), "mpich": installed("mpich")}
     results = {shape: measure(shape, arguments.rounds, n) for shape in arguments.shapes}
-    seconds = measure_all_reduce(n, arguments.rounds)
-    words, fitted = fit_table(seconds, n)
+    measured = measure_all_reduce(n, arguments.rounds)
+    words, fitted = fit_table(measured, n)
     if arguments.json:
-        print(json.dumps({"machine": machine, "results": results, "all_reduce": seconds, "fit": fitted}, indent=1))
+        measured["us"] = {size: astuple(spread) for size, spread in measured["us"].items()}
+        print(json.dumps({"machine": machine, "results": results, "all_reduce": measured, "fit": fitted}, indent=1))
         return
     print(", ".join(f"{name} {value}" for name, value in machine.items()), end="\n\n")
     for shape, figures in results.items():
@@ -207,4 +221,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

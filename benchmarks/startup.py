@@ -17,8 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.contenders.spread import Spread, busy, ratio, share, until_steady, verdict
-from benchmarks.machine import installed
+from benchmarks.contenders.spread import Spread, busy, conditions, ratio, until_steady
+from benchmarks.machine import at_least_1, need_torch
+from gpt.cli import command_line as cli
+from gpt.errors import RunError
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,7 +49,7 @@ def seconds_to_first_step(folder: Path, environment: dict) -> float:
     try:
         while not (metrics.exists() and b'{"step": 1,' in metrics.read_bytes()):
             if process.poll() is not None:
-                raise SystemExit(f"train.py ended with exit code {process.returncode} before its first step")
+                raise RunError(f"train.py ended with exit code {process.returncode} before its first step")
             time.sleep(0.002)
         return time.perf_counter() - start
     finally:
@@ -64,14 +66,13 @@ def seconds_of_torch(environment: dict) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.startup", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
-    if not installed("torch"):
-        raise SystemExit("error: PyTorch is not installed, and it is what this compares with (pip install torch)")
+    parser.add_argument("--rounds", type=at_least_1, default=9)
+    rounds = parser.parse_args(argv).rounds
+    need_torch()
     before = busy()
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"NANOGRAD_CACHE": str(Path(folder) / "cache")}
@@ -89,8 +90,8 @@ def main() -> None:
     own, other = map(Spread.of, timings.values())
     for what, spread in zip(timings, (own, other), strict=True):
         print(f"{what}: {spread} s")
-    print(f"ratio {ratio(own, other)}; {verdict(unsteady)}; busy to {share(before)} before, {share(busy())} after")
+    print(f"ratio {ratio(own, other)}; {conditions(unsteady, before, busy())}")
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -8,7 +8,8 @@
 Each contender is a process of its own. They take turns, a few dozen steps at a time, so that a busier minute of a
 shared machine is everybody's. Seconds are those of training steps: start-up, compilation, the first step and
 evaluations are left out. The validation loss is measured between turns, over the same windows for all. The time to a
-loss lies on the line between the evaluations before and after it.
+loss lies on the line between the evaluations before and after it. The ratio is that of the times to the loss with which
+the first contender ends: steps times the median of a step's time over turns, and what its percentiles make of it.
 """
 
 import argparse
@@ -26,11 +27,15 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.contenders.spread import Spread, busy, conditions, ratio, unsteady_among
+from benchmarks.machine import at_least_1, need_torch
+from gpt.cli import command_line as cli
 from gpt.config.options import TrainConfig
 from gpt.config.recipes import find_recipe
 from gpt.config.toml import read_toml
 from gpt.data.batches import EVAL_VAL, batch_starts, get_batch
 from gpt.data.prepare import prepare
+from gpt.errors import RunError
 from nanograd.device.cores import available_cores
 
 EVAL_BATCHES = 50
@@ -83,6 +88,15 @@ RACES = {
     ),
 }
 CONTENDERS = {name: contender for race in RACES.values() for name, contender in race.contenders.items()}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One seed's curves, and how busy the machine was before and after."""
+
+    curves: dict[str, list[dict]]  # contender: [{"steps", "seconds", "val_loss"}, ...]
+    before: float | None = None
+    after: float | None = None
 
 
 def serve(name: str, data_path: str, seed: int, threads: int) -> None:
@@ -190,17 +204,19 @@ def of_torch(config, data, threads: int):
     return make(fastest[0])
 
 
-def race(data: str, seed: int, threads: int, names: list[str], tell: Callable) -> dict:
-    """{contender: [{"steps", "seconds", "val_loss"}, ...]} of one seed; `tell(contender, point)` hears each."""
+def race(data: str, seed: int, threads: int, names: list[str], tell: Callable) -> Outcome:
+    """`tell` hears of each {"contender", "steps", "seconds", "val_loss"}, and of {"busy_before"} and {"busy_after"}."""
+    before = busy()
+    tell({"busy_before": before})
     environment = os.environ | {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")}
     processes, curves = {}, {}
 
     def answer(name):
         line = processes[name].stdout.readline()
         if not line:
-            raise SystemExit(f"error: the process for {name} ended early")
+            raise RunError(f"the process for {name} ended early")
         curves[name].append(json.loads(line))
-        tell(name, curves[name][-1])
+        tell({"contender": name} | curves[name][-1])
 
     try:
         for name in names:
@@ -225,21 +241,28 @@ def race(data: str, seed: int, threads: int, names: list[str], tell: Callable) -
         for process in processes.values():
             process.stdin.close()
             process.wait()
-    return curves
+    after = busy()
+    tell({"busy_after": after})
+    return Outcome(curves, before, after)
 
 
-def print_point(seed: int, name: str, point: dict) -> None:
-    print(json.dumps({"seed": seed, "contender": name} | point), flush=True)
+def print_line(seed: int, told: dict) -> None:
+    print(json.dumps({"seed": seed} | told), flush=True)
 
 
-def read_races(paths: list[str]) -> list[dict]:
+def read_races(paths: list[str]) -> list[Outcome]:
     """What --json wrote, even where it was cut short, by seed."""
-    races = {}
+    curves, loads = {}, {}
     for path in paths:
         for line in Path(path).read_text(encoding="utf-8").splitlines():
-            point = json.loads(line)
-            races.setdefault(point.pop("seed"), {}).setdefault(point.pop("contender"), []).append(point)
-    return list(races.values())
+            told = json.loads(line)
+            seed = told.pop("seed")
+            if "contender" in told:
+                curves.setdefault(seed, {}).setdefault(told.pop("contender"), []).append(told)
+            else:
+                loads.setdefault(seed, {}).update(told)
+    of = {seed: loads.get(seed, {}) for seed in curves}
+    return [Outcome(curves[seed], of[seed].get("busy_before"), of[seed].get("busy_after")) for seed in curves]
 
 
 def first_below(curve: list[dict], loss: float) -> tuple[float, float] | None:
@@ -251,21 +274,47 @@ def first_below(curve: list[dict], loss: float) -> tuple[float, float] | None:
     return None
 
 
-def table(races: list[dict], text: str) -> str:
-    names = [name for name in RACES[text].contenders if all(name in curves for curves in races)]
+def step_times(races: list[Outcome], name: str) -> list[float]:
+    """Milliseconds of a step of one contender in each turn."""
+    pairs = [pair for race in races for pair in pairwise(race.curves[name])]
+    return [(b["seconds"] - a["seconds"]) / (b["steps"] - a["steps"]) * 1e3 for a, b in pairs]
+
+
+def ratios(races: list[Outcome], times: dict[str, Spread]) -> list[str]:
+    """A line for each contender that reaches the loss with which the first one ends, the mean over the seeds."""
+    first, *others = times
+    loss = statistics.mean(race.curves[first][-1]["val_loss"] for race in races)
+
+    def time_to(name):
+        found = [first_below(race.curves[name], loss) or () for race in races]
+        return times[name].times(statistics.mean(point[0] for point in found)) if all(found) else None
+
+    own = times[first].times(statistics.mean(race.curves[first][-1]["steps"] for race in races))
+    reached = {name: time for name in others if (time := time_to(name))}
+    return [f"time to {loss:.3f}, {first} / {name}: {ratio(own, time)}" for name, time in reached.items()]
+
+
+def table(races: list[Outcome], text: str) -> str:
+    names = [name for name in RACES[text].contenders if all(name in race.curves for race in races)]
+    if not names:
+        raise RunError(f"no contender on {text} is in every race")
     lines = [f"| validation loss | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for loss in RACES[text].losses:
         cells = []
         for name in names:
-            found = [point for point in (first_below(curves[name], loss) for curves in races) if point]
+            found = [point for point in (first_below(race.curves[name], loss) for race in races) if point]
             cells.append(cell(found, len(races)))
         lines.append(f"| {loss} | {' | '.join(cells)} |")
     cells = []
     for name in names:
-        ends = [curves[name][-1]["val_loss"] for curves in races]
-        ms = statistics.mean(c[name][-1]["seconds"] / (c[name][-1]["steps"] - 1) * 1e3 for c in races)
-        cells.append(f"{statistics.mean(ends):.3f} ({min(ends):.3f} to {max(ends):.3f}), {ms:.1f} ms a step")
-    return "\n".join([*lines, f"| at the end | {' | '.join(cells)} |"])
+        ends = [race.curves[name][-1]["val_loss"] for race in races]
+        cells.append(f"{statistics.mean(ends):.3f} ({min(ends):.3f} to {max(ends):.3f})")
+    lines.append(f"| at the end | {' | '.join(cells)} |")
+    timings = {name: step_times(races, name) for name in names}
+    times = {name: Spread.of(found) for name, found in timings.items()}
+    lines.append(f"| ms a step (10th to 90th percentile) | {' | '.join(map(str, times.values()))} |")
+    loads = [race.before for race in races], [race.after for race in races]
+    return "\n".join([*lines, "", *ratios(races, times), conditions(unsteady_among(timings), *loads)])
 
 
 def cell(found: list[tuple], n: int) -> str:
@@ -278,13 +327,13 @@ def cell(found: list[tuple], n: int) -> str:
     return f"{statistics.mean(steps):.0f} steps, {statistics.mean(seconds):.1f} s{spread}{part}"
 
 
-def draw(races: list[dict], text: str, path: str) -> None:
+def draw(races: list[Outcome], text: str, path: str) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, color in zip(RACES[text].contenders, ("#D55E00", "#0072B2", "#009E73", "#CC79A7"), strict=True):
-        for number, curves in enumerate(curves for curves in races if name in curves):
+        for number, curves in enumerate(race.curves for race in races if name in race.curves):
             points = curves[name][1:]
             seconds, losses = ([point[what] for point in points] for what in ("seconds", "val_loss"))
             axes.plot(seconds, losses, color=color, lw=1.2, alpha=0.8, label=None if number else name)
@@ -297,7 +346,7 @@ def draw(races: list[dict], text: str, path: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.time_to_loss", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -305,12 +354,12 @@ def main() -> None:
     parser.add_argument("--data", help="where that text is, a file or a name; the text's name unless given")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", metavar="CONTENDER", help=f"some of {', '.join(map(repr, CONTENDERS))}")
-    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--threads", type=at_least_1, default=available_cores())
     parser.add_argument("--json", action="store_true", help="the curves, a JSON object a point")
     parser.add_argument("--show", nargs="+", metavar="FILE", help="show what --json wrote, and train nothing")
     parser.add_argument("--picture", metavar="FILE")
     parser.add_argument("--serve", choices=list(CONTENDERS), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     names = options.only or list(RACES[options.text].contenders)
     if unknown := [name for name in names if name not in RACES[options.text].contenders]:
         parser.error(f"not a contender on {options.text}: {', '.join(map(repr, unknown))}")
@@ -321,9 +370,11 @@ def main() -> None:
     if options.show:
         races = read_races(options.show)
     else:
+        if any(CONTENDERS[name].torch for name in names):
+            need_torch("; --only leaves it out")
         races = []
         for seed in options.seeds:
-            tell = partial(print_point, seed) if options.json else lambda *point: None
+            tell = partial(print_line, seed) if options.json else lambda told: None
             races.append(race(data, seed, options.threads, names, tell))
     if not options.json:
         print(table(races, options.text))
@@ -332,4 +383,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -16,8 +16,9 @@ import sys
 
 from benchmarks.contenders.contender import KINDS, Contender, shape_of
 from benchmarks.contenders.shapes import SHAPES
-from benchmarks.contenders.spread import Spread, busy, ratio, share, until_steady, verdict
-from benchmarks.machine import describe_machine, installed
+from benchmarks.contenders.spread import Spread, busy, conditions, ratio, until_steady
+from benchmarks.machine import at_least_1, describe_machine, need_torch, with_torch_or_without
+from gpt.cli import command_line as cli
 from nanograd.device.cores import available_cores
 
 SECONDS_A_ROUND = 1.5  # of each contender
@@ -84,16 +85,16 @@ def table(name: str, result: dict) -> str:
         for kind, figures in result["kinds"].items()
     ]
     lines += ["", "; ".join(f"{what} {value}" for what, value in ratios(result["kinds"]).items())]
-    before, after = map(share, result["busy"])
-    lines += [f"{verdict(result['unsteady'])}; the machine was busy to {before} before and {after} after", ""]
+    lines += [conditions(result["unsteady"], *result["busy"]), ""]
     return "\n".join(lines)
 
 
 def draw_curves(path: str, rounds: int) -> dict:
-    """Cost over context length and over threads, measured and drawn. Returns the figures."""
+    """Cost over context length and over threads, measured and drawn: medians, and a band from the 10th to the 90th
+    percentile. Returns the figures."""
     from matplotlib.figure import Figure
 
-    kinds = ["nanograd", "matmuls", *(["torch eager", "torch sdpa"] if installed("torch") else [])]
+    kinds = with_torch_or_without(["nanograd", "matmuls", "torch eager", "torch sdpa"])
     cores = available_cores()
     by_context = {T: measure(f"T={T}", kinds, cores, rounds) for T in CONTEXTS}
     by_threads = {n: measure("article", kinds, n, rounds) for n in range(1, cores + 1)}
@@ -107,7 +108,10 @@ def draw_curves(path: str, rounds: int) -> dict:
         (right, by_threads, "threads"),
     ):
         for kind, (style, color) in styles.items():
-            axes.plot(list(results), [results[x]["kinds"][kind]["ms"] for x in results], style, color=color, label=kind)
+            spreads = [spread_of(results[x]["kinds"][kind]) for x in results]
+            axes.plot(list(results), [spread.median for spread in spreads], style, color=color, label=kind)
+            edges = [spread.low for spread in spreads], [spread.high for spread in spreads]
+            axes.fill_between(list(results), *edges, color=color, alpha=0.15, lw=0)
         axes.set_xlabel(label)
         axes.set_ylabel("ms a step")
         axes.set_ylim(bottom=0)
@@ -120,22 +124,24 @@ def draw_curves(path: str, rounds: int) -> dict:
     return {"by_context": by_context, "by_threads": by_threads}
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.train_speed", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
-    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), help="default: all")
+    parser.add_argument("--rounds", type=at_least_1, default=7)
+    parser.add_argument("--threads", type=at_least_1, default=available_cores())
     parser.add_argument("--curves", metavar="FILE", help="measure over context and threads instead, and draw")
     parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    if any(kind.startswith("torch") for kind in arguments.kinds or []):
+        need_torch()
     machine = describe_machine() | {"threads": arguments.threads}
     if arguments.curves:
         results = draw_curves(arguments.curves, arguments.rounds)
     else:
-        kinds = [kind for kind in arguments.kinds if installed("torch") or not kind.startswith("torch")]
+        kinds = arguments.kinds or with_torch_or_without(list(KINDS))
         results = {name: measure(name, kinds, arguments.threads, arguments.rounds) for name in arguments.shapes}
     if arguments.json or arguments.curves:
         print(json.dumps({"machine": machine, "results": results}, indent=1))
@@ -146,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

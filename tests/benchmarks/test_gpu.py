@@ -62,8 +62,11 @@ def test_flop_by_hand():
 
 def test_table_has_what_was_measured_and_what_was_not():
     result = {"ms": 10.0, "tokens_per_s": 1600.0, "memory": 2**30, "breakdown": {"gemm": 4.0}}
+    result |= {"low_ms": 9.0, "high_ms": 12.0, "unsteady": ["nanograd"], "busy": [0.25, 0.5]}
     rows = [("nanograd", "bfloat16", result), ("torch eager", "tf32", "left out: no time")]
     text = gpu.table(TINY, rows, "NVIDIA H200") + gpu.breakdowns(rows)
+    assert "10.0 (9.00 to 12.0)" in text or "10.0 (9.0 to 12.0)" in text
+    assert "NOT STEADY: nanograd, bfloat16" in text and "busy to 25% before and 50% after" in text
     assert "1,600" in text and "left out: no time" in text and "4.000  gemm" in text
 
 

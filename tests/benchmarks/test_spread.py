@@ -3,7 +3,17 @@
 import pytest
 
 from benchmarks import train_speed
-from benchmarks.contenders.spread import MOST, Spread, busy, ratio, share, until_steady, verdict
+from benchmarks.contenders.spread import (
+    MOST,
+    Spread,
+    busy,
+    conditions,
+    ratio,
+    share,
+    unsteady_among,
+    until_steady,
+    verdict,
+)
 
 
 def test_percentiles_and_words():
@@ -14,6 +24,7 @@ def test_percentiles_and_words():
         and str(Spread(37.2, 39.04, 44.0)) == "39.0 (37.2 to 44.0)"
     )
     assert Spread.of([5.0]).steady
+    assert Spread(1.0, 2.0, 3.0).times(2) == Spread(2.0, 4.0, 6.0)
 
 
 def test_a_slow_moment_of_one_shows_in_the_ratio():
@@ -46,6 +57,13 @@ def test_measuring_goes_on_until_it_is_steady():
 
 def test_the_verdict():
     assert verdict([]).startswith("all timings are steady") and verdict(["x", "y"]).startswith("NOT STEADY: x, y:")
+    assert unsteady_among({"few": [1.0] * 4, "apart": [1.0] * 3 + [2.0] * 3, "fine": [1.0] * 5}) == ["few", "apart"]
+
+
+def test_conditions_name_what_is_not_steady_and_each_load():
+    text = conditions(["x"], [0.1, None], [0.2, 0.3])
+    assert text.startswith("NOT STEADY: x:")
+    assert text.endswith("the machine was busy to 10%, an unknown share before and 20%, 30% after")
 
 
 def test_how_busy_a_machine_is(tmp_path, monkeypatch):
@@ -57,7 +75,7 @@ def test_how_busy_a_machine_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr("benchmarks.contenders.spread.time.sleep", later)
     assert busy(stat=stat) == pytest.approx(0.4)
-    assert busy(stat=tmp_path / "nothing") is None and share(None) == "not known" and share(0.414) == "41%"
+    assert busy(stat=tmp_path / "nothing") is None and share(None) == "an unknown share" and share(0.414) == "41%"
 
 
 def test_a_table_has_percentiles_a_verdict_and_the_load():
@@ -72,12 +90,3 @@ def test_a_table_has_percentiles_a_verdict_and_the_load():
     text = train_speed.table("article", result)
     assert "| nanograd | 40.0 (36.0 to 44.0) |" in text and "fastest torch / ours 1.20 (0.98 to 1.47)" in text
     assert "NOT STEADY: torch sdpa" in text and "busy to 0% before and 50% after" in text
-
-
-def test_without_pytorch_start_up_says_so_in_a_line(monkeypatch):
-    from benchmarks import startup
-
-    monkeypatch.setattr(startup, "installed", lambda package: None)
-    monkeypatch.setattr("sys.argv", ["startup"])
-    with pytest.raises(SystemExit, match="error: PyTorch is not installed"):
-        startup.main()
