@@ -4,7 +4,7 @@
 
 The layer multiplies x by a matrix: y = x W. A loss L makes one number of y. Learning needs to know how L changes when
 an element of W changes a little: the derivative ∂L/∂W_ij. All of them together, in the shape of W, are the gradient dW.
-Next: small_mlp.py.
+Next: write the dx of such a layer yourself, python -m exercises start linear_dx, and then read small_mlp.py.
 """
 
 try:

@@ -1,11 +1,13 @@
 """The three programs for somebody who has never seen a derivative in code: short, plain NumPy, and right."""
 
 import ast
+import re
 import subprocess
 import sys
 
 import pytest
 
+from exercises.catalog import exercise
 from tests.support import ROOT
 
 SAYS = {
@@ -43,6 +45,19 @@ def test_without_numpy_one_line_says_what_to_do(path):
     done = subprocess.run([sys.executable, "-S", "-I", path], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and not done.stdout
     assert done.stderr == "error: NumPy is not installed; python -m pip install numpy gets it\n"
+
+
+@pytest.mark.parametrize("name, lang", [("README.md", "en"), ("README.zh-CN.md", "zh")])
+def test_the_first_backward_of_ones_own_comes_early(name, lang):
+    """What is read until then, at 120 words a minute: 12 minutes at the most, which leaves three for the commands."""
+    page = (ROOT / name).read_text(encoding="utf-8")
+    commands = re.findall(r"^python (\S+(?: \S+){0,3})", page[page.index("first_steps") - 100 :], re.M)
+    early = commands[: commands.index("-m exercises check linear_dx")]
+    assert [c.split()[0] for c in early] == ["first_steps/count_pairs.py", "first_steps/linear_layer.py", "-m"]
+    section = page[page.rindex("\n## ", 0, page.index("first_steps")) : page.index("python first_steps/small_mlp.py")]
+    programs = [(ROOT / c.split()[0]).read_text(encoding="utf-8") for c in early[:2]]
+    read = "".join([section, *programs, exercise("linear_dx").template(lang)])
+    assert len(re.findall(r"[A-Za-z0-9_']+|[\u4e00-\u9fff]{2}", read)) <= 12 * 120
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """The plain model: every layer, AdamW, one training step and a sampling loop as a textbook has them. Read this first.
 
-Forward and backward are functions of NumPy arrays, one line for each equation; nothing is kept, reused or overwritten.
+Forward and backward are functions of NumPy arrays, a line for each equation; nothing is kept, reused or overwritten.
 The rest of the repository computes the same, faster, and is held against this to twelve digits.
 
 **The chain rule** is all there is to backpropagation. A loss L is one number. Write dy for the gradient of L by y: an
@@ -10,15 +10,13 @@ then x_i acts on L through every y_j, and the effects add up:
     dx_i = ∂L/∂x_i = sum_j  ∂L/∂y_j  ∂y_j/∂x_i = sum_j  dy_j  ∂y_j/∂x_i
 
 dy comes from the layer above: it is called the upstream gradient. The numbers ∂y_j/∂x_i form a matrix, the Jacobian. It
-is large and mostly zero or repetition, so it is never stored: each layer has a formula for the sum above.
+is large and mostly zero or repetition, so it is never stored: each layer has a formula for the sum above. So for every
+function here there is a second one, which is given dy and then what the first one was:
 
-So for every function here there is a second one, whose arguments are dy and then those of the first:
+    y          = linear(x, W, b)
+    dx, dW, db = linear_backward(dy, x, W, b)             the gradient of each argument, in the same order
 
-    y                = linear(x, W, b)
-    dx, dW, db       = linear_backward(dy, x, W, b)       the gradient of each argument, in the same order
-
-A model is functions applied one after the other. Its gradient is the same list of functions read backwards, beginning
-with dL/dL = 1.
+A model is such functions one after the other. Its gradient is the same list read backwards, from dL/dL = 1.
 
 Read in this order: linear, activations, normalization, softmax, cross_entropy, embedding, attention, mlp, model, adamw,
 training, sampling. What later models do otherwise (RMSNorm, SwiGLU, grouped heads) is in the same files, and in rope

@@ -1,16 +1,13 @@
 """Activations act on each number alone: y_i = f(x_i). So ∂y_j/∂x_i is f'(x_i) where i = j, else 0, and
 
-    dx_i = dy_i f'(x_i)
+dx_i = dy_i f'(x_i)
 
-    ReLU     f(x) = max(x, 0)                    f'(x) = 1 where x > 0, else 0       (at x = 0 taken as 0)
-    ReLU^2   f(x) = max(x, 0)^2                  f'(x) = 2 max(x, 0)                 (So et al. 2021)
-    SiLU     f(x) = x s,  s = 1 / (1 + e^-x)     f'(x) = s + x s (1 - s)             since s' = s (1 - s)
-    GELU     f(x) = x (1 + t) / 2                f'(x) = (1 + t) / 2 + x (1 - t^2) / 2 * u'
-             u = sqrt(2/π) (x + 0.044715 x^3)    u'    = sqrt(2/π) (1 + 3 * 0.044715 x^2)
-             t = tanh(u)                         since tanh' = 1 - tanh^2
-
-GELU in GPT-2's form (Hendrycks & Gimpel 2016). Its derivative is the product rule, (x (1 + t))' = (1 + t) + x t', and
-the chain rule, t' = (1 - t^2) u'.
+ReLU     f(x) = max(x, 0)                    f'(x) = 1 where x > 0, else 0       (at x = 0 taken as 0)
+ReLU^2   f(x) = max(x, 0)^2                  f'(x) = 2 max(x, 0)                 (So et al. 2021)
+SiLU     f(x) = x s,  s = 1 / (1 + e^-x)     f'(x) = s + x s (1 - s)             since s' = s (1 - s)
+GELU     f(x) = x (1 + t) / 2                f'(x) = (1 + t) / 2 + x (1 - t^2) / 2 * u'
+         u = sqrt(2/π) (x + 0.044715 x^3)    u'    = sqrt(2/π) (1 + 3 * 0.044715 x^2)
+         t = tanh(u)                         since tanh' = 1 - tanh^2            (Hendrycks & Gimpel 2016)
 """
 
 import math
@@ -31,7 +28,7 @@ def relu2(x):  # (...) -> (...)
 
 
 def relu2_backward(dy, x):
-    return 2 * relu(x) * dy
+    return dy * 2 * relu(x)
 
 
 def silu(x):  # (...) -> (...)
@@ -49,7 +46,6 @@ def gelu(x):  # (...) -> (...)
 
 
 def gelu_backward(dy, x):
-    u = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
     du = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
-    t = np.tanh(u)
     return dy * ((1 + t) / 2 + x * (1 - t**2) / 2 * du)

@@ -17,16 +17,14 @@ import numpy as np
 
 def clip_gradients(grads, max_norm):  # {name: gradient} -> the same, and their common norm before
     norm = math.sqrt(sum((g**2).sum() for g in grads.values()))
-    scale = min(1.0, max_norm / (norm + 1e-6))
-    return {name: scale * g for name, g in grads.items()}, norm
+    return {name: g * min(1.0, max_norm / (norm + 1e-6)) for name, g in grads.items()}, norm
 
 
 def adamw(p, g, m, v, t, lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.01):  # arrays of one shape -> new p, m, v
     beta1, beta2 = betas
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2
-    mhat = m / (1 - beta1**t)
-    vhat = v / (1 - beta2**t)
+    mhat, vhat = m / (1 - beta1**t), v / (1 - beta2**t)
     decay = weight_decay if p.ndim >= 2 else 0.0
     return p - lr * decay * p - lr * mhat / (np.sqrt(vhat) + eps), m, v
 

@@ -1,16 +1,11 @@
 """Causal self-attention: each position gathers values from itself and the positions before it.
 
-One head (Vaswani et al. 2017): q_i asks, k_j answers, and v_j is what is passed on if they match.
+One head (Vaswani et al. 2017): q_i asks, k_j answers, and v_j is what is passed on if they match. Backward undoes each
+line, the last one first; as in linear.py both factors of a product receive a gradient.
 
-    S = q k^T / sqrt(D)        S_ij = q_i . k_j / sqrt(D), and minus infinity for j > i: the future
-    P = softmax(S)             row by row: how position i divides its attention
-    o = P v
-
-Backward, each line undoing one above, as in linear.py: both factors of a matrix product receive a gradient.
-
+    S = q k^T / sqrt(D)        dq = dS k / sqrt(D)      dk = dS^T q / sqrt(D)     S_ij = -inf where j > i: the future
+    P = softmax(S)             dS = P * (dP - sum_k P_ik dP_ik)                   row by row; 0 where P is 0
     o = P v                    dP = do v^T              dv = P^T do
-    P = softmax(S)             dS = P * (dP - sum_k P_ik dP_ik)          0 where P is 0: the future gets nothing
-    S = q k^T / sqrt(D)        dq = dS k / sqrt(D)      dk = dS^T q / sqrt(D)
 
 The causal mask has no derivative of its own: it is a constant that was added.
 
@@ -39,13 +34,13 @@ def attention(q, k, v):  # (..., T, D) each -> (..., T, D)
 
 
 def attention_backward(do, q, k, v):
-    S = scores(q, k)  # (..., T, T)
+    S, D = scores(q, k), q.shape[-1]  # S (..., T, T)
     P = softmax(S)  # (..., T, T)
     dP = do @ v.mT  # (..., T, T)
     dv = P.mT @ do  # (..., T, D)
     dS = softmax_backward(dP, S)  # (..., T, T)
-    dq = dS @ k / math.sqrt(q.shape[-1])  # (..., T, D)
-    dk = dS.mT @ q / math.sqrt(q.shape[-1])  # (..., T, D)
+    dq = dS @ k / math.sqrt(D)  # (..., T, D)
+    dk = dS.mT @ q / math.sqrt(D)  # (..., T, D)
     return dq, dk, dv
 
 
@@ -73,14 +68,12 @@ def queries_keys_values(x, W_qkv, n_head):  # (B, T, C), (C, 3C) -> three (B, H,
 
 
 def self_attention(x, W_qkv, W_proj, b_proj, n_head):  # (B, T, C), (C, 3C), (C, C), (C,) -> (B, T, C)
-    q, k, v = queries_keys_values(x, W_qkv, n_head)
-    return linear(merge_heads(attention(q, k, v)), W_proj, b_proj)
+    return linear(merge_heads(attention(*queries_keys_values(x, W_qkv, n_head))), W_proj, b_proj)
 
 
 def self_attention_backward(dy, x, W_qkv, W_proj, b_proj, n_head):
     q, k, v = queries_keys_values(x, W_qkv, n_head)
     do, dW_proj, db_proj = linear_backward(dy, merge_heads(attention(q, k, v)), W_proj, b_proj)
-    dq, dk, dv = attention_backward(split_heads(do, n_head), q, k, v)
-    dqkv = np.concatenate([merge_heads(dq), merge_heads(dk), merge_heads(dv)], axis=-1)  # (B, T, 3C)
-    dx, dW_qkv, _ = linear_backward(dqkv, x, W_qkv)
+    dqkv = attention_backward(split_heads(do, n_head), q, k, v)  # three (B, H, T, D)
+    dx, dW_qkv, _ = linear_backward(np.concatenate([merge_heads(d) for d in dqkv], axis=-1), x, W_qkv)
     return dx, dW_qkv, dW_proj, db_proj

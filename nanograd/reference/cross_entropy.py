@@ -1,17 +1,15 @@
 """Cross-entropy: how surprised the model is by the token y that came, averaged over the N positions, in nats.
 
-    loss = mean of -log p_y,        p = softmax(s)
+    loss = mean of -log p_y,  p = softmax(s);    -log p_y = -log(exp(s_y) / z) = log z - s_y,  z = sum_k exp(s_k)
 
-Backward, for one position: -log p_y = -log(exp(s_y) / z) = log z - s_y, with z = sum_k exp(s_k).
+Backward, for one position:
 
-    ∂ log z / ∂s_j = (1 / z) ∂z/∂s_j = exp(s_j) / z = p_j
-    ∂ s_y   / ∂s_j = 1 where j = y, else 0                              (written [j = y])
+    ∂ log z / ∂s_j = (1 / z) ∂z/∂s_j = exp(s_j) / z = p_j            ∂ s_y / ∂s_j = [j = y]: 1 where j = y, else 0
 
     ds_j = (p_j - [j = y]) / N
 
 and times dloss, which is 1 when the loss is the end of the computation. A step against this gradient raises the score
-of the token that came by what it lacks of probability 1, and lowers every other one by what it has. At each position
-these numbers add up to 0.
+of the token that came by what it lacks of probability 1, and lowers every other one by what it has; all add up to 0.
 """
 
 import numpy as np

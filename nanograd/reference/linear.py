@@ -1,19 +1,17 @@
 """Linear: y = x W + b, the same affine map at every position.
 
-    y_j = sum_i x_i W_ij + b_j
+    y_j = sum_i x_i W_ij + b_j              so ∂y_j/∂x_i = W_ij,   ∂y_j/∂W_ij = x_i,   ∂y_j/∂b_j = 1
 
-Three partial derivatives can be read off: ∂y_j/∂x_i = W_ij, ∂y_j/∂W_ij = x_i, ∂y_j/∂b_j = 1. The chain rule sums over
-everything that an argument acts on: x_i acts on every y_j of its own position; W_ij and b_j act on y_j at every
+The chain rule sums over what an argument acts on: x_i on every y_j of its position, W_ij and b_j on y_j of every
 position n.
 
-    dx_i  = sum_j dy_j W_ij            dx = dy W^T
-    dW_ij = sum_n x_ni dy_nj           dW = x^T dy
+    dx_i  = sum_j dy_j W_ij                 dx = dy W^T
+    dW_ij = sum_n x_ni dy_nj                dW = x^T dy
     db_j  = sum_n dy_nj
 """
 
 
-def rows(x):  # (..., C) -> (N, C)
-    """All positions below one another."""
+def rows(x):  # (..., C) -> (N, C): all positions below one another
     return x.reshape(-1, x.shape[-1])
 
 

@@ -4,11 +4,10 @@
 
 Backward is the same three steps from the last to the first, each given what the one after it returned.
 
-SwiGLU (Shazeer 2020), the MLP of Llama, has a third map whose activation opens a gate for each hidden number:
+SwiGLU (Shazeer 2020), the MLP of Llama, has a third map whose activation opens a gate for each hidden number. x acts
+through both products, and the two gradients add up:
 
     a = silu(g) * u            g = x Wg        u = x Wu        y = a Wd
-
-x acts through both products, and the two gradients add up.
 """
 
 from nanograd.reference.activations import relu, relu_backward, silu, silu_backward
@@ -22,8 +21,7 @@ def mlp(x, W1, b1, W2, b2, f=relu):  # (..., C), (C, 4C), (4C,), (4C, C), (C,) -
 def mlp_backward(dy, x, W1, b1, W2, b2, f=relu, f_backward=relu_backward):
     h = linear(x, W1, b1)  # (..., 4C)
     da, dW2, db2 = linear_backward(dy, f(h), W2, b2)
-    dh = f_backward(da, h)  # (..., 4C)
-    dx, dW1, db1 = linear_backward(dh, x, W1, b1)
+    dx, dW1, db1 = linear_backward(f_backward(da, h), x, W1, b1)
     return dx, dW1, db1, dW2, db2
 
 

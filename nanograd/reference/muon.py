@@ -18,8 +18,7 @@ import numpy as np
 def nearly_orthogonal(u, steps=5):  # (n_in, n_out) -> (n_in, n_out)
     if u.shape[0] > u.shape[1]:
         return nearly_orthogonal(u.T, steps).T  # so that A is the smaller of the two
-    a, b, c = 3.4445, -4.7750, 2.0315
-    X = u / np.sqrt((u**2).sum())
+    X, (a, b, c) = u / np.sqrt((u**2).sum()), (3.4445, -4.7750, 2.0315)
     for _ in range(steps):
         A = X @ X.T
         X = a * X + (b * A + c * A @ A) @ X

@@ -8,8 +8,8 @@ the pair (a, b) is turned by the angle φ = t f_i, with f_i = theta^(-2i/D):
 
 Turning both of two vectors by one angle leaves their dot product as it was, so q_s . k_t depends on s - t alone.
 
-Backward: ∂a'/∂a = cos φ and ∂b'/∂a = sin φ, so da = da' cos φ + db' sin φ; in the same way db = db' cos φ - da' sin φ.
-That is the rotation by -φ.
+Backward: ∂a'/∂a = cos φ and ∂b'/∂a = sin φ, so da = da' cos φ + db' sin φ; likewise db = db' cos φ - da' sin φ. That is
+the rotation by -φ.
 """
 
 import numpy as np

@@ -26,14 +26,11 @@ def top_p(z, p):  # (V,) -> (V,)
 
 def sample(p, ids, n_tokens, n_head, rng, temperature=1.0, k=None, top=1.0):  # ids -> ids and n_tokens more
     """`k` and `top` are those of top_k and top_p; temperature 0 takes the likeliest token each time."""
-    ids, T = list(ids), len(p["wpe.weight"])
     for _ in range(n_tokens):
-        logits, _ = gpt(np.array([ids[-T:]]), p, n_head)  # (1, at most T, V)
+        logits, _ = gpt(np.array([ids[-len(p["wpe.weight"]) :]]), p, n_head)  # (1, at most T, V)
         z = logits[0, -1]  # (V,): the scores after the last token
-        if temperature == 0:
-            ids = [*ids, int(z.argmax())]
-            continue
-        z = top_p(top_k(z / temperature, k or len(z)), top)
+        z = top_p(top_k(z / temperature, k or len(z)), top) if temperature else top_k(z, 1)
         cumulative = np.cumsum(softmax(z))  # (V,)
-        ids = [*ids, int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))]
+        u = rng.random() * cumulative[-1] if temperature else 0.0
+        ids = [*ids, int(np.searchsorted(cumulative, u, side="right"))]
     return ids

@@ -7,10 +7,9 @@ Backward. s_j is in the numerator of p_j and in the z of every p_i. By the quoti
     ∂p_j/∂s_j = exp(s_j) / z - exp(s_j) exp(s_j) / z^2 = p_j - p_j p_j
     ∂p_i/∂s_j =              - exp(s_i) exp(s_j) / z^2 =     - p_i p_j        for i ≠ j
 
-In one line, with [i = j] for 1 where i = j and 0 elsewhere: ∂p_i/∂s_j = p_i ([i = j] - p_j). These K times K numbers
-are the Jacobian. The chain rule sums them, weighted by dp:
+These are the Jacobian, p_i ([i = j] - p_j) with [i = j] for 1 where i = j, else 0. The chain rule sums them:
 
-    ds_j = sum_i dp_i p_i ([i = j] - p_j) = p_j dp_j - p_j sum_i dp_i p_i = p_j (dp_j - sum_i p_i dp_i)
+    ds_j = sum_i dp_i p_i ([i = j] - p_j) = p_j (dp_j - sum_i p_i dp_i)
 
 Subtracting the maximum c changes nothing, exp(s - c) / sum exp(s - c) = exp(s) / sum exp(s), but exp cannot overflow.
 """

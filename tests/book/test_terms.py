@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.book.test_pages import BOOK, headings, prose_of, text_of
+from tests.book.test_pages import BOOK, FENCED, headings, prose_of, text_of
 from tests.support import ROOT
 
 LANGUAGES = "en", "zh"
@@ -77,6 +77,36 @@ def test_glossary_terms_are_explained_in_their_chapter(lang):
     for chapter, term in entries(lang):
         assert chapter in of, f"no chapter is called {chapter}"
         assert pattern(term, lang).search(prose_of(of[chapter])), f"{term} is not in {chapter}"
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_terms_are_in_bold_where_they_are_explained(lang):
+    """So a term cannot be in the glossary because its chapter takes it for known."""
+    of = {title(path): path for path in chapters(lang)}
+    for chapter, term in entries(lang):
+        bold = re.findall(r"\*\*([^*]+)\*\*", prose_of(of[chapter]))
+        assert any(pattern(term, lang).search(words) for words in bold), f"{chapter} does not explain {term}"
+
+
+NAMES = "GPT-\\d|Llama|Qwen|Mistral|tanh|sigmoid|softmax|ReLU|GELU|SiLU|SwiGLU|RMSNorm|LayerNorm|AdamW|Muon"
+NAMES = re.compile(rf"\b({NAMES})\b")
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_names_and_functions_are_explained_at_the_latest_where_they_come_first(lang):
+    """In bold, or in a paragraph with a link to another chapter. Formulas count too."""
+    known, problems = set(), []
+    for path in chapters(lang):
+        for paragraph in re.split(r"\n\s*\n", FENCED.sub(whole_formulas, text_of(path))):
+            words = set(NAMES.findall(re.sub(r"<!--.*?-->|^#.*|!\[.*?\]\(.*?\)|`[^`]+`", "", paragraph, flags=re.M)))
+            known |= {name for bold in re.findall(r"\*\*([^*]+)\*\*", paragraph) for name in NAMES.findall(bold)}
+            if (early := words - known) and not re.search(r"\]\(\d\d-", paragraph):
+                problems.append(f"{path.parent.name}/{path.name}: {', '.join(sorted(early))}: {paragraph[:80]!r}")
+    assert not problems, "\n".join(problems)
+
+
+def whole_formulas(block: re.Match) -> str:
+    return block[4].replace("\\", " ") if block[3] == "math" else ""
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

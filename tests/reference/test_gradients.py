@@ -121,7 +121,7 @@ def whole(p, forward, backward, names):
 
 
 def test_block():
-    p = model.of_block(model.new_parameters(5, T, C, 1, rng), 0)
+    (p,) = model.blocks(model.new_parameters(5, T, C, 1, rng))
     names, x = list(p), numbers(B, T, C)
     p = {name: value + 0.5 * numbers(*value.shape) for name, value in p.items()}
 

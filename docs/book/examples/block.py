@@ -7,7 +7,7 @@ from matplotlib.patches import Circle, FancyBboxPatch
 
 from nanograd.reference.mlp import mlp, mlp_backward
 from nanograd.reference.model import block as reference_block
-from nanograd.reference.model import block_backward, new_parameters, of_block
+from nanograd.reference.model import block_backward, blocks, new_parameters
 from nanograd.reference.normalization import layernorm, layernorm_backward
 
 X = np.array([1.0, 2.0])
@@ -68,7 +68,7 @@ def by_differences():
 
 def parameters():
     """Where the parameters of a block with 128 channels are."""
-    p = of_block(new_parameters(V=1, T=1, C=128, n_layer=1, rng=np.random.default_rng(0)), 0)
+    (p,) = blocks(new_parameters(V=1, T=1, C=128, n_layer=1, rng=np.random.default_rng(0)))
     for part in "ln_1", "attn", "ln_2", "mlp":
         print(f"{part:5} {sum(array.size for name, array in p.items() if name.startswith(part)):7,}")
     print(f"all   {sum(array.size for array in p.values()):7,}")
@@ -155,7 +155,7 @@ def stream():
 def whole_block():
     """A whole block, with attention, LayerNorms and random parameters, against differences in a random direction."""
     rng = np.random.default_rng(1)
-    p = of_block(new_parameters(V=1, T=1, C=8, n_layer=1, rng=rng), 0)
+    (p,) = blocks(new_parameters(V=1, T=1, C=8, n_layer=1, rng=rng))
     p = {name: value + 0.3 * rng.standard_normal(value.shape) for name, value in p.items()}
     x, dy = rng.standard_normal((2, 5, 8)), rng.standard_normal((2, 5, 8))
     dx, grads = block_backward(dy, x, p, n_head=2)
