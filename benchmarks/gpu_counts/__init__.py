@@ -9,7 +9,9 @@ in which nothing is computed. A kernel's bytes and operations come from small st
 
     1,  L,  BT,  BTL,  BTC,  BTCL,  BT^2 CL,  BTV,  C^2 L,  VC,  TC
 
-whose factors are found on the shapes FIT by least squares and checked on three others, CHECK.
+whose factors are found on the shapes FIT by least squares and checked on three others, CHECK. Two kinds of kernels have
+terms of their own: those over the flat arenas, of which a thread does some things once and some for each element; and
+attention's backward pass, whose dq goes through memory from the second tile of keys on.
 
 Registers, spills and occupancy are those that NVIDIA's assembler allots (assembled.py).
 
@@ -34,7 +36,7 @@ from benchmarks.contenders.shapes import Shape
 from benchmarks.gpu import GPU_SHAPES, ours
 from benchmarks.gpu_counts.assembled import SHARED, Assembled, assembled, occupancy
 from gpt.config.options import GPTConfig
-from nanograd.kernels import launching
+from nanograd.kernels import attention, launching
 from tools.cuda_on_cpu.counts import take_counts
 
 
@@ -56,8 +58,10 @@ CHECK = (2, 192, 128, 256, 2), (1, 64, 192, 384, 3), (3, 128, 64, 128, 1)  # B, 
 FIT = [
     *((1, 64, 64, 128, 1), (2, 64, 64, 128, 1), (1, 128, 64, 128, 1), (1, 64, 128, 128, 1), (1, 64, 64, 256, 1)),
     *((1, 64, 64, 128, 2), (2, 128, 64, 256, 1), (1, 128, 128, 128, 1), (1, 192, 64, 128, 2), (2, 64, 128, 256, 2)),
-    *((3, 64, 64, 384, 1), (1, 256, 64, 128, 1), (2, 64, 192, 128, 1)),
+    *((3, 64, 64, 384, 1), (1, 256, 64, 128, 1), (2, 64, 192, 128, 1), (1, 64, 256, 128, 2)),
 ]
+KEYS = 128  # of a tile in attention_whole_mma.cu
+ARENA_THREADS = {"adamw": 4096 * 256, "square_parts": 1024 * 256}  # at most, in a launch of these
 PRODUCTS = "products (cuBLAS)"
 QUANTITIES = "read", "written", "flops", "tensor_flops"
 
@@ -76,6 +80,27 @@ def sizes_of(shape: Shape) -> tuple[int, int, int, int, int]:
 def terms(B: int, T: int, C: int, V: int, L: int) -> list[int]:
     N = B * T
     return [1, L, N, N * L, N * C, N * C * L, N * T * C * L, N * V, C * C * L, V * C, T * C]
+
+
+def arena_terms(name: str, B: int, T: int, C: int, V: int, L: int) -> list[int]:
+    """1, parameters, and the threads that look after them, of a kernel over both arenas."""
+    arenas = parameters_of(C, V, T, L)
+    return [1, sum(arenas), sum(min(size, ARENA_THREADS[name]) for size in arenas)]
+
+
+def parameters_of(C: int, V: int, T: int, L: int) -> tuple[int, int]:
+    """The numbers in the matrices and in the vectors of GPT-2."""
+    return V * C + T * C + 12 * C * C * L, 13 * C * L + 2 * C
+
+
+def terms_of(name: str, key: str, sizes: tuple) -> list[int]:
+    """The terms that a quantity of a kernel is a sum of."""
+    if name in ARENA_THREADS:
+        return arena_terms(name, *sizes)
+    if name == "attention_whole_mma" and key in ("read", "written"):
+        B, T, C, _, L = sizes
+        return [*terms(*sizes), B * max(T - KEYS, 0) * C * L]
+    return terms(*sizes)
 
 
 def kernel_name(full: str) -> str:
@@ -102,6 +127,7 @@ def counted(sizes: tuple, precision: str = "bfloat16", **settings: str) -> dict[
 
 
 def count_here(sizes: list, precision: str) -> dict[str, dict[str, int]]:
+    attention.fills = lambda *_: True  # as GPT-2's heads at B 16 do on an H100: small steps take the same kernels
     step, *_ = ours(shape_of(*sizes), precision)
     step()  # what happens once: kernels are built, workspaces made
     take_counts()
@@ -123,15 +149,14 @@ def by_kernel(counts: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
 
 @dataclass
 class Fit:
-    """{kernel: {quantity: factors of `terms`}}, and the largest relative error on CHECK, of a whole step's sums."""
+    """{kernel: {quantity: factors of `terms_of`}}, and the largest relative error on CHECK, of a whole step's sums."""
 
     factors: dict[str, dict[str, np.ndarray]]
     error: float
 
     def at(self, sizes: tuple) -> dict[str, dict[str, float]]:
-        x = np.array(terms(*sizes), dtype=np.float64)
         return {
-            name: {key: max(0.0, float(factors @ x)) for key, factors in of.items()}
+            name: {key: max(0.0, float(factors @ terms_of(name, key, sizes))) for key, factors in of.items()}
             for name, of in self.factors.items()
         }
 
@@ -139,12 +164,12 @@ class Fit:
 def fit(at_fit: list[dict], at_check: list[dict]) -> Fit:
     """Least squares on the steps of FIT, each weighed by its own size, checked on those of CHECK."""
     names = sorted({name for counts in at_fit for name in counts if name != PRODUCTS})
-    X = np.array([terms(*sizes) for sizes in FIT], dtype=np.float64)
-    scale = X.max(0)
     factors = {}
     for name in names:
         factors[name] = {}
         for key in QUANTITIES:
+            X = np.array([terms_of(name, key, sizes) for sizes in FIT], dtype=np.float64)
+            scale = X.max(0)
             y = np.array([counts.get(name, {}).get(key, 0) for counts in at_fit], dtype=np.float64)
             weight = 1 / np.maximum(1, y)
             solution, *_ = np.linalg.lstsq(X / scale * weight[:, None], y * weight, rcond=1e-9)
@@ -162,21 +187,20 @@ def fit(at_fit: list[dict], at_check: list[dict]) -> Fit:
 # what only adds to another kernel's result, as a bias or its gradient, is done there.
 LEAST_A_LAYER = {
     "attention_mma": 4,  # q, k, v; o
-    "attention_dq_mma": 6,  # q, k, v, o, do; dq
-    "attention_dkv_mma": 2,  # dk, dv, from what dq has read
+    "attention_whole_mma": 8,  # q, k, v, o, do; dq, dk, dv
     "gelu": 8,  # h; a
     "gelu_backward": 12,  # h, da; dh
     "finish_branch": 6,  # twice y, x; x
     "normalize": 4,  # twice x; y
-    "normalize_backward": 8,  # twice dy, x, the residual; dx
+    "normalize_backward_sums": 8,  # twice dy, x, the residual; dx
 }
 
 
 def least(name: str, sizes: tuple) -> float | None:
     """The bytes that a kernel has to move in a step, None for those that need not be there or are not ours."""
     B, T, C, V, L = sizes
-    parameters = V * C + T * C + 12 * C * C * L
-    arrays = {"normalize": 2, "normalize_backward": 3}.get(name, 0) + L * LEAST_A_LAYER.get(name, 0)
+    parameters, _ = parameters_of(C, V, T, L)
+    arrays = {"normalize": 2, "normalize_backward_sums": 3}.get(name, 0) + L * LEAST_A_LAYER.get(name, 0)
     others = {
         "cross_entropy": 2 * B * T * V,  # logits
         "cross_entropy_backward": 2 * B * T * V,  # dlogits
@@ -190,7 +214,11 @@ def least(name: str, sizes: tuple) -> float | None:
 
 def allotted(counts: dict[str, dict[str, int]]) -> dict[str, dict[str, tuple[Assembled, float]]]:
     """{kernel: {architecture: (what ptxas allots, occupancy)}}, of the instance with most registers."""
-    families = {k: family for family in (*launching.FAMILIES, "attention_mma") for k in launching.templates(family)}
+    families = {
+        k: family
+        for family in (*launching.FAMILIES, "attention_mma", "attention_whole_mma")
+        for k in launching.templates(family)
+    }
     instances = defaultdict(dict)  # {family: {instance: counts}}
     for full, one in counts.items():
         if kernel_name(full) in families:

@@ -26,6 +26,22 @@ def add_rows(y, row):  # (N, C), (C,)
 
 
 @fused
+def fill_rows(y, row):  # (N, C), (C,)
+    """y = row, for each row of y."""
+    y[...] = row
+
+
+def affine(device, x, weight, row, y):  # (N, n_in), (n_in, n_out), (n_out,), (N, n_out)
+    """y = x weight + row, for each row of y. A GPU's product adds to rows that are there: half of a pass less."""
+    if device.name == "numpy":
+        device.matmul(x, weight, y)
+        add_rows(y, row)
+    else:
+        fill_rows(y, row)
+        device.matmul(x, weight, y, add=True)
+
+
+@fused
 def scale_rows(x, row, y):  # (N, C), (C,), (N, C)
     """y = x * row, for each row of x."""
     np.multiply(x, row, out=y)

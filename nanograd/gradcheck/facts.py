@@ -63,6 +63,7 @@ class Passes:
     dx: tuple = ()
     value: dict[str, np.ndarray] = field(default_factory=dict)
     grad: dict[str, np.ndarray] = field(default_factory=dict)  # what this backward added
+    bias_before: np.ndarray | None = None  # the gradient of a Linear's bias, when forward was called
 
 
 @dataclass
@@ -129,6 +130,8 @@ def _kept_forward(found: dict, name: str, layer: Layer, forward: Callable) -> Ca
         if not options.get("add_bias", True) and layer.bias is not None:  # and that Linear
             result = result + _float64(layer.bias.value)
         found[name] = Passes(layer, before, result)
+        if isinstance(layer, Linear) and layer.bias is not None:
+            found[name].bias_before = _float64(layer.bias.grad)
         return y
 
     return kept
@@ -140,6 +143,8 @@ def _kept_backward(found: dict, name: str, backward: Callable) -> Callable:
         passes = found[name]
         own = {n: p for n, p in passes.layer.named_parameters() if "." not in n}
         before = {n: _float64(p.grad) for n, p in own.items()}
+        if not options.get("add_bias", True) and "bias" in own:  # the layer above has added its gradient already
+            before["bias"] = passes.bias_before
         passes.dy, passes.beside = _float64(given[0]) if given else np.float64(1), None
         if len(given) > 1:
             passes.beside = _float64(given[1])

@@ -51,7 +51,8 @@ class Probe:
         """Within it the layer may be moved about; after it, it is as it was, gradients and randomness included."""
         self._home = self._state()
         for parameter in self.parameters.values():
-            parameter._grad, parameter.grad_is_zero = None, True
+            parameter.move(parameter.value, None)
+            parameter.grad_is_zero = True
         try:
             yield self
         finally:
@@ -81,12 +82,14 @@ class Probe:
             self._return_to(away)
 
     def _state(self):
-        return {name: (p.value, p._grad, p.grad_is_zero) for name, p in self.parameters.items()}
+        for parameter in self.parameters.values():
+            parameter.add_waiting()
+        return {name: ((p.value, p._grad, p.parts), p.grad_is_zero) for name, p in self.parameters.items()}
 
     def _return_to(self, state) -> None:
-        for name, (value, grad, blank) in state.items():
+        for name, (memory, blank) in state.items():
             parameter = self.parameters[name]
-            parameter.move(value, grad)
+            parameter.move(*memory)
             parameter.grad_is_zero = blank
 
     def move_to(self, values: dict[str, np.ndarray]) -> None:

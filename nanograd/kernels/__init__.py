@@ -11,17 +11,23 @@ definition's by a common factor; cross_entropy leaves the logits in e and gives 
 
 from nanograd.device.device import contiguous as packed
 from nanograd.device.device import name_of, xp_of
+from nanograd.device.partial_sums import Parts
 from nanograd.device.rng import keep_rule
 from nanograd.kernels.attention import attention_backward, attention_forward, cached_attention
-from nanograd.kernels.launching import c_type, elementwise, launch, registered, vector_width
+from nanograd.kernels.launching import c_type, elementwise, launch, registered, vector_width, wide
+from nanograd.kernels.sums import (
+    add_columns,
+    add_parts,
+    add_positions,
+    dot_channels,
+    gelu_backward_columns,
+    split,
+    square_sum,
+)
 
 __all__ = ["attention_backward", "attention_forward", "cached_attention"]
-COLUMN_BLOCKS = 1024  # of threads that a sum over positions is split among, about: a few for each multiprocessor
-
-
-def wide(like):
-    """The dtype of sums over `like`, and of parameters beside it: float32, or float64."""
-    return "float64" if name_of(like.dtype) == "float64" else "float32"
+__all__ += ["add_parts", "add_positions", "dot_channels", "square_sum"]
+MOST_IN_A_LANE = 4  # vectors of a row: MOST in layernorm.cu
 
 
 def ids_of(ids):
@@ -45,6 +51,11 @@ def add(x, y, out):
 @registered
 def add_rows(y, row):
     elementwise("add_row", y, row, y, row.size, like=y)
+
+
+@registered
+def fill_rows(y, row):
+    elementwise("fill_row", row, y, row.size, like=y)
 
 
 @registered
@@ -86,17 +97,18 @@ def relu_backward(dy, y, dx):
 def gelu_forward(layer, x, bias=None, inplace=False):
     x = packed(x)
     y = layer.buffer("y", like=x)
-    elementwise("gelu", x, bias, y, x.shape[-1], like=x)
+    elementwise("gelu", x, bias, y, x.shape[-1], like=x, family="gelu")
     layer.remember(x, bias)
     return y
 
 
 @registered
-def gelu_backward(layer, dy, inplace=False):
+def gelu_backward(layer, dy, inplace=False, dbias=None):
     (x, bias), dy = layer.recall(), packed(dy)
     layer.expect_shape("dy", dy, x.shape)
     dx = dy if inplace else layer.scratch("dx", like=dy)
-    elementwise("gelu_backward", dy, x, bias, dx, x.shape[-1], like=dy)
+    if x.size:
+        gelu_backward_columns(dy, x, bias, dx, dbias)
     return dx
 
 
@@ -152,7 +164,7 @@ def rms_normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual, dweigh
     dy, residual = dy if _step(dy) else packed(dy), residual if residual is None else packed(residual)
     C, heads, rows = dy.shape[-1], _heads(dy), dy.size // dy.shape[-1]
     if weight is not None:
-        _add_columns(packed(dy).reshape(rows, C), None, xhat.reshape(rows, C), dweight)
+        add_columns(packed(dy).reshape(rows, C), None, xhat.reshape(rows, C), dweight)
     width = _row_width(dy, xhat, dx, dx if residual is None else residual)
     arrays, sizes = (dy, weight, xhat, rstd, residual, dx), (rows, C, heads, _step(dy), _step(dx))
     name = f"rms_normalize_backward<{c_type(dy)}, {width}>"
@@ -192,7 +204,7 @@ def _row_width(*arrays) -> int:
     return 1 if any(_step(array) % width for array in arrays) else width
 
 
-# layernorm.cu, reductions.cu
+# layernorm.cu
 
 
 @registered
@@ -211,51 +223,15 @@ def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual, dweight, d
     dy, residual = packed(dy), residual if residual is None else packed(residual)
     rows, C = dy.shape
     width = vector_width(dy, xhat, dx, dx if residual is None else residual, length=C)
+    arrays = dy, weight, xhat, rstd, residual, dx
+    if isinstance(dweight, Parts) and MOST_IN_A_LANE * 32 * width >= C:
+        with split(rows, 1, dy, dbias, dweight) as (slabs, slab, step, sums, adds):
+            name = f"normalize_backward_sums<{c_type(dy)}, {width}>"
+            launch("layernorm", name, (1, slabs), 256, *arrays, *sums, rows, C, slab, step, *adds, like=dy)
+        return
     name = f"normalize_backward<{c_type(dy)}, {width}>"
-    launch("layernorm", name, (-(-rows // 8),), 256, dy, weight, xhat, rstd, residual, dx, rows, C, like=dy)
-    _add_columns(dy, dbias, xhat, dweight)
-
-
-@registered
-def add_positions(x, total):
-    _add_columns(packed(x), total)
-
-
-def _add_columns(a, total, b=None, dots=None):
-    """total (C,) += the sum over the rows of a (N, C), unless it is None; with a b, dots (C,) += that of a * b."""
-    rows, C = a.shape
-    width = vector_width(a, a if b is None else b, length=C)
-    across = -(-C // (32 * width))
-    slab = rows if rows <= COLUMN_BLOCKS else max(64, -(-rows * across // COLUMN_BLOCKS))
-    slabs = -(-rows // slab)
-    sums = total, dots
-    if slabs > 1:
-        sums = [s if s is None else xp_of(a).empty((slabs, C), dtype=wide(a)) for s in sums]
-    name = f"column_parts<{c_type(a)}, {width}>"
-    launch("reductions", name, (across, slabs), 256, a, b, *sums, rows, C, slab, int(slabs == 1), like=a)
-    if slabs > 1:
-        name = f"add_parts<{c_type(a)}>"
-        launch("reductions", name, (-(-C // 32), 1 if dots is None else 2), 256, *sums, total, dots, slabs, C, like=a)
-
-
-@registered
-def dot_channels(x, y):
-    x, y = packed(x), packed(y)
-    C = x.shape[-1]
-    dots = xp_of(x).empty(x.shape[:-1], dtype=x.dtype)
-    name = f"row_dots<{c_type(x)}>"
-    launch("reductions", name, (-(-dots.size // 8),), 256, x, y, dots, dots.size, C, like=x)
-    return dots
-
-
-@registered
-def square_sum(g):
-    xp = xp_of(g)
-    blocks = min(1024, -(-g.size // 256))
-    parts, total = xp.empty(blocks, dtype="float64"), xp.empty((), dtype="float64")
-    launch("reductions", f"square_parts<{c_type(g)}>", (blocks,), 256, g, parts, g.size, like=g)
-    launch("reductions", f"total<{c_type(g)}>", (1,), 256, parts, total, blocks, like=g)
-    return total
+    launch("layernorm", name, (-(-rows // 8),), 256, *arrays, rows, C, like=dy)
+    add_columns(dy, dbias, xhat, dweight)
 
 
 # softmax.cu, losses.cu

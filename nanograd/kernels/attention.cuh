@@ -3,8 +3,9 @@
 // The (T, T) scores are never stored. A block of threads takes a tile of queries (or keys) of one head and walks over
 // the tiles of keys (or queries) that the causal mask leaves, with a softmax that is corrected as it goes (Dao et al.
 // 2022, https://arxiv.org/abs/2205.14135). Forward keeps log z of each row; backward computes the weights again from
-// it. Backward is two kernels, one for dq, which also leaves delta = do . o of each row, and one for dk and dv: every sum belongs to one block and has one order, so
-// that a run can be repeated bit for bit, which atomics would not give.
+// it. Backward is a kernel for dq, which also leaves delta = do . o of each row, and one for dk and dv, or one for all of
+// a head: every sum belongs to one block and has one order, so that a run can be repeated bit for bit, which atomics would
+// not give.
 
 // Where an array (batch, heads, positions, channels) lies: steps from one batch, head and position to the next.
 struct Steps {

@@ -2,20 +2,26 @@
 
 bfloat16 and TF32 go to the tensor cores (attention_mma.cu), everything else, and heads of more than 128 channels, to
 attention.cu. Neither stores scores: memory grows with T, not with its square.
+
+Backward is a kernel for dq and one for dk and dv, seven products of T x T together. Five are enough where one block of
+threads does all of a head (attention_whole_mma.cu): in bfloat16, and where there are heads enough to keep a GPU busy.
 """
 
 import functools
 import math
 from itertools import pairwise
 
-from nanograd.device.device import contiguous, name_of, xp_of
+from nanograd.device.device import contiguous, xp_of
+from nanograd.device.partial_sums import Parts
 from nanograd.device.rng import keep_rule
-from nanograd.kernels.launching import c_type, launch, registered
+from nanograd.kernels.launching import c_type, launch, registered, wide
+from nanograd.kernels.sums import add_positions
 
 MOST_IN_GRID = 65535  # blocks of threads along the second and third axis of a grid
 TENSOR_CORE_ROWS, TENSOR_CORE_GAP = 64, 16  # ROWS in tensor_cores.cuh, and the bytes that its GAPs come to
 CHANNELS = 16, 32, 64, 128, 256  # a head's are padded to the next of these
 TENSOR_CORE_CHANNELS = 128  # at most
+WHOLE = 64  # channels that heads are padded to where one block does all of one
 TILES = 64, 32, 16, 8  # rows of a tile on ordinary cores: the first that fits
 
 
@@ -28,7 +34,7 @@ def attention_forward(layer, qkv):  # (B, T, (H + 2K) D) -> (B, T, H D)
     B, T, width = qkv.shape
     heads, D = layer.n_head, width // (layer.n_head + 2 * layer.n_kv_head)
     xp = xp_of(qkv)
-    o, logz = xp.empty((B, T, heads * D), dtype=qkv.dtype), xp.empty((B, heads, T), dtype=_wide(qkv))
+    o, logz = xp.empty((B, T, heads * D), dtype=qkv.dtype), xp.empty((B, heads, T), dtype=wide(qkv))
     steps = (T * width, D, width)
     sizes = (heads, heads // layer.n_kv_head, T, 0, D, 1 / math.sqrt(D), *steps, *steps)
     drops = _dropout_settings(layer.dropout, heads, T, BLOCK)
@@ -38,19 +44,50 @@ def attention_forward(layer, qkv):  # (B, T, (H + 2K) D) -> (B, T, H D)
 
 
 @registered
-def attention_backward(layer, dy):  # (B, T, H D) -> (B, T, (H + 2K) D)
+def attention_backward(layer, dy, dbias=None):  # (B, T, H D) -> (B, T, (H + 2K) D)
     qkv, o, logz, sizes, drops = layer.recall()
     dy = contiguous(dy)
     layer.expect_shape("dy", dy, o.shape)
     B, T, _ = dy.shape
     heads = layer.n_head
     xp = xp_of(dy)
-    delta, dqkv = xp.empty((B, heads, T), dtype=_wide(dy)), xp.empty(qkv.shape, dtype=dy.dtype)
+    delta, dqkv = xp.empty((B, heads, T), dtype=wide(dy)), xp.empty(qkv.shape, dtype=dy.dtype)
     dq, dk, dv = _parts(layer, dqkv)
     parts = _parts(layer, qkv)
-    _run("attention_dq", 4, (*parts, dy, o, logz), (dq, delta), sizes, drops, B, layer.tf32)
-    _run("attention_dkv", 4, (*parts, dy, logz, delta), (dk, dv), sizes, drops, B, layer.tf32)
+    if _whole(dy, sizes, B):
+        dq_sums, shared = xp.empty((B, heads, T, WHOLE), dtype="float32"), _bytes(8, WHOLE, dy.itemsize)
+        here = isinstance(dbias, Parts) and sizes[1] == 1 and dbias.sums.slabs(B * T) >= B
+        place, add = dbias.take() if here else (None, False)
+        slabs = (len(dbias.sums.array), dbias.sums.grads.size) if here else (0, 0)
+        name = f"attention_whole_mma<{c_type(dy)}, {WHOLE}, {_drop(drops)}>"
+        arrays = *parts, dy, o, logz, dq, dk, dv, delta, dq_sums, place
+        arguments = *arrays, *slabs, int(add), *sizes, *drops
+        grid = 1, heads // sizes[1], B
+        launch("attention_whole_mma", name, grid, 256, *arguments, like=dy, shared=shared, views=True)
+    else:
+        here = False
+        _run("attention_dq", 4, (*parts, dy, o, logz), (dq, delta), sizes, drops, B, layer.tf32)
+        _run("attention_dkv", 4, (*parts, dy, logz, delta), (dk, dv), sizes, drops, B, layer.tf32)
+    if dbias is not None and not here:
+        add_positions(dqkv.reshape(B * T, -1), dbias)
     return dqkv
+
+
+def _whole(like, sizes, batch: int) -> bool:
+    """Whether one block of threads does the backward pass of a whole head."""
+    heads, sharing, _, _, channels = sizes[:5]
+    if like.itemsize != 2 or not WHOLE // 2 < channels <= WHOLE or max(heads, batch) > MOST_IN_GRID:
+        return False
+    xp, device = xp_of(like), like.device.id
+    room = _bytes(8, WHOLE, like.itemsize) + 8192 <= shared_memory(xp, device)
+    return room and fills(batch * heads // sharing, multiprocessors(xp, device))
+
+
+def fills(blocks: int, multiprocessors: int) -> bool:
+    """Whether so many blocks, of which each multiprocessor holds one, are done before the two kernels would be: these
+    have blocks enough to keep all busy, but 7 / 5 of the work."""
+    rounds = -(-blocks // multiprocessors)
+    return 7 * blocks >= 5 * rounds * multiprocessors
 
 
 def _parts(layer, qkv) -> list:  # (B, T, (H + 2K) D) -> views of queries, keys and values
@@ -68,10 +105,6 @@ def cached_attention(q, keys, values, start):  # (B, H, n, D) views, (B, K, T, D
     sizes = (heads, heads // keys.shape[1], n, start, channels, 1 / math.sqrt(channels), *steps, *cache_steps)
     _run("attention", 3, (q, keys, values), (o, None), sizes, _dropout_settings(None, heads, n, 64), B, False)
     return o
-
-
-def _wide(like):
-    return "float64" if name_of(like.dtype) == "float64" else "float32"
 
 
 def _dropout_settings(dropout, heads: int, T: int, block: int) -> tuple:
@@ -94,7 +127,7 @@ def _run(name: str, tiles: int, inputs, outputs, sizes, drops, batch: int, tf32:
         heads, rows = heads // sharing, first_query + rows
     most = shared_memory(xp_of(like), like.device.id)
     D, tile, shared, on_tensor_cores = _tiling(tiles, channels, like.itemsize, tf32, most)
-    drop = "true" if drops[4] < 65536 else "false"
+    drop = _drop(drops)
     if on_tensor_cores:
         threads, family, full_name = 128, "attention_mma", f"{name}_mma<{c_type(like)}, {D}, {drop}>"
     else:
@@ -106,13 +139,23 @@ def _run(name: str, tiles: int, inputs, outputs, sizes, drops, batch: int, tf32:
     launch(family, full_name, grid, threads, *inputs, *outputs, *sizes, *drops, like=like, shared=shared, views=True)
 
 
+def _drop(drops) -> str:
+    """Whether any weights are dropped, as C++ says it."""
+    return "true" if drops[4] < 65536 else "false"
+
+
+def _bytes(tiles: int, D: int, itemsize: int) -> int:
+    """Shared memory of tiles on tensor cores."""
+    return tiles * TENSOR_CORE_ROWS * (D * itemsize + TENSOR_CORE_GAP)
+
+
 def _tiling(tiles: int, channels: int, itemsize: int, tf32: bool, most: int) -> tuple[int, int, int, bool]:
     """How a kernel holds `tiles` tiles in at most `most` bytes of shared memory, as (channels that a head is padded to,
     rows of a tile, bytes, whether on tensor cores). Raises ValueError where no tile is small enough."""
     D = next((padded for padded in CHANNELS if channels <= padded), None)
     if D is None:
         raise ValueError(f"attention on a GPU takes heads of at most {CHANNELS[-1]} channels, not {channels}")
-    shared = tiles * TENSOR_CORE_ROWS * (D * itemsize + TENSOR_CORE_GAP)
+    shared = _bytes(tiles, D, itemsize)
     if (tf32 or itemsize == 2) and D <= TENSOR_CORE_CHANNELS and shared + 1024 <= most:
         return D, TENSOR_CORE_ROWS, shared, True
     for tile in TILES:
@@ -136,3 +179,8 @@ def check_heads(device, channels: int) -> None:
 def shared_memory(xp, device: int) -> int:
     """The bytes of shared memory that a block of threads can have on a GPU. Asking for it takes long."""
     return xp.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
+
+
+@functools.cache
+def multiprocessors(xp, device: int) -> int:
+    return xp.cuda.Device(device).attributes["MultiProcessorCount"]

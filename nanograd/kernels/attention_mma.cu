@@ -1,9 +1,6 @@
 // Attention on tensor cores, in bfloat16 or TF32: 64 queries (or keys) a block, 16 for each of its 4 warps, any number of
 // channels up to D. The weights go from one product into the next in registers.
 
-// exp(x) is taken as exp2(x log2(e)), which is one instruction.
-constexpr float LOG2E = 1.4426950408889634f;
-
 template <typename T, int D, bool DROPS>
 __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* logz, ATTENTION_SIZES,
                               DROPOUT_SETTINGS) {
@@ -77,14 +74,6 @@ __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* l
   put_tiles<T, D>(locate(o, o_steps, batch, head), o_steps.row, start + own, queries, channels, sums, inverse);
 }
 
-// Backward takes log z of a query in powers of two; infinity, and so a weight of 0, for rows beyond the last query.
-__device__ __forceinline__ float shift_of(const float* logz, long long query, long long queries) {
-  return query < queries ? logz[query] * LOG2E : infinity<float>();
-}
-__device__ __forceinline__ float delta_of(const float* delta, long long query, long long queries) {
-  return query < queries ? delta[query] : 0.0f;
-}
-
 template <typename T, int D, bool DROPS>
 __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* dout, const T* o, const float* logz,
                                  T* dq, float* delta, ATTENTION_SIZES, DROPOUT_SETTINGS) {
@@ -117,10 +106,11 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
     vs.fetch(v, k_row, from, keys, channels);
     __syncthreads();
     for (int column = 0; column < ROWS; column += 16) {
+      const int reach = (int)(first_query + start + own - from) - column;  // row r of the warp sees columns up to reach + r
+      if (reach < -15) break;
       float scores[2][4], products[2][4];
       dot_tiles(scores, q_tiles, ks, column);
       dot_tiles(products, g_tiles, vs, column);
-      const int reach = (int)(first_query + start + own - from) - column;
       Drawn drawn[2];
 #pragma unroll
       for (int n = 0; n < 2; ++n)
@@ -176,10 +166,11 @@ __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* d
       }
       __syncthreads();
       for (int column = 0; column < ROWS; column += 16) {
+        const int reach = (int)(first_query + from - start - own) + column;  // column c sees rows up to reach + c
+        if (reach < -15) continue;
         float scores[2][4], products[2][4];
         dot_tiles(scores, k_tiles, qs, column);
         dot_tiles(products, v_tiles, gs, column);
-        const int reach = (int)(first_query + from - start - own) + column;  // column c sees rows up to reach + c
         Drawn drawn[2];
 #pragma unroll
         for (int n = 0; n < 2; ++n)

@@ -10,19 +10,6 @@ __global__ void add(const T* x, const T* y, T* out, long long n) {
   }
 }
 
-// The columns of neighbouring elements, from the i-th on, of rows of `size`: one division for all of them, in 32 bits
-// where the numbers allow that, as a division of 64 bits takes as long as reading the element does.
-struct Columns {
-  long long size, at;
-  __device__ __forceinline__ Columns(long long i, long long size)
-      : size(size), at((i | size) >> 32 ? i % size : (long long)((unsigned)i % (unsigned)size)) {}
-  __device__ __forceinline__ long long next() {
-    const long long now = at++;
-    if (at == size) at = 0;
-    return now;
-  }
-};
-
 // out = x + row, for a row of `size` parameters that repeats.
 template <typename T, int V>
 __global__ void add_row(const T* x, const wide<T>* row, T* out, long long n, long long size) {
@@ -32,6 +19,17 @@ __global__ void add_row(const T* x, const wide<T>* row, T* out, long long n, lon
     Pack<T, V> sum;
     for (int j = 0; j < V; ++j) sum.at[j] = narrow<T>(widen(a.at[j]) + row[columns.next()]);
     store(out + i, sum);
+  }
+}
+
+// y = row, likewise.
+template <typename T, int V>
+__global__ void fill_row(const wide<T>* row, T* y, long long n, long long size) {
+  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
+    Columns columns(i, size);
+    Pack<T, V> filled;
+    for (int j = 0; j < V; ++j) filled.at[j] = narrow<T>(row[columns.next()]);
+    store(y + i, filled);
   }
 }
 
@@ -83,19 +81,6 @@ __global__ void cast(const wide<T>* x, T* out, long long n) {
     for (int j = 0; j < V; ++j) rounded.at[j] = narrow<T>(x[i + j]);
     store(out + i, rounded);
   }
-}
-
-// x + bias, for neighbouring elements from the i-th on; the bias, a row of `size`, may be null.
-template <typename T, int V>
-__device__ __forceinline__ Pack<wide<T>, V> with_bias(const T* x, const wide<T>* bias, long long i, long long size) {
-  const Pack<T, V> a = load<V>(x + i);
-  Pack<wide<T>, V> sum;
-  for (int j = 0; j < V; ++j) sum.at[j] = widen(a.at[j]);
-  if (bias) {
-    Columns columns(i, size);
-    for (int j = 0; j < V; ++j) sum.at[j] += bias[columns.next()];
-  }
-  return sum;
 }
 
 template <typename T, int V>
@@ -174,40 +159,5 @@ __global__ void swiglu_backward(const T* dy, const T* gate, const T* up, T* dgat
     }
     store(dgate + i, by_gate);
     store(dup + i, by_up);
-  }
-}
-
-// GELU as in activations.py, from the same u and t.
-__device__ __forceinline__ double tanh_of(double u) { return tanh(u); }
-__device__ __forceinline__ float tanh_of(float u) {  // as 1 - 2 / (e^2u + 1), a fifth of tanh's instructions
-  return 1 - __fdividef(2.0f, exp2f(2.885390082f * u) + 1);
-}
-template <typename W> __device__ __forceinline__ W gelu_t(W x) {
-  return tanh_of((W)0.79788456080286535588 * (x + (W)0.044715 * x * x * x));
-}
-
-template <typename T, int V>
-__global__ void gelu(const T* x, const wide<T>* bias, T* y, long long n, long long size) {
-  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
-    const Pack<wide<T>, V> a = with_bias<T, V>(x, bias, i, size);
-    Pack<T, V> result;
-    for (int j = 0; j < V; ++j) result.at[j] = narrow<T>((wide<T>)0.5 * a.at[j] * (1 + gelu_t(a.at[j])));
-    store(y + i, result);
-  }
-}
-
-template <typename T, int V>
-__global__ void gelu_backward(const T* dy, const T* x, const wide<T>* bias, T* dx, long long n, long long size) {
-  using W = wide<T>;
-  for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
-    const Pack<T, V> d = load<V>(dy + i);
-    const Pack<W, V> a = with_bias<T, V>(x, bias, i, size);
-    Pack<T, V> result;
-    for (int j = 0; j < V; ++j) {
-      const W value = a.at[j], t = gelu_t(value);
-      const W du = (W)0.79788456080286535588 * (1 + 3 * (W)0.044715 * value * value);
-      result.at[j] = narrow<T>(widen(d.at[j]) * ((W)0.5 * (1 + t) + (W)0.5 * value * (1 - t * t) * du));
-    }
-    store(dx + i, result);
   }
 }

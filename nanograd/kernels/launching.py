@@ -16,9 +16,11 @@ from nanograd.device.device import KERNELS, name_of, xp_of
 
 FOLDER = Path(__file__).parent
 HEADERS = {"dropout": ("philox.cuh",), "attention": ("philox.cuh", "attention.cuh")}
-HEADERS["attention_mma"] = *HEADERS["attention"], "tensor_cores.cuh"
+HEADERS |= dict.fromkeys(("elementwise", "gelu", "layernorm", "reductions"), ("columns.cuh",))
+HEADERS["attention_mma"] = HEADERS["attention_whole_mma"] = *HEADERS["attention"], "tensor_cores.cuh"
 FAMILIES = (
     "elementwise",
+    "gelu",
     "layernorm",
     "rmsnorm",
     "rope",
@@ -118,6 +120,11 @@ def c_type(array) -> str:
         raise TypeError(f"the GPU has no kernels for {array.dtype}") from None
 
 
+def wide(like):
+    """The dtype of sums over `like`, and of parameters beside it: float32, or float64."""
+    return "float64" if name_of(like.dtype) == "float64" else "float32"
+
+
 def vector_width(*arrays, length: int) -> int:
     """How many elements a thread may take at once: as many as fill 16 bytes, if every row of `length` allows it."""
     width = WIDTH // arrays[0].itemsize
@@ -129,7 +136,7 @@ def vector_width(*arrays, length: int) -> int:
     return width
 
 
-def elementwise(name: str, *args, like) -> None:
+def elementwise(name: str, *args, like, family: str = "elementwise") -> None:
     """Launch an elementwise kernel over all elements of `like`: arrays (or None) first, then sizes, and between them
     the number of elements. Arrays of the dtype of `like` are read and written in vectors.
     """
@@ -140,4 +147,4 @@ def elementwise(name: str, *args, like) -> None:
     arrays = args[: len(args) - len(sizes)]
     width = vector_width(*(a for a in arrays if a is not None and a.dtype == like.dtype), length=n)
     blocks = min(-(-n // (256 * width)), MOST_BLOCKS)
-    launch("elementwise", f"{name}<{c_type(like)}, {width}>", (blocks,), 256, *arrays, n, *sizes, like=like)
+    launch(family, f"{name}<{c_type(like)}, {width}>", (blocks,), 256, *arrays, n, *sizes, like=like)

@@ -67,3 +67,51 @@ __global__ void normalize_backward(const T* dy, const wide<T>* weight, const T* 
     store(dx + c, result);
   }
 }
+
+// The same, and for each slab of rows the sums of dy and of dy xhat that the gradients of bias and weight are, as in
+// columns.cuh: dbias may be null. A row is at most MOST times 32 V channels; a warp keeps the sums of its rows.
+constexpr int MOST = 4;
+
+template <typename T, int V>
+__global__ void normalize_backward_sums(const T* dy, const wide<T>* weight, const T* xhat, const wide<T>* rstd,
+                                        const T* residual, T* dx, wide<T>* dbias, wide<T>* dweight, long long rows,
+                                        long long C, long long slab, long long step, long long add_dbias,
+                                        long long add_dweight) {
+  using W = wide<T>;
+  const int lane = threadIdx.x % 32;
+  const long long start = blockIdx.y * slab, stop = start + slab < rows ? start + slab : rows;
+  W sums[MOST][2][V] = {};  // of dy, of dy xhat
+  for (long long row = start + threadIdx.x / 32; row < stop; row += 8) {
+    const T *d_row = dy + row * C, *normal_row = xhat + row * C;
+    W shift = 0, stretch = 0;
+#pragma unroll
+    for (int k = 0; k < MOST; ++k) {
+      const long long c = (k * 32 + lane) * V;
+      if (c >= C) break;
+      const Pack<T, V> d = load<V>(d_row + c), normal = load<V>(normal_row + c);
+      for (int j = 0; j < V; ++j) {
+        const W value = widen(d.at[j]), product = value * widen(normal.at[j]);
+        shift += value * weight[c + j], stretch += product * weight[c + j];
+        sums[k][0][j] += value, sums[k][1][j] += product;
+      }
+    }
+    shift = warp_reduce<Add>(shift) / (W)C;
+    stretch = warp_reduce<Add>(stretch) / (W)C;
+    for (long long c = lane * V; c < C; c += 32 * V) {
+      const Pack<T, V> d = load<V>(d_row + c), normal = load<V>(normal_row + c);
+      Pack<T, V> result, rest;
+      if (residual) rest = load<V>(residual + row * C + c);
+      for (int j = 0; j < V; ++j) {
+        const W value = rstd[row] * (widen(d.at[j]) * weight[c + j] - shift - widen(normal.at[j]) * stretch);
+        result.at[j] = narrow<T>(residual ? value + widen(rest.at[j]) : value);
+      }
+      store(dx + row * C + c, result);
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < MOST; ++k) {
+    if (k * 32 * V >= C) break;
+    __syncthreads();  // the sums before these have been read
+    leave_sums<2, V, W>(sums[k], {dbias, dweight}, {add_dbias != 0, add_dweight != 0}, (k * 32 + lane) * V, step, C);
+  }
+}

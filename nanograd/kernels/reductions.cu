@@ -1,64 +1,46 @@
-// Sums over positions and over everything. Each is two launches, parts and then the sum of the parts (a sum over few
-// positions is one), in an order that is always the same: atomics would be as fast, and another sum each time.
+// Sums over positions and over everything. Each is two launches, parts and then the sum of the parts (those of a step's
+// vectors wait for each other: partial_sums.py), in an order that is always the same: atomics would be as fast, and
+// another sum each time.
 
 // sums[s, c] = sum over the rows n of slab s of a[n, c], and dots[s, c] = that of a[n, c] b[n, c]: the one or the other may
-// be null. With `add` they are added to what is there. A block takes 32 V columns of a slab, V a thread; its 8 warps take
-// every eighth row.
+// be null.
 template <typename T, int V>
 __global__ void column_parts(const T* a, const T* b, wide<T>* sums, wide<T>* dots, long long rows, long long C,
-                             long long slab, long long add) {
+                             long long slab, long long step, long long add_sums, long long add_dots) {
   using W = wide<T>;
-  __shared__ W of_warp[2][8][V][32];
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const long long c = ((long long)blockIdx.x * 32 + lane) * V, start = blockIdx.y * slab;
-  const long long stop = start + slab < rows ? start + slab : rows;
-  W total[V] = {}, product[V] = {};
-  if (c < C)
+  const Block<V> own(rows, slab);
+  W total[2][V] = {};
+  if (own.c < C)
 #pragma unroll 4
-    for (long long n = start + warp; n < stop; n += 8) {
-      const Pack<T, V> left = load<V>(a + n * C + c);
-      for (int j = 0; j < V; ++j) total[j] += widen(left.at[j]);
+    for (long long n = own.start; n < own.stop; n += 8) {
+      const Pack<T, V> left = load<V>(a + n * C + own.c);
+      for (int j = 0; j < V; ++j) total[0][j] += widen(left.at[j]);
       if (dots) {
-        const Pack<T, V> right = load<V>(b + n * C + c);
-        for (int j = 0; j < V; ++j) product[j] += widen(left.at[j]) * widen(right.at[j]);
+        const Pack<T, V> right = load<V>(b + n * C + own.c);
+        for (int j = 0; j < V; ++j) total[1][j] += widen(left.at[j]) * widen(right.at[j]);
       }
     }
-  for (int j = 0; j < V; ++j) {
-    of_warp[0][warp][j][lane] = total[j];
-    if (dots) of_warp[1][warp][j][lane] = product[j];
-  }
-  __syncthreads();
-  W* out = warp == 0 ? sums : warp == 1 ? dots : nullptr;  // the first warp adds up the sums, the second the dots
-  if (!out || c >= C) return;
-  out += blockIdx.y * C + c;
-  for (int j = 0; j < V; ++j) {
-    W all = of_warp[warp][0][j][lane];
-    for (int other = 1; other < 8; ++other) all += of_warp[warp][other][j][lane];
-    out[j] = add ? out[j] + all : all;
-  }
+  leave_sums<2, V, W>(total, {sums, dots}, {add_sums != 0, add_dots != 0}, own.c, step, C);
 }
 
-// sums[c] += sum over s of sum_parts[s, c], and dots likewise; either may be null. A block takes 32 columns of one of the
-// two, its 8 warps every eighth part.
+// total[c] = sum over s of parts[s, c], and with `add` what was in total; it is `step` numbers from one part to the next. A
+// block takes 32 columns, its 8 warps every eighth part.
 template <typename T>
-__global__ void add_parts(const wide<T>* sum_parts, const wide<T>* dot_parts, wide<T>* sums, wide<T>* dots,
-                          long long slabs, long long C) {
+__global__ void add_parts(const wide<T>* parts, wide<T>* total, long long slabs, long long C, long long step,
+                          long long add) {
   using W = wide<T>;
   __shared__ W of_warp[8][32];
-  const W* parts = blockIdx.y == 0 ? sum_parts : dot_parts;
-  W* out = blockIdx.y == 0 ? sums : dots;
-  if (!out) return;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const long long c = (long long)blockIdx.x * 32 + lane;
-  W total = 0;
+  W sum = 0;
   if (c < C)
 #pragma unroll 4
-    for (long long s = warp; s < slabs; s += 8) total += parts[s * C + c];
-  of_warp[warp][lane] = total;
+    for (long long s = warp; s < slabs; s += 8) sum += parts[s * step + c];
+  of_warp[warp][lane] = sum;
   __syncthreads();
   if (warp > 0 || c >= C) return;
-  for (int other = 1; other < 8; ++other) total += of_warp[other][lane];
-  out[c] += total;
+  for (int other = 1; other < 8; ++other) sum += of_warp[other][lane];
+  total[c] = add ? total[c] + sum : sum;
 }
 
 // dots[n] = sum over c of a[n, c] b[n, c]; one warp a row

@@ -125,11 +125,11 @@ template <typename T, int D> struct Shared {
 
   __device__ __forceinline__ const T* corner(int row, int column) const { return at + row * STEP + column; }
 
-  // Zeros beyond `stop` rows and `channels`. ROUND: to what a product takes.
-  template <bool ROUND = true>
+  // By THREADS threads. Zeros beyond `stop` rows and `channels`. ROUND: to what a product takes.
+  template <bool ROUND = true, int THREADS = 128>
   __device__ void fetch(const T* array, long long row_step, long long start, long long stop, long long channels) const {
     const bool whole = channels % V == 0 && row_step % V == 0 && (unsigned long long)array % 16 == 0;
-    for (int i = threadIdx.x; i < ROWS * (D / V); i += 128) {
+    for (int i = threadIdx.x; i < ROWS * (D / V); i += THREADS) {
       const int r = i / (D / V), c = i % (D / V) * V;
       const T* from = array + (start + r) * row_step + c;
       Pack<T, V> pack;
@@ -238,4 +238,15 @@ __device__ __forceinline__ void put_tiles(T* array, long long row_step, long lon
         if (c + 1 < channels) at[1] = pair.at[1];
       }
     }
+}
+
+// exp(x) is taken as exp2(x log2(e)), which is one instruction.
+constexpr float LOG2E = 1.4426950408889634f;
+
+// Backward takes log z of a query in powers of two; infinity, and so a weight of 0, for rows beyond the last query.
+__device__ __forceinline__ float shift_of(const float* logz, long long query, long long queries) {
+  return query < queries ? logz[query] * LOG2E : infinity<float>();
+}
+__device__ __forceinline__ float delta_of(const float* delta, long long query, long long queries) {
+  return query < queries ? delta[query] : 0.0f;
 }

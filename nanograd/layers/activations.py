@@ -30,7 +30,7 @@ import math
 import numpy as np
 
 from nanograd.device.device import Device, fused, fused_layer
-from nanograd.device.reductions import constant_row
+from nanograd.device.reductions import add_positions, constant_row
 from nanograd.layers.layer import Layer
 
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
@@ -40,6 +40,12 @@ CUBIC = 0.044715
 def add_bias(x, bias, out):
     """x, or where there is a bias (C,) x + bias, which is written to `out`."""
     return x if bias is None else np.add(x, bias, out=out)
+
+
+def add_bias_gradient(dx, dbias) -> None:
+    """Add the gradient of such a bias to `dbias`, where that is given."""
+    if dbias is not None:
+        add_positions(dx.reshape(-1, dx.shape[-1]), dbias)
 
 
 @fused
@@ -60,7 +66,8 @@ def relu_backward(dy, y, dx):
 class ReLU(Layer):
     """max(x, 0), element by element. With `inplace`, the caller needs its array no more, and it is overwritten.
 
-    With `bias` (C,), as all activations here take it: max(x + bias, 0), in the same pass where that can be.
+    With `bias` (C,), as all activations here take it: max(x + bias, 0), in the same pass where that can be. Its
+    gradient is added to `dbias`, an array (C,) or a parameter's `accumulator`, where that is given.
     """
 
     def __init__(self, *, device: Device | None = None):
@@ -72,11 +79,12 @@ class ReLU(Layer):
         self.remember(y)
         return y
 
-    def backward(self, dy, inplace: bool = False):  # (...) -> (...)
+    def backward(self, dy, inplace: bool = False, dbias=None):  # (..., C) -> (..., C)
         y = self.recall()
         self.expect_shape("dy", dy, y.shape)
         dx = dy if inplace else self.scratch("dx", like=dy)
         relu_backward(dy, y, dx)
+        add_bias_gradient(dx, dbias)
         return dx
 
     BEFORE = AFTER = 1.0
@@ -113,11 +121,12 @@ class ReLUSquared(Layer):
         self.remember(r)
         return y
 
-    def backward(self, dy, inplace: bool = False):  # (...) -> (...)
+    def backward(self, dy, inplace: bool = False, dbias=None):  # (..., C) -> (..., C)
         r = self.recall()
         self.expect_shape("dy", dy, r.shape)
         dx = dy if inplace else self.scratch("dx", like=dy)
         relu_squared_backward(dy, r, dx)
+        add_bias_gradient(dx, dbias)
         return dx
 
     BEFORE = AFTER = 1.0
@@ -177,10 +186,12 @@ class GELU(Layer):
         return y
 
     @fused_layer("gelu_backward")
-    def backward(self, dy, inplace: bool = False):  # (...) -> (...)
+    def backward(self, dy, inplace: bool = False, dbias=None):  # (..., C) -> (..., C)
         slope = self.recall()
         self.expect_shape("dy", dy, slope.shape)
-        return np.multiply(dy, slope, out=dy if inplace else self.scratch("dx", like=dy))
+        dx = np.multiply(dy, slope, out=dy if inplace else self.scratch("dx", like=dy))
+        add_bias_gradient(dx, dbias)
+        return dx
 
     # u = s x (sqrt(2/pi) / s + (s x)^2) for s^3 = a sqrt(2/pi), and y = s x (1 + t) / (2 s)
     BEFORE = (CUBIC * SQRT_2_OVER_PI) ** (1 / 3)  # s

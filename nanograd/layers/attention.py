@@ -49,7 +49,7 @@ import math
 import numpy as np
 
 from nanograd.device.device import Device, fused, fused_layer, xp_of
-from nanograd.device.reductions import dot_channels, sum_channels
+from nanograd.device.reductions import add_positions, dot_channels, sum_channels
 from nanograd.device.rng import RNG
 from nanograd.layers.dropout import Dropout
 from nanograd.layers.layer import Layer
@@ -148,7 +148,8 @@ class Attention(Layer):
         return o.reshape(B, T, H * D)
 
     @fused_layer("attention_backward")
-    def backward(self, dy):  # (B, T, H D) -> (B, T, (H + 2K) D)
+    def backward(self, dy, dbias=None):  # (B, T, H D) -> (B, T, (H + 2K) D)
+        """`dbias`: to what the gradient of a bias of qkv is added (`Parameter.accumulator`), where there is one."""
         q, k, v, o, z, blocks = self.recall()
         B, H, T, D = q.shape
         self.expect_shape("dy", dy, (B, T, H * D))
@@ -166,6 +167,8 @@ class Attention(Layer):
             shared_matmul(ds, k[:, :, :stop], dq[:, :, start:stop])
             self._add_keys(dv, stop, weights, g_rows)
             self._add_keys(dk, stop, ds, q[:, :, start:stop])
+        if dbias is not None:
+            add_positions(dqkv.reshape(B * T, -1), dbias)
         return dqkv
 
     def _add_keys(self, total, stop, weights, rows) -> None:  # (B, K, T, D), number, (B, H, R, stop), (B, H, R, D)
@@ -240,14 +243,16 @@ class CausalSelfAttention(Layer):
         return qkv
 
     def backward(self, dy):  # (B, T, C) -> (B, T, C)
-        dqkv = self.heads.backward(self.c_proj.backward(dy))
+        bias = None if self.rope or self.q_norm else self.c_attn.bias
+        dbias = None if bias is None else bias.accumulator
+        dqkv = self.heads.backward(self.c_proj.backward(dy), dbias=dbias)
         if self.rope:
             self.rope.backward(self._rotated(dqkv), inplace=True)
         if self.q_norm:
             dq, dk, _ = self._parts(dqkv)
             self.q_norm.backward(dq, out=dq)
             self.k_norm.backward(dk, out=dk)
-        return self.c_attn.backward(dqkv)
+        return self.c_attn.backward(dqkv, add_bias=dbias is None)
 
     def _parts(self, qkv):  # (B, T, (H + 2K) D) -> views (B, T, H, D), (B, T, K, D), (B, T, K, D)
         return (part.swapaxes(1, 2) for part in self.heads.split(qkv))

@@ -43,11 +43,13 @@ class Parameter:
     After `zero_grad` the gradient is known to be zero, yet not written (`grad_is_zero`). It is filled with zeros when
     it is read, and overwritten when the first thing to be added is a matrix product.
     `widths`: the columns of each of the matrices that stand side by side in it, where there are several. `rounded`: the
-    values as narrower products take them, while somebody holds them so (`rounded_together` in `arena.py`).
+    values as narrower products take them, while somebody holds them so (`rounded_together` in `arena.py`). `parts`:
+    where sums over positions wait to be added to the gradient, on a GPU (`partial_sums.py`).
     """
 
     widths: tuple[int, ...] = ()
     rounded = None
+    parts = None
 
     def __init__(self, value):
         self._value = value
@@ -69,8 +71,14 @@ class Parameter:
 
     @property
     def grad(self):
+        self.add_waiting()
         self.write_zeros()
         return self._grad
+
+    @property
+    def accumulator(self):
+        """What a sum over positions is added to: the gradient, or the parts that wait to be added to it."""
+        return self.grad if self.parts is None else self.parts
 
     @grad.setter
     def grad(self, grad):  # also the second half of `parameter.grad += x`
@@ -87,6 +95,13 @@ class Parameter:
 
     def zero_grad(self) -> None:
         self.grad_is_zero = True
+        if self.parts is not None:
+            self.parts.waiting = False
+
+    def add_waiting(self) -> None:
+        """Add what waits in parts to the gradient, and to those of its neighbours likewise."""
+        if self.parts is not None and self.parts.waiting:
+            self.parts.sums.add_up()
 
     def write_zeros(self) -> None:
         if self.grad_is_zero:
@@ -102,9 +117,9 @@ class Parameter:
         device.matmul(a, b, self._grad, add=not self.grad_is_zero)
         self.grad_is_zero = False
 
-    def move(self, value, grad) -> None:
+    def move(self, value, grad, parts=None) -> None:
         """Live in other memory from now on: `value` and `grad` already hold what the old arrays held."""
-        self._value, self._grad = value, grad
+        self._value, self._grad, self.parts = value, grad, parts
 
     def __repr__(self) -> str:
         return f"Parameter({self.shape}, {self.value.dtype})"

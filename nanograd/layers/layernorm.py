@@ -94,6 +94,6 @@ class LayerNorm(Layer):
         rows, rest = (a if a is None else a.reshape(xhat.shape) for a in (dy, residual))  # (N, C)
         dx, scratch = self.scratch("dx", like=dy), self.scratch("product", like=rows)
         arrays = xhat, rstd, dx.reshape(rows.shape), scratch, rest
-        dbias = None if self.bias is None else self.bias.grad
-        normalize_backward(rows, self.weight.value, *arrays, self.weight.grad, dbias)
+        dbias = None if self.bias is None else self.bias.accumulator
+        normalize_backward(rows, self.weight.value, *arrays, self.weight.accumulator, dbias)
         return dx

@@ -19,7 +19,7 @@ Positions are independent, so (B, T, C) is treated as (B*T, C): three plain 2-D 
 """
 
 from nanograd.device.device import Device
-from nanograd.device.reductions import add_positions, add_rows
+from nanograd.device.reductions import add_positions, affine
 from nanograd.layers.layer import Layer, Parameter
 
 
@@ -34,31 +34,33 @@ class Linear(Layer):
         self.weight = Parameter(device.normal((n_in, n_out), std, stream))
         self.bias = Parameter(device.zeros((n_out,))) if bias else None
 
-    def product(self, x, memory):  # (..., n_in) -> (..., n_out)
-        """x W alone, which forward goes on from; `memory` is self.buffer or self.scratch."""
+    def product(self, x, memory, bias=None):  # (..., n_in) -> (..., n_out)
+        """x W, with `bias` (n_out,) x W + bias; `memory` is self.buffer or self.scratch."""
         n_in, n_out = self.weight.shape
         self.expect_shape("x", x, (*x.shape[:-1], n_in))
         weight = self.cast_parameter(self.weight, like=x)
         self.remember(x, weight)
         y = memory("y", (*x.shape[:-1], n_out), like=x)
-        self.device.matmul(x.reshape(-1, n_in), weight, y.reshape(-1, n_out))
+        x2, y2 = x.reshape(-1, n_in), y.reshape(-1, n_out)
+        if bias is None:
+            self.device.matmul(x2, weight, y2)
+        else:
+            affine(self.device, x2, weight, bias, y2)
         return y
 
     def forward(self, x, add_bias: bool = True):  # (..., n_in) -> (..., n_out)
         """Without `add_bias`, x W: the caller adds the bias, in a pass that it makes anyway."""
-        y = self.product(x, self.buffer)
-        if self.bias is not None and add_bias:
-            add_rows(y.reshape(-1, y.shape[-1]), self.bias.value)
-        return y
+        return self.product(x, self.buffer, self.bias.value if self.bias is not None and add_bias else None)
 
-    def backward(self, dy):  # (..., n_out) -> (..., n_in)
+    def backward(self, dy, add_bias: bool = True):  # (..., n_out) -> (..., n_in)
+        """Without `add_bias` the caller has added the bias's gradient, in a pass that it made anyway."""
         n_in, n_out = self.weight.shape
         x, weight = self.recall()
         self.expect_shape("dy", dy, (*x.shape[:-1], n_out))
         dy2, x2 = dy.reshape(-1, n_out), x.reshape(-1, n_in)
         self.weight.add_product(self.device, x2.T, dy2)
-        if self.bias is not None:
-            add_positions(dy2, self.bias.grad)
+        if self.bias is not None and add_bias:
+            add_positions(dy2, self.bias.accumulator)
         dx = self.scratch("dx", x.shape, like=dy)
         self.device.matmul(dy2, weight.T, dx.reshape(-1, n_in))
         return dx

@@ -52,5 +52,7 @@ class MLP(Layer):
         return self.c_proj(h, residual)
 
     def backward(self, dy):  # (..., C) -> (..., C)
-        dh = self.c_proj.backward(dy)  # (..., 4C)
-        return self.c_fc.backward(self.activation.backward(dh, inplace=True))
+        da = self.c_proj.backward(dy)  # (..., 4C)
+        dbias = None if self.c_fc.bias is None else self.c_fc.bias.accumulator
+        dh = self.activation.backward(da, inplace=True, dbias=dbias)
+        return self.c_fc.backward(dh, add_bias=False)

@@ -82,7 +82,7 @@ class RMSNorm(Layer):
         if residual is not None:
             self.expect_shape("residual", residual, xhat.shape)
         dx = self.scratch("dx", like=dy) if out is None else out
-        weight, dweight = (None, None) if self.weight is None else (self.weight.value, self.weight.grad)
+        weight, dweight = (None, None) if self.weight is None else (self.weight.value, self.weight.accumulator)
         scratch = self.scratch("product", like=xhat)
         rms_normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual, dweight)
         return dx

@@ -14,7 +14,9 @@ Clipping treats the gradients of all parameters as one vector. Where its norm ex
 down to it, so that its direction is kept.
 """
 
+import functools
 import math
+import operator
 from collections.abc import Collection
 
 import numpy as np
@@ -68,7 +70,7 @@ def grad_norm(model: Layer, pool: ThreadPool = SERIAL):
     """
     flat = [arena.grads for arena in arenas_of(model)]
     if not isinstance(flat[0], np.ndarray):
-        total = sum(square_sum(grads) for grads in flat)
+        total = functools.reduce(operator.add, map(square_sum, flat))
         return xp_of(total).sqrt(total)
     least = WORTH_A_THREAD // CHUNK
     parts = [

@@ -15,6 +15,7 @@ import numpy as np
 
 from nanograd.device.device import xp_of
 from nanograd.device.elementwise import cast
+from nanograd.device.partial_sums import PartialSums, Parts
 from nanograd.layers.layer import Layer, Parameter
 
 
@@ -41,6 +42,8 @@ class Arena:
     def _hold(self, values, grads, new_values: bool) -> None:
         """Live in these arrays, the second of which, and with `new_values` the first, holds nothing yet."""
         self.values, self._grads = values, grads
+        summed = not self.decay and not isinstance(grads, np.ndarray)
+        self.sums = PartialSums(grads) if summed else None
         for name, part in self.slices():
             parameter = self.parameters[name]
             view, grad = values[part].reshape(parameter.shape), grads[part].reshape(parameter.shape)
@@ -48,7 +51,7 @@ class Arena:
                 view[...] = parameter.value
             if not parameter.grad_is_zero:
                 grad[...] = parameter.grad
-            parameter.move(view, grad)
+            parameter.move(view, grad, Parts(self.sums, parameter, part) if summed else None)
 
     def move(self, empty) -> None:
         """Live in arrays that `empty` makes from now on, and the arenas of replicas with it."""
@@ -74,16 +77,15 @@ class Arena:
         return self._grads
 
     def fill_blanks(self) -> None:
+        if self.sums is not None:
+            self.sums.add_up()
         for parameter in self.parameters.values():
             parameter.write_zeros()
 
     def zero(self) -> None:
-        """Forget the gradients. On a GPU those of the many vectors become zeros at once, not one by one later on."""
-        at_once = not self.decay and not isinstance(self._grads, np.ndarray)
-        if at_once:
-            self._grads[...] = 0
+        """Forget the gradients."""
         for parameter in self.parameters.values():
-            parameter.grad_is_zero = not at_once
+            parameter.zero_grad()
 
     def is_blank(self) -> bool:
         return all(parameter.grad_is_zero for parameter in self.parameters.values())

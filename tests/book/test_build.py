@@ -37,7 +37,7 @@ def test_code_is_the_source_below_a_link():
 def test_code_of_methods_constants_and_pieces():
     assert "@fused" in build.code(PAGE, "nanograd/layers/layernorm.py normalize")  # with its decorator
     text = build.code(PAGE, "nanograd/layers/linear.py Linear.backward")
-    assert "def backward(self, dy):  #" in text and "\n    n_in" in text  # dedented
+    assert "def backward(self, dy, add_bias: bool = True):  #" in text and "\n    n_in" in text  # dedented
     assert "CUBIC = 0.044715" in build.code(PAGE, "nanograd/layers/activations.py CUBIC")
     text = build.code(PAGE, 'nanograd/reference/linear.py linear_backward from "dx =" to "dW ="')
     assert text.count("\n") == 5 and "\ndx = dy @ W.T" in text

@@ -93,6 +93,35 @@ def test_tensor_cores_take_what_fits(monkeypatch, channels, most, expected):
     assert run_attention(monkeypatch, like, channels=channels, most=most) == expected
 
 
+@pytest.mark.parametrize(
+    ("blocks", "full"), [(84, True), (60, True), (59, False), (85, False), (119, False), (120, True), (168, True)]
+)
+def test_one_block_a_head_where_heads_keep_a_gpu_busy(monkeypatch, blocks, full):
+    assert attention.fills(blocks, 84) is full
+    like = zeros(blocks, 3, 64, dtype=pytest.importorskip("ml_dtypes").bfloat16)
+    layer = Attention(1, Dropout(0.0, device=Device("numpy")))
+    launched(monkeypatch, kernels.attention_forward, layer, zeros(blocks, 3, 192, dtype=like.dtype))
+    (name, grid, *_), *rest = launched(monkeypatch, kernels.attention_backward, layer, like)
+    whole = ("attention_whole_mma: attention_whole_mma<bfloat16, 64, false>", (1, 1, blocks))
+    two = ("attention_mma: attention_dq_mma<bfloat16, 64, false>", (1, 1, blocks))
+    assert (name, grid) == (whole if full else two) and len(rest) == (not full)
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "most", "whole"),
+    [
+        *((64, "bfloat16", 101376, True), (33, "bfloat16", 101376, True), (32, "bfloat16", 101376, False)),
+        *((65, "bfloat16", 232448, False), (64, "float32", 232448, False), (64, "bfloat16", 81919, False)),
+        (64, "bfloat16", 81920, True),
+    ],
+)
+def test_which_heads_one_block_takes(monkeypatch, channels, dtype, most, whole):
+    monkeypatch.setattr(attention, "shared_memory", lambda xp, device: most)
+    like = zeros(1, dtype=pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype)
+    assert attention._whole(like, (84, 1, 3, 0, channels), 1) is whole
+    assert not attention._whole(like, (84, 2, 3, 0, channels), 1), "heads that share keys share a block"
+
+
 def test_what_attention_on_a_gpu_cannot_take(monkeypatch):
     room = "channels in float64 needs 66,944 bytes of shared memory, and this GPU has 65,536"
     with pytest.raises(ValueError, match=f"heads of 256 {room}"):

@@ -28,6 +28,7 @@ FAMILIES["attention_mma"] = tuple(
         ("float", 16, "true"),
     )
 )
+FAMILIES["attention_whole_mma"] = tuple(f"attention_whole_mma<bfloat16, 64, {drops}>" for drops in ("false", "true"))
 
 
 @pytest.mark.gpu

@@ -18,9 +18,11 @@ from nanograd import Device, kernels
 from nanograd.device.device import KERNELS
 from nanograd.layers.activations import GELU
 from nanograd.layers.attention import Attention
+from nanograd.layers.layernorm import LayerNorm
 from nanograd.layers.rmsnorm import RMSNorm
 from nanograd.layers.rope import RoPE
 from nanograd.layers.swiglu import SwiGLU
+from nanograd.optim.arena import arenas_of
 from tests.support.gpu.both_devices import PRECISIONS, Maker, assert_close, in_every_order, stream_of
 
 
@@ -36,6 +38,7 @@ CASES = {
     "add": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
     "add a row": lambda m, N, C: [m.act(2, N, C), m.par(N, C), m.act(2, N, C)],
     "add_rows": lambda m, N, C: [m.act(N, C), m.par(C)],
+    "fill_rows": lambda m, N, C: [m.act(N, C), m.par(C)],
     "scale_rows": lambda m, N, C: [m.act(N, C), m.par(C), m.act(N, C)],
     "finish_branch": lambda m, N, C: [m.act(N, C), m.par(C), m.act(N, C), m.act(N, C)],
     "finish_branch bias alone": lambda m, N, C: [m.act(N, C), m.par(C), None, None],
@@ -58,6 +61,8 @@ CASES = {
     "normalize no bias": lambda m, N, C: [m.act(N, C), m.par(C), None, 1e-5, m.act(N, C), m.act(N, C)],
     "add_positions": lambda m, N, C: [m.act(N, C), m.par(C)],
     "add_positions many": lambda m, N, C: [m.act(40 * N, C), m.par(C)],
+    "add_parts": lambda m, N, C: [m.par(N, C), m.par(C), True],
+    "add_parts overwriting": lambda m, N, C: [m.par(N, C), m.par(C), False],
     "dot_channels": lambda m, N, C: [m.act(2, N, C), m.act(2, N, C)],
     "square_sum": lambda m, N, C: [m.par(N * C)],
     "masked_exp_backward": lambda m, N, C: [m.act(2, N, C), m.act(2, N, C), m.act(2, N, 1), m.act(2, N, C)],
@@ -139,19 +144,21 @@ def test_results_do_not_depend_on_the_order_of_threads(gpu_xp, monkeypatch, case
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("size", [7, 1024])
+@pytest.mark.parametrize(("rows", "size"), [(1, 7), (1, 1024), (400, 9)])
 @pytest.mark.parametrize("inplace", [False, True])
-def test_gelu(gpu_xp, size, inplace, biased, precision):
+def test_gelu(gpu_xp, rows, size, inplace, biased, precision):
     device = Device(gpu_xp, precision)
     m = Maker(device, size)
-    (x, x_device), (dy, dy_device) = m.act(3, size), m.act(3, size)
+    (x, x_device), (dy, dy_device) = m.act(3, rows, size), m.act(3, rows, size)
     bias, bias_device = m.par(size) if biased else (None, None)
+    dbias, dbias_device = m.par(size) if biased else (None, None)
     layer, twin = GELU(), GELU()
-    expected = [layer(x, bias=bias), layer.backward(dy)]
+    expected = [layer(x, bias=bias), layer.backward(dy, dbias=dbias), *[dbias] * biased]
     y_device = twin(x_device, bias=bias_device)
-    dx_device = twin.backward(dy_device, inplace)
+    dx_device = twin.backward(dy_device, inplace, dbias_device)
     assert (dx_device is dy_device) == inplace
-    assert_close(expected, [y_device.get().astype(float), dx_device.get().astype(float)], precision, "gelu")
+    actual = [y_device, dx_device, *[dbias_device] * biased]
+    assert_close(expected, [a.get().astype(float) for a in actual], precision, "gelu")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -167,6 +174,40 @@ def test_normalize_backward(gpu_xp, N, C, residual, precision):
     expected, actual = on_both(device, definitions()[name], getattr(kernels, name), make, N, C)
     del expected[5], actual[5]  # scratch, which only the definition needs
     assert_close(expected, actual, precision, name)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(("N", "C"), [(1, 5), (37, 33), (150, 64), (70, 1000)])
+def test_layernorm_with_parameters_in_an_arena(gpu_xp, N, C, residual, bias, precision):
+    rng, gpu, results = np.random.default_rng(N), Device(gpu_xp, precision), []
+    host = [rng.standard_normal((N, C)).astype(gpu.dtype) for _ in range(4)]
+    weight = rng.standard_normal(C).astype(gpu.parameter_dtype)
+    for device in (Device("numpy", "float64"), gpu):
+        norm = LayerNorm(C, bias, device=device)
+        arenas_of(norm)
+        norm.weight.value[...] = device.asarray(weight.astype(device.parameter_dtype))
+        x, rest, *dys = (device.asarray(a.astype(device.dtype)) for a in host)
+        for dy in dys:  # the second is added to what the first one left
+            norm(x)
+            dx = norm.backward(dy, rest if residual else None)
+        results.append([np.array(device.to_host(a), np.float64) for a in (dx, *(p.grad for p in norm.parameters()))])
+    assert_close(*results, precision, "layernorm")
+
+
+def test_layernorm_does_not_depend_on_the_order_of_threads(gpu_xp, monkeypatch):
+    device, rng = Device(gpu_xp, "float32"), np.random.default_rng(0)
+    norm = LayerNorm(33, device=device)
+    arenas_of(norm)
+    x, dy = (device.asarray(rng.standard_normal((140, 33)).astype(np.float32)) for _ in range(2))
+
+    def compute():
+        norm.zero_grad()
+        norm(x)
+        return [device.to_host(a) for a in (norm.backward(dy), norm.weight.grad, norm.bias.grad)]
+
+    in_every_order(monkeypatch, compute)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from nanograd import kernels
+from nanograd.device.partial_sums import PartialSums, Parts
 from nanograd.device.rng import RNG
 from nanograd.kernels import launching
 from nanograd.kernels.launching import MOST_BLOCKS, _argument, c_type, elementwise, kernel, launch, vector_width
 from nanograd.layers.activations import GELU
+from nanograd.layers.layer import Parameter
 from tests.support.gpu import array_stub
 from tests.support.gpu.launches import Launches, array, launched, zeros
 
@@ -116,18 +118,64 @@ def test_layernorm_takes_eight_rows_a_block(monkeypatch, rows, blocks):
 def test_sums_over_positions_are_split_into_slabs(monkeypatch, rows, columns, width, grid, slab):
     first, *rest = launched(monkeypatch, kernels.add_positions, zeros(rows, columns), zeros(columns))
     alone = int(grid[1] == 1)
-    assert first == (f"reductions: column_parts<float, {width}>", grid, 256, [rows, columns, slab, alone])
+    sizes = [rows, columns, slab, 0 if alone else columns, alone, alone]
+    assert first == (f"reductions: column_parts<float, {width}>", grid, 256, sizes)
     blocks = -(-columns // 32)
-    assert rest == [("reductions: add_parts<float>", (blocks, 1), 256, [grid[1], columns])] * (not alone)
+    assert rest == [("reductions: add_parts<float>", (blocks,), 256, [grid[1], columns, columns, 1])] * (not alone)
 
 
 def test_both_sums_of_a_layernorm_are_taken_together(monkeypatch):
     x, row = zeros(2048, 33), zeros(33)
     _, *sums = launched(monkeypatch, kernels.normalize_backward, x, row, x, zeros(2048, 1), x, None, None, row, row)
     assert sums == [
-        ("reductions: column_parts<float, 1>", (2, 32), 256, [2048, 33, 64, 0]),
-        ("reductions: add_parts<float>", (2, 2), 256, [32, 33]),
+        ("reductions: column_parts<float, 1>", (2, 32), 256, [2048, 33, 64, 33, 0, 0]),
+        *[("reductions: add_parts<float>", (2,), 256, [32, 33, 33, 1])] * 2,
     ]
+
+
+@pytest.mark.parametrize(("rows", "slabs", "slab"), [(64, 1, 64), (65, 2, 33), (16384, 256, 64), (20000, 256, 79)])
+def test_sums_of_parameters_in_an_arena_wait_for_each_other(monkeypatch, rows, slabs, slab):
+    weight, bias = (Parameter(zeros(40)) for _ in range(2))
+    sums = PartialSums(zeros(80))
+    parts = [Parts(sums, p, slice(start, start + 40)) for p, start in ((weight, 0), (bias, 40))]
+    x, name, grid = zeros(rows, 40), "reductions: column_parts<float, 4>", (1, slabs)
+    for add in (0, 1):
+        asked = launched(monkeypatch, kernels.add_positions, x, parts[1])
+        assert asked == [(name, grid, 256, [rows, 40, slab, 80, add, 0])]
+    arguments = x, zeros(40), x, zeros(rows, 1), x, None, None, *parts
+    assert launched(monkeypatch, kernels.normalize_backward, *arguments) == [
+        ("layernorm: normalize_backward_sums<float, 4>", grid, 256, [rows, 40, slab, 80, 1, 0])
+    ]
+    assert launched(monkeypatch, lambda: sums.add_up()) == [
+        ("reductions: add_parts<float>", (3,), 256, [slabs, 80, 80, 0])
+    ]
+    assert launched(monkeypatch, lambda: sums.add_up()) == []
+
+
+@pytest.mark.parametrize(("columns", "together"), [(512, True), (513, False), (516, False), (128, True), (129, False)])
+def test_sums_of_rows_that_a_warp_can_hold_are_taken_on_the_way(monkeypatch, columns, together):
+    weight, x = Parameter(zeros(columns)), zeros(3, columns)
+    parts = Parts(PartialSums(zeros(columns)), weight, slice(0, columns))
+    arguments = x, zeros(columns), x, zeros(3, 1), x, None, None, parts, None
+    names = [name for name, *_ in launched(monkeypatch, kernels.normalize_backward, *arguments)]
+    width = 1 if columns % 4 else 4
+    apart = [f"layernorm: normalize_backward<float, {width}>", f"reductions: column_parts<float, {width}>"]
+    assert names == ([f"layernorm: normalize_backward_sums<float, {width}>"] if together else apart)
+
+
+@pytest.mark.parametrize(
+    ("rows", "bias", "grid", "sizes"),
+    [
+        (64, True, (2, 1), [64, 160, 64, 0, 1]),
+        (64, False, (2, 8), [64, 160, 8, 0, 1]),
+        (2048, True, (2, 32), [2048, 160, 64, 160, 0]),
+    ],
+)
+def test_gelu_and_the_gradient_of_its_bias_are_one_launch(monkeypatch, rows, bias, grid, sizes):
+    layer, dy = GELU(), zeros(rows, 160)
+    layer.remember(zeros(rows, 160), None)
+    first, *_ = launched(monkeypatch, kernels.gelu_backward, layer, dy, True, zeros(160) if bias else None)
+    assert first == ("gelu: gelu_backward<float, 4>", grid, 256, sizes)
 
 
 @pytest.mark.parametrize(("rows", "blocks"), [(8, 1), (9, 2)])
@@ -262,7 +310,7 @@ def test_ids_are_sorted_by_a_thread_each(monkeypatch, n, blocks):
 
 
 def test_gelu_goes_back_over_dy_only_where_it_is_spare(monkeypatch):
-    monkeypatch.setattr(launching, "launch", lambda *arguments, like: None)
+    monkeypatch.setattr(kernels.sums, "launch", lambda *arguments, like: None)
     layer, dy = GELU(), zeros(2, 4)
     for inplace in (False, True):
         layer.remember(zeros(2, 4), None)

@@ -81,16 +81,6 @@ def test_replica_computes_the_same_gradients(model):
         np.testing.assert_array_equal(p.grad, q.grad, err_msg=name)
 
 
-def test_on_a_gpu_all_vectors_become_zeros_at_once(gpu_xp):
-    layer = Linear(2, 3, device=Device(gpu_xp))
-    matrices, vectors = arenas_of(layer)
-    layer.bias.grad[...] = 5.0
-    for arena in (matrices, vectors):
-        arena.zero()
-    assert layer.weight.grad_is_zero and not layer.bias.grad_is_zero
-    assert not layer.bias.grad.get().any() and not layer.weight.grad.get().any()
-
-
 def test_matrices_are_rounded_a_part_of_an_arena_at_a_time(monkeypatch, float64):
     model = GPT(GPTConfig(5, block_size=4, n_layer=1, n_head=1, n_embd=4), float64)
     arenas_of(model)

@@ -97,7 +97,7 @@ def ascontiguousarray(a):
 
 class Device:
     id = 0
-    attributes = {"MaxSharedMemoryPerBlockOptin": 101376}  # noqa: RUF012
+    attributes = {"MaxSharedMemoryPerBlockOptin": 101376, "MultiProcessorCount": 84}  # noqa: RUF012
     compute_capability = "80"
     mem_info = (1 << 30, 2 << 30)
 

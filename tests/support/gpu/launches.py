@@ -44,7 +44,7 @@ def launched(monkeypatch, twin, *arguments):
     def note(family, name, grid, threads, *args, like, **options):
         asked.append((f"{family}: {name}", grid, threads, [arg for arg in args if type(arg) is int]))
 
-    for module in (launching, kernels, kernels.attention):
+    for module in (launching, kernels, kernels.attention, kernels.sums):
         monkeypatch.setattr(module, "launch", note)
     twin(*arguments)
     return asked
