@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nanograd.layers import (
+    GELU,
     Attention,
     CrossEntropy,
     Embedding,
@@ -48,6 +49,7 @@ from nanograd.layers import (
 from nanograd.layers.layer import to_host
 
 LAMBDA = 6.0
+TIED = "two uses of a table add up"
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
 
 
@@ -368,9 +370,8 @@ def _tied(both: list, unit: Unit) -> Fact:
     rows = sum(p.dy.size // p.dy.shape[-1] for _, p in both)
     of_dW = (np.sqrt(rows) * unit.added + unit.factors) * sum(_spread(p) for _, p in both) + unit.added * np.abs(dW)
     error = (W * dW).sum() - right
-    name = "two uses of a table add up"
     return Fact(
-        name, " and ".join(where for where, _ in both), largest_ratio(error, LAMBDA * (off + _root(W * of_dW))), 1
+        TIED, " and ".join(where for where, _ in both), largest_ratio(error, LAMBDA * (off + _root(W * of_dW))), 1
     )
 
 
@@ -393,6 +394,7 @@ FACTS = {
     LMHead: _linear,
     ReLU: functools.partial(_relu, k=1),
     ReLUSquared: functools.partial(_relu, k=2),
+    GELU: lambda p, unit: (),  # nothing of its own: repeats.py runs it again
     SwiGLU: _swiglu,
     Attention: _attention,
     RoPE: _rope,

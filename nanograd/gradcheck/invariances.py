@@ -50,12 +50,15 @@ def order_facts(found: dict[str, Passes], device, rng: np.random.Generator) -> I
 def again(p: Passes, device, given: list, dy) -> Passes:
     """The layer of `p` alone, on other numbers. Its parameters' gradients are added to."""
     with recorded(p.layer) as found:
-        p.layer(*(_on(device, array) for array in given))
-        p.layer.backward(*([] if isinstance(p.layer, CrossEntropy) else [_on(device, dy)]))
+        p.layer(*(on_device(device, array) for array in given))
+        p.layer.backward(*([] if dy is None else [on_device(device, dy)]))
     return found[type(p.layer).__name__]
 
 
-def _on(device, array):
+def on_device(device, array):
+    """What was recorded, as the device has it; what is no array as it is."""
+    if not hasattr(array, "dtype"):
+        return array
     host = np.asarray(array)
     return device.asarray(host if host.dtype.kind in "iu" else host.astype(device.dtype))
 
@@ -117,7 +120,7 @@ def distance_fact(rope: RoPE, device, rng: np.random.Generator, T: int, where: s
     x = rng.standard_normal((1, T, 2, D)).astype(np.float32)
 
     def scores(start: int):
-        y = to_host(rope.forward(_on(device, x), start)).astype(np.float64)
+        y = to_host(rope.forward(on_device(device, x), start)).astype(np.float64)
         q, k = y[0, :, 0], y[0, :, 1]
         return q @ k.T
 

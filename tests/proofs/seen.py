@@ -1,12 +1,12 @@
 """Which check sees which planted mistake: `python -m tests.proofs.seen`.
 
-    python -m tests.proofs.seen                        a table by file, and the mistakes that few checks see
+    python -m tests.proofs.seen                        tables by kind and by file, and the mistakes that few checks see
     python -m tests.proofs.seen --only layernorm --each
 
-For every mistake of mutants.toml in a layer, in what layers are made of or in the model, in a process of its own as in
-mutants.py: the comparison with the forward pass, the Hessian's symmetry and the facts, each on all layers or on whole
-GPTs. A check sees the mistake if it says that something is wrong, or if a pass raises. Forward passes are changed by
-some mistakes too; a check of gradients then sees nothing, and should not: they are the tests' to find.
+For every mistake of mutants.toml but those in the checks themselves, in a process of its own as in mutants.py: the
+comparison with the forward pass, the Hessian's symmetry and the facts, on all layers or on whole GPTs. A check sees
+the mistake if it says that something is wrong, or if a pass raises. Forward passes are changed by some mistakes too; a
+check of gradients then sees nothing, and should not: they are the tests' to find.
 """
 
 import argparse
@@ -20,7 +20,20 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.proofs.mutants import ChangedSource, changed, read_mutants, warm_up
 from tests.support import ROOT
 
-PLACES = "nanograd/layers/", "nanograd/device/elementwise.py", "nanograd/device/reductions.py", "gpt/model.py"
+KINDS = {  # of a file, by how its name begins
+    "nanograd/layers/": "layers and the model",
+    "nanograd/device/reductions.py": "layers and the model",
+    "gpt/model.py": "layers and the model",
+    "nanograd/reference/": "the plain model",
+    "nanograd/optim/arena.py": "threads, processes and their memory",
+    "nanograd/parallel/": "threads, processes and their memory",
+    "gpt/training/": "threads, processes and their memory",
+    "nanograd/optim/": "optimisers",
+    "gpt/sampling/": "sampling with a cache",
+    "nanograd/device/": "BLAS, memory and random numbers",
+    "nanograd/gradcheck/": "the checks themselves",
+}
+NOT_ASKED = "the checks themselves"
 CHECKS = "forward", "symmetry", "facts"
 LIMIT = 120  # seconds for one mistake
 MODELS = "GPT: the article's", "GPT: GPT-2's (tied, GELU)", "GPT: Llama's", "GPT: Qwen3's (QK-norm, head_dim)"
@@ -47,17 +60,38 @@ def by_symmetry(np) -> bool:
     if any(not check_symmetry(layer, *inputs).ok for _, layer, inputs in layer_cases(np.random.default_rng(0))):
         return True
     cases = (gpt_case(GPTS[name], np.random.default_rng(0))[:3] for name in MODELS)
-    return any(not check_symmetry(*case, spread=0.3).ok for case in cases)
+    if any(not check_symmetry(*case, spread=0.3).ok for case in cases):
+        return True
+    from tests.reference.test_gradients import CASES, Plain, plain_gpt
+
+    for function, backward, inputs, settings in (*CASES.values(), plain_gpt(2, 2)):
+        if not check_symmetry(Plain(function, backward, *settings), *inputs).ok:
+            return True
+    return False
 
 
 def by_facts(np) -> bool:
+    """Models of every kind, one with several blocks of queries, and one whose cache is that of a GPU; a large table."""
+    import gpt.sampling.kv_cache as kv_cache
     from gpt.facts import facts_of_model
     from nanograd import Device
-    from tests.gradcheck.test_facts import SETTINGS, model_of
+    from nanograd.gradcheck.facts import facts_of, recorded
+    from nanograd.layers import Embedding
+    from tests.gradcheck.test_facts import LLAMA, SETTINGS, model_of
 
-    tokens = np.random.default_rng(0).integers(0, 23, 500)
-    models = [model_of(settings, Device("numpy", "float64")) for settings in SETTINGS]
-    return any(not fact.ok for model in models for fact in facts_of_model(model, tokens, 0))
+    tokens, device = np.random.default_rng(0).integers(0, 23, 500), Device("numpy", "float64")
+    for settings in (*SETTINGS, {"dropout": 0.3}, LLAMA | {"block_size": 70, "n_embd": 16}, LLAMA | {"n_layer": 1}):
+        if any(not fact.ok for fact in facts_of_model(model_of(settings, device), tokens, 0)):
+            return True
+    kv_cache.ReadGPT = kv_cache.CachedGPT
+    if any(not fact.ok for s in SETTINGS for fact in facts_of_model(model_of(s, device), tokens, 0)):
+        return True
+    table, ids = Embedding(70_000, 2, device=device), np.array([[3, 69_999, 65_539, 3]])
+    with recorded(table) as found:
+        table(ids)
+        table.backward(np.random.default_rng(0).standard_normal((1, 4, 2)))
+    rows = table.weight.grad.any(axis=1).nonzero()[0].tolist()
+    return rows != sorted(set(ids.ravel().tolist())) or any(not fact.ok for fact in facts_of(found, "float64"))
 
 
 def look(module: str, source: str, answer) -> None:
@@ -99,29 +133,38 @@ def seen(mutant) -> dict[str, bool] | None:
     return dict.fromkeys(CHECKS, True) | found  # what did not end, or died, was seen
 
 
+def kind_of(file: str) -> str:
+    return next(kind for start, kind in KINDS.items() if file.startswith(start))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.proofs.seen", description=__doc__.partition(":")[0] + ".")
     parser.add_argument("--only", default="", help="mistakes with this in their name or file")
     parser.add_argument("--each", action="store_true", help="a JSON object for each mistake")
     options = parser.parse_args()
     warm_up()
-    mutants = [m for m in read_mutants() if m.file.startswith(PLACES) and options.only in f"{m.mistake} {m.file}"]
+    mutants = [m for m in read_mutants() if options.only in f"{m.mistake} {m.file}"]
+    total, asked = len(mutants), [m for m in mutants if kind_of(m.file) != NOT_ASKED]
     counts, unseen = defaultdict(Counter), []
     with ThreadPoolExecutor(2) as pool:
-        for mutant, found in zip(mutants, pool.map(seen, mutants), strict=True):
+        for mutant, found in zip(asked, pool.map(seen, asked), strict=True):
             if found is None:
                 continue
             if options.each:
                 print(json.dumps({"file": mutant.file, "mistake": mutant.mistake} | found), flush=True)
             either = found["symmetry"] or found["facts"]
-            for file in (mutant.file.removeprefix("nanograd/"), "together"):
-                counts[file].update(["mistakes"], **{name: int(yes) for name, yes in found.items()}, either=int(either))
+            for row in (mutant.file.removeprefix("nanograd/"), kind_of(mutant.file), "together"):
+                counts[row].update(["mistakes"], **{name: int(yes) for name, yes in found.items()}, either=int(either))
             if found["forward"] and not either:
                 unseen.append(f"{mutant.file}: {mutant.mistake}")
     columns = "mistakes", *CHECKS, "either"
-    print("| file | mistakes | the forward pass | symmetry | facts | symmetry or facts |\n|---|---|---|---|---|---|")
-    for file in [*sorted(set(counts) - {"together"}), "together"]:
-        print(f"| {file} | {' | '.join(str(counts[file][name]) for name in columns)} |")
+    kinds = [kind for kind in dict.fromkeys(KINDS.values()) if kind in counts]
+    for title, rows in ("kind", [*kinds, "together"]), ("file", sorted(row for row in counts if "/" in row)):
+        print(f"\n| {title} | mistakes | the forward pass | symmetry | facts | symmetry or facts |")
+        print("|---|---|---|---|---|---|")
+        for row in rows:
+            print(f"| {row} | {' | '.join(str(counts[row][name]) for name in columns)} |")
+    print(f"\n{total - len(asked)} of {total} are in {NOT_ASKED}, and not asked")
     print("\nseen by the comparison with the forward pass alone:")
     for line in unseen:
         print(f"- {line}")

@@ -120,6 +120,19 @@ def whole(p, forward, backward, names):
     )
 
 
+def plain_gpt(n_layer, length):
+    """The plain model's loss as a case."""
+    p = model.new_parameters(5, T, C, n_layer, rng)
+    p = {name: value + 0.4 * numbers(*value.shape) for name, value in p.items()}
+    ids, targets = IDS[:, :length], IDS[::-1, :length]
+    return *whole(
+        p,
+        lambda p: model.gpt_loss(ids, targets, p, H),
+        lambda dy, p: tuple(model.gpt_backward(dy, ids, targets, p, H).values()),
+        list(p),
+    ), []
+
+
 def test_block():
     (p,) = model.blocks(model.new_parameters(5, T, C, 1, rng))
     names, x = list(p), numbers(B, T, C)
@@ -136,18 +149,10 @@ def test_block():
 
 @pytest.mark.parametrize("n_layer, length", [(1, 3), (2, 2)])
 def test_whole_model(n_layer, length):
-    p = model.new_parameters(5, T, C, n_layer, rng)
-    p = {name: value + 0.4 * numbers(*value.shape) for name, value in p.items()}
-    ids, targets = IDS[:, :length], IDS[::-1, :length]
-    forward, backward, values = whole(
-        p,
-        lambda p: model.gpt_loss(ids, targets, p, H),
-        lambda dy, p: tuple(model.gpt_backward(dy, ids, targets, p, H).values()),
-        list(p),
-    )
+    forward, backward, values, _ = plain_gpt(n_layer, length)
     report = check_layer(Plain(forward, backward), *values, rules=False)
     assert report.ok and report.full, report
-    assert len(report.entries) == len(p)
+    assert len(report.entries) == len(values)
 
 
 def test_rotated_dot_products_depend_on_the_distance_alone():
