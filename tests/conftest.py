@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 # Before NumPy is imported: pytest-xdist has as many processes as there are cores, and each needs no more than its own.
@@ -10,11 +11,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Kept from one run to the next, but out of the user's home: matplotlib's list of fonts takes seconds to make.
 os.environ["MPLCONFIGDIR"] = str(Path(__file__).parent.parent / ".pytest_cache" / "matplotlib")
+# Hundreds of processes import the same modules: what one has compiled the others shall find, whoever starts the tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from nanograd import Device
+
+sys.dont_write_bytecode = False  # in this process too
 
 # deadline=None: how long an example takes says something about the machine, not about the code.
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
