@@ -106,9 +106,9 @@ def opened(source: str | os.PathLike, which: str | int = "best") -> Iterator[Ope
         try:
             if state.keys() != dict(model.named_parameters()).keys():
                 model.load_state_dict(state)
-            while state:  # one by one, so that no tensor is there twice for long
+            while state:  # one by one, so that on a GPU no tensor is on the host for long
                 name, value = state.popitem()
-                model.load_state_dict({name: value}, strict=False)
+                model.load_state_dict({name: value}, strict=False, assign=True)
         except ValueError as error:
             raise RunError(f"{where} does not fit: {error}") from None
 

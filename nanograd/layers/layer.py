@@ -121,6 +121,16 @@ class Parameter:
         """Live in other memory from now on: `value` and `grad` already hold what the old arrays held."""
         self._value, self._grad, self.parts = value, grad, parts
 
+    def take(self, array) -> bool:
+        """Live in `array`, which holds new values. False, and nothing is changed, if it is not stored as `value` is, or
+        if `value` is a view of memory that an optimiser works on."""
+        value = self._value
+        fits = type(array) is type(value) is np.ndarray and (array.dtype, array.shape) == (value.dtype, value.shape)
+        if not fits or value.base is not None or not (array.flags.carray):
+            return False
+        self.move(array, self._grad)
+        return True
+
     def __repr__(self) -> str:
         return f"Parameter({self.shape}, {self.value.dtype})"
 
@@ -301,13 +311,14 @@ class Layer:
         """{name: NumPy array} of the parameters on the host. Without `copy`, views of them where that can be."""
         return {name: to_host(parameter.value, copy) for name, parameter in self.named_parameters()}
 
-    def load_state_dict(self, state: dict, strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(self, state: dict, strict: bool = True, assign: bool = False) -> IncompatibleKeys:
         """Copy the tensors of `state` into the parameters of the same names; returns what did not match.
 
         The tensors are NumPy arrays, arrays of the device, or torch tensors. A parameter that two layers share may
-        stand there under either name, or under both with the same numbers. Raises ValueError, before anything is
-        changed: with `strict` if tensors are missing or unexpected, naming them all in order, and always for one of
-        another shape, not of numbers, or not finite.
+        stand there under either name, or under both with the same numbers. With `assign`, as in torch, parameters take
+        the arrays themselves, without a copy, where that can be: NumPy arrays of the parameter's dtype, and no
+        optimiser yet. Raises ValueError, before anything is changed: with `strict` if tensors are missing or
+        unexpected, naming them all in order, and always for one of another shape, not of numbers, or not finite.
         """
         own, names = dict(self.named_parameters()), self._names_of_shared()
         state = {name: as_array(value) for name, value in state.items()}
@@ -326,7 +337,7 @@ class Layer:
             if name in found:
                 check_tensor(name, found[name], parameter.shape)
         for name, parameter in own.items():
-            if name in found:
+            if name in found and not (assign and parameter.take(found[name])):
                 parameter.value[...] = xp_of(parameter.value).asarray(found[name], dtype=parameter.value.dtype)
         return keys
 

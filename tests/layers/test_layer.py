@@ -12,6 +12,7 @@ from nanograd.layers.layer import check_tensor, share_scratch
 from nanograd.layers.layernorm import LayerNorm
 from nanograd.layers.linear import Linear
 from nanograd.layers.mlp import MLP
+from nanograd.optim.arena import arenas_of
 
 
 class Pair(Layer):
@@ -129,6 +130,23 @@ def test_state_goes_round(float64):
     state["weight"][...] = 7
     assert not (layer.weight.value == 7).any(), "the state is a copy"
     assert not (other.weight.value == 7).any()
+
+
+def test_load_state_dict_with_assign_takes_the_arrays_themselves(float64):
+    layer = Linear(2, 3, device=float64)
+    state = {"weight": np.arange(6, dtype=layer.weight.value.dtype).reshape(2, 3), "bias": np.ones(3, np.float16)}
+    assert layer.load_state_dict(state, assign=True) == ([], [])
+    assert layer.weight.value is state["weight"]
+    assert layer.bias.value.dtype == layer.weight.value.dtype and (layer.bias.value == 1).all()  # another dtype: copied
+    other = Linear(2, 3, device=float64)
+    other.load_state_dict(state)
+    assert not np.shares_memory(other.weight.value, state["weight"])
+    arenas_of(other)
+    other.load_state_dict(state, assign=True)
+    assert not np.shares_memory(other.weight.value, state["weight"]), "an optimiser works on the memory it has"
+    other, turned = Linear(2, 3, device=float64), np.asfortranarray(state["weight"])
+    other.load_state_dict({"weight": turned, "bias": state["bias"]}, assign=True)
+    assert not np.shares_memory(other.weight.value, turned) and (other.weight.value == turned).all()
 
 
 @pytest.mark.parametrize(
