@@ -31,6 +31,7 @@ KINDS = {  # of a file, by how its name begins
     "nanograd/optim/": "optimisers",
     "gpt/sampling/": "sampling with a cache",
     "nanograd/device/": "BLAS, memory and random numbers",
+    "nanograd/kernels/": "kernels of a GPU",
     "nanograd/gradcheck/": "the checks themselves",
 }
 NOT_ASKED = "the checks themselves"
@@ -134,7 +135,7 @@ def seen(mutant) -> dict[str, bool] | None:
 
 
 def kind_of(file: str) -> str:
-    return next(kind for start, kind in KINDS.items() if file.startswith(start))
+    return next((kind for start, kind in KINDS.items() if file.startswith(start)), "the rest")
 
 
 def main() -> int:
@@ -158,7 +159,7 @@ def main() -> int:
             if found["forward"] and not either:
                 unseen.append(f"{mutant.file}: {mutant.mistake}")
     columns = "mistakes", *CHECKS, "either"
-    kinds = [kind for kind in dict.fromkeys(KINDS.values()) if kind in counts]
+    kinds = [kind for kind in dict.fromkeys((*KINDS.values(), "the rest")) if kind in counts]
     for title, rows in ("kind", [*kinds, "together"]), ("file", sorted(row for row in counts if "/" in row)):
         print(f"\n| {title} | mistakes | the forward pass | symmetry | facts | symmetry or facts |")
         print("|---|---|---|---|---|---|")

@@ -35,12 +35,12 @@ def pencil(lang):
     both = (cube(2 + H) - cube(2 - H)) / (2 * H)
     turned = cube(2 + 1j * H)
     return block(
-        rf"\text{{{names[0]}:}} &\quad (f(2.1) - f(2)) / 0.1",
-        rf"&= ({number(cube(2.1))} - 8) / 0.1 = {number(one)}",
-        rf"\text{{{names[1]}:}} &\quad (f(2.1) - f(1.9)) / 0.2",
-        rf"&= ({number(cube(2.1))} - {number(cube(1.9))}) / 0.2 = {number(both)}",
-        rf"\text{{{names[2]}:}} &\quad \operatorname{{Im}} f(2 + 0.1 i) / 0.1",
-        rf"&= {number(turned.imag)} / 0.1 = {number(turned.imag / H)}",
+        rf"&\text{{{names[0]}:}}\ (f(2.1) - f(2)) / 0.1",
+        rf"&\quad = ({number(cube(2.1))} - 8) / 0.1 = {number(one)}",
+        rf"&\text{{{names[1]}:}}\ (f(2.1) - f(1.9)) / 0.2",
+        rf"&\quad = ({number(cube(2.1))} - {number(cube(1.9))}) / 0.2 = {number(both)}",
+        rf"&\text{{{names[2]}:}}\ \operatorname{{Im}} f(2 + 0.1 i) / 0.1",
+        rf"&\quad = {number(turned.imag)} / 0.1 = {number(turned.imag / H)}",
     )
 
 

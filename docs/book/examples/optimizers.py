@@ -38,8 +38,8 @@ def written(step: dict) -> str:
         rf"\hat m &= {n['m1']} / (1 - 0.9^{n['t']}) = {n['mhat']}",
         rf"\hat v &= {n['v1']} / (1 - 0.95^{n['t']}) = {n['vhat']}",
         rf"\hat m / \sqrt{{\hat v}} &= {number(ratio)}",
-        rf"p &= {n['p']} - 0.1 \cdot 0.1 \cdot {n['p']} - 0.1 \cdot {number(ratio)}",
-        rf"&= {n['p1']}",
+        rf"p &= {n['p']} - 0.1 \cdot 0.1 \cdot {n['p']}",
+        rf"&\quad - 0.1 \cdot {number(ratio)} = {n['p1']}",
     )
 
 
