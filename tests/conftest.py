@@ -11,15 +11,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Kept from one run to the next, but out of the user's home: matplotlib's list of fonts takes seconds to make.
 os.environ["MPLCONFIGDIR"] = str(Path(__file__).parent.parent / ".pytest_cache" / "matplotlib")
-# Hundreds of processes import the same modules: what one has compiled the others shall find, whoever starts the tests.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from nanograd import Device
-
-sys.dont_write_bytecode = False  # in this process too
 
 # deadline=None: how long an example takes says something about the machine, not about the code.
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -39,6 +34,11 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("quick" if "not slow" in config.getoption("-m") else "full")
+    # Hundreds of processes import the same modules: what one has compiled the others shall find, whatever the user's
+    # settings. But for mutants: the name of a file's bytecode does not tell two of one size and second apart.
+    if config.getoption("--hypothesis-profile") != "mutants":
+        sys.dont_write_bytecode = False
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_finish():
