@@ -3,10 +3,13 @@
     python -m tests.proofs.mutants                    the table; exit code 1 unless every mutant is killed
     python -m tests.proofs.mutants --only softmax     those with "softmax" in their mistake or file
     python -m tests.proofs.mutants --json             one JSON object a mutant
+    python -m tests.proofs.mutants --record           note in killers.json which test it was
 
 The working tree is not touched. Each mutant gets a process of its own, in which its file is imported from the
-changed source and everything else as it is; pytest then runs the test files that are meant to notice. First come
-the controls: the same test files on the source as it is, which must pass, or a kill would prove nothing.
+changed source and everything else as it is; pytest then runs the test files that are meant to notice. killers.json says
+which test noticed the last time: it comes first, alone, and all of the files only where it does not fail, or is no
+longer there. Last come the controls: the tests that failed, on the source as it is, where they must pass, or a kill
+would prove nothing.
 
     killed      a test failed; its name is in the table
     survived    all tests passed
@@ -27,12 +30,13 @@ import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
-from itertools import chain
+from itertools import groupby
 from pathlib import Path
 
 from tests.support import ROOT
 
 LIST = ROOT / "tests" / "proofs" / "mutants.toml"
+KILLERS = LIST.with_name("killers.json")
 LIMIT = 180  # seconds for one mutant
 OPTIONS = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
 # What makes pytest slow to start and is of no use here: other plugins, and asserts that explain themselves.
@@ -97,7 +101,7 @@ class FirstFailure:
 
     def pytest_runtest_logreport(self, report):
         if report.failed and not self.name:
-            self.name = report.nodeid.rpartition("/")[2]
+            self.name = report.nodeid
 
 
 def changed(mutant: Mutant) -> str | None:
@@ -145,17 +149,39 @@ def verdict(module: str, source: str, tests: tuple[str, ...], root: Path = ROOT,
     return outcome, "" if outcome == "survived" else by
 
 
-def judge(mutant: Mutant) -> Result:
+def judge(mutant: Mutant, known: str = "") -> Result:
+    """What becomes of a mutant; `known`: the test that is asked first, if it is one of the mutant's."""
     source = changed(mutant)
     if source is None:
         return Result(mutant.mistake, mutant.file, "stale", "the text to replace is not there exactly once")
     module = mutant.file.removesuffix(".py").replace("/", ".")
-    return Result(mutant.mistake, mutant.file, *verdict(module, source, mutant.killers))
+    outcome, by = verdict(module, source, (known,)) if known.partition("::")[0] in mutant.killers else ("", "")
+    if outcome != "killed":
+        outcome, by = verdict(module, source, mutant.killers)
+    return Result(mutant.mistake, mutant.file, outcome, by)
 
 
-def control(test: str) -> Result:
-    outcome, by = verdict("", "", (test,))
-    return Result("control: nothing is changed", test, "passed" if outcome == "survived" else "broken", by)
+def control(tests: tuple[str, ...]) -> Result:
+    """Do these tests of one file pass on the source as it is?"""
+    outcome, by = verdict("", "", tests)
+    file = tests[0].partition("::")[0]
+    return Result("control: nothing is changed", file, "passed" if outcome == "survived" else "broken", by)
+
+
+def read_killers() -> dict[str, dict[str, str]]:
+    """By file and mistake: the test that noticed it."""
+    return json.loads(KILLERS.read_text(encoding="utf-8")) if KILLERS.exists() else {}
+
+
+def record(results: list[Result]) -> None:
+    """Note the tests that noticed, beside those noted before of mutants that still are."""
+    before, found = read_killers(), {(r.file, r.mistake): r.by for r in results if r.outcome == "killed"}
+    table: dict[str, dict[str, str]] = {}
+    for mutant in sorted(read_mutants(), key=lambda mutant: (mutant.file, mutant.mistake)):
+        by = found.get((mutant.file, mutant.mistake)) or before.get(mutant.file, {}).get(mutant.mistake)
+        if by:
+            table.setdefault(mutant.file, {})[mutant.mistake] = by
+    KILLERS.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def warm_up() -> None:
@@ -176,29 +202,40 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this in their mistake or file")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object a mutant")
+    parser.add_argument("--record", action="store_true", help=f"note in {KILLERS.name} which test noticed each")
     options = parser.parse_args(arguments)
     chosen = [m for m in read_mutants() if options.only.lower() in f"{m.mistake} {m.file}".lower()]
     if not chosen:
         print(f"error: no mutant has {options.only!r} in its mistake or file", file=sys.stderr)
         return 2
+
+    def tell(result: Result) -> None:
+        print(json.dumps(asdict(result)) if options.json else _line(result), flush=True)
+
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder
         warm_up()
-        controls = sorted({test for mutant in chosen for test in mutant.killers})
-        results = []
-        for result in chain(pool.map(control, controls), pool.map(judge, chosen)):
-            results.append(result)
-            print(json.dumps(asdict(result)) if options.json else _line(result), flush=True)
-    mutants = [r for r in results if not r.mistake.startswith("control")]
+        known, mutants = read_killers(), []
+        firsts = [known.get(mutant.file, {}).get(mutant.mistake, "") for mutant in chosen]
+        for result in pool.map(judge, chosen, firsts):
+            mutants.append(result)
+            tell(result)
+        killers = sorted({result.by for result in mutants if result.outcome == "killed"})
+        controls = []
+        for result in pool.map(control, [tuple(g) for _, g in groupby(killers, lambda by: by.partition("::")[0])]):
+            controls.append(result)
+            tell(result)
+    if options.record:
+        record(mutants)
     killed = sum(r.outcome == "killed" for r in mutants)
-    good = killed == len(mutants) and all(r.outcome in ("killed", "passed") for r in results)
+    good = killed == len(mutants) and all(r.outcome == "passed" for r in controls)
     if not options.json:
         print(f"{killed} of {len(mutants)} mutants killed")
     return 0 if good else 1
 
 
 def _line(result: Result) -> str:
-    return f"{result.outcome:8}  {result.file:24}  {result.mistake:52}  {result.by}"
+    return f"{result.outcome:8}  {result.file:24}  {result.mistake:52}  {result.by.rpartition('/')[2]}"
 
 
 if __name__ == "__main__":
