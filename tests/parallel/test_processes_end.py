@@ -155,7 +155,15 @@ def test_somebody_else_may_have_waited_for_it(worker):
     lost(worker, pid_of)
 
 
-def test_it_does_not_look_for_garbage_in_what_it_inherited(worker):
+@pytest.fixture
+def unfrozen():
+    """Undo what tests/conftest.py has done for all tests: the worker has to do it itself."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+def test_it_does_not_look_for_garbage_in_what_it_inherited(unfrozen, worker):
     assert call(worker, collect_garbage)
 
 
