@@ -24,7 +24,8 @@ from gpt.cli import command_line as cli
 OPERATIONS = {
     "nanograd.layers.attention": ["masked_exp", "masked_exp_backward", "dot_channels"],
     "nanograd.layers.layernorm": ["normalize", "normalize_backward"],
-    "nanograd.layers.linear": ["add_rows", "add_positions"],
+    "nanograd.device.reductions": ["add_rows"],
+    "nanograd.layers.linear": ["add_positions"],
     "nanograd.layers.activations": ["relu", "relu_backward", "gelu"],
     "nanograd.layers.embedding": ["gather_rows", "scatter_add_rows"],
     "nanograd.layers.cross_entropy": ["cross_entropy", "cross_entropy_backward"],
