@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 
 HERE = Path(__file__).resolve().parent
 NAMES = "mini_gpt", "mini_gpt.zh"
-SECONDS = 900  # for one cell
+SECONDS = 300  # for one cell
 WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
