@@ -46,9 +46,9 @@ def test_the_check_passes_here_and_fails_for_a_wrong_kernel(busy_for_a_moment, m
     assert gpu.check(small, steps=3)["float64"] < 1e-9
     right = KERNELS["gelu_backward"]
 
-    def wrong(layer, dy, inplace):
+    def wrong(layer, dy, *settings, **options):
         layer.remember(dy, None)  # instead of x and the bias
-        return right(layer, dy, inplace)
+        return right(layer, dy, *settings, **options)
 
     monkeypatch.setitem(KERNELS, "gelu_backward", wrong)
     with pytest.raises(SystemExit, match="float64 is wrong"):
