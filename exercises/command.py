@@ -12,7 +12,7 @@ from exercises.cases import CASES, LayerCase
 from exercises.catalog import HINTS, NAMES, exercise, real_file, real_mistakes
 from exercises.child import run_child
 from exercises.progress import Progress, duration
-from exercises.words import LANGUAGES, of_a_flag, say, system_language
+from exercises.words import LANGUAGES, help_in_chinese, labelled, of_a_flag, say, system_language
 from gpt.cli.command_line import parse
 from gpt.cli.output import write
 from gpt.config.flags import Checked, flag, suggestion
@@ -52,10 +52,13 @@ class ExerciseFlags(Checked):
 
 def main(arguments: list[str]) -> int:
     lang = language_of(arguments)
+    if lang == "zh" and {"-h", "--help"} & set(arguments):
+        write(help_in_chinese(ExerciseFlags))
+        return 0
     try:
         flags = parse(ExerciseFlags, arguments, "python -m exercises", EXAMPLES)
     except UsageError as error:
-        raise UsageError(of_a_flag(str(error), lang)) from None
+        raise labelled(UsageError(of_a_flag(str(error), lang)), lang) from None
     command, *rest = flags.words or ("list",)
     command = command.replace("_", "-")
     if command not in COMMANDS:
@@ -82,7 +85,7 @@ def language_of(arguments: list[str]) -> str:
 
 
 def refusal(key: str, lang: str, **values) -> UsageError:
-    return UsageError(say(key, lang, **values))
+    return labelled(UsageError(say(key, lang, **values)), lang)
 
 
 def nearest(word: str, known: list[str], lang: str) -> str:

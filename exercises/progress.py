@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from exercises.catalog import NAMES, exercise, real_mistakes
-from exercises.words import say
+from exercises.words import labelled, say
 from gpt.errors import RunError
 from gpt.files import write_text
 
@@ -28,7 +28,7 @@ class Progress:
                 self.exercises = {name: whole_entry(entry) for name, entry in dict(held["exercises"]).items()}
                 self.bug, self.found = held["bug"] and whole_bug(held["bug"]), int(held["found"])
             except (ValueError, KeyError, TypeError, OverflowError):
-                raise RunError(say("damaged", lang, path=self.path)) from None
+                raise labelled(RunError(say("damaged", lang, path=self.path)), lang) from None
 
     def entry(self, name: str) -> dict:
         return self.exercises.setdefault(name, whole_entry({"started": int(time.time())}))

@@ -7,6 +7,10 @@ A message is one line: what is wrong, and what is allowed or what to do. `gpt.cl
 class UsageError(ValueError):
     """The request cannot be: a bad value, an unknown name, flags that contradict each other. Exit code 2."""
 
+    label = "error: "  # stands before the message; a command that speaks another language has its own
+
 
 class RunError(RuntimeError):
     """The world did not play along: a damaged file, a full disk, numbers that are not finite. Exit code 1."""
+
+    label = "error: "

@@ -60,6 +60,20 @@ def test_the_first_backward_of_ones_own_comes_early(name, lang):
     assert len(re.findall(r"[A-Za-z0-9_']+|[\u4e00-\u9fff]{2}", read)) <= 12 * 120
 
 
+def test_the_chinese_page_quotes_what_they_print():
+    page = (ROOT / "docs" / "book" / "zh" / "README.md").read_text(encoding="utf-8")
+    section = page[page.index("\n## 第一章之前") : page.index("\n## 怎么读")]
+    run = [sys.executable, "-c", "import runpy, sys; [runpy.run_path(p, run_name='__main__') for p in sys.argv[1:]]"]
+    printed = subprocess.run([*run, *FILES], capture_output=True, text=True, timeout=60, check=True).stdout
+    known = (
+        printed + "".join(path.read_text(encoding="utf-8") for path in FILES) + "my_layers/linear_dx.py linear_dx 2 h"
+    )
+    quoted = re.findall(r"`([^`\n]+)`", section)
+    assert len(quoted) > 20
+    for text in quoted:
+        assert text in known, text
+
+
 @pytest.mark.slow
 def test_plain_training_program():
     command = [sys.executable, "-W", "error", "-m", "nanograd.reference.training"]

@@ -165,9 +165,9 @@ def explain(error: BaseException) -> tuple[int, str]:
         _class("nanograd.device.device", "BackendUnavailable"),
     )
     if isinstance(error, world):  # first: a TokenizerFileError is a TokenizerError too
-        return 1, f"error: {text}"
+        return 1, f"{getattr(error, 'label', 'error: ')}{text}"
     if isinstance(error, usage):
-        return 2, f"error: {text}"
+        return 2, f"{getattr(error, 'label', 'error: ')}{text}"
     gpu = sys.modules.get("nanograd.device.cuda")
     if gpu is not None and (line := gpu.describe_error(error)):
         return 1, f"error: {line}"

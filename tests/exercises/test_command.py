@@ -1,6 +1,8 @@
 """`python -m exercises` as a learner uses it."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -8,9 +10,11 @@ import pytest
 
 from exercises import command
 from exercises.catalog import NAMES, exercise
-from exercises.command import main
+from exercises.command import EXAMPLES, ExerciseFlags, main
 from exercises.own_model import PARTS
 from exercises.progress import Progress, duration
+from gpt.cli import command_line
+from gpt.config.flags import rule_of
 from gpt.errors import RunError, UsageError
 from tests.support import ROOT
 
@@ -227,6 +231,26 @@ def test_damaged_progress_is_one_line_and_kept(run, tmp_path, text):
     assert path.read_text() == text
 
 
+def test_help_speaks_chinese(capsys):
+    assert main(["--lang", "zh", "start", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("用法：")
+    for field in dataclasses.fields(ExerciseFlags):
+        assert rule_of(field).positional or f"--{field.name}" in said, field.name
+    for example in re.findall(r"^python.*?(?=  )", EXAMPLES, re.M):
+        assert f"  {example}  " in said, example
+    assert "（默认：60）" in said and "{auto,en,zh}" in said and "每次换一个" in said
+
+
+@pytest.mark.parametrize("lang, label", [("en", "error: "), ("zh", "错误：")])
+@pytest.mark.parametrize("words", [["start", "nothing"], ["--level", "7"], ["--foo"]])
+def test_an_error_begins_in_the_language_of_its_message(lang, label, words):
+    with pytest.raises(UsageError) as error:
+        main(["--lang", lang, *words])
+    code, line = command_line.explain(error.value)
+    assert code == 2 and line.startswith(label)
+
+
 @pytest.mark.slow
 def test_as_a_command_with_exit_codes(tmp_path):
     def call(*words):
@@ -237,7 +261,7 @@ def test_as_a_command_with_exit_codes(tmp_path):
     done = call()
     assert done.returncode == 0 and "个练习" in done.stdout and not done.stderr
     done = call("start", "nothing")
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2 and done.stderr.startswith("错误：") and len(done.stderr.splitlines()) == 1
     (tmp_path / "my_layers").write_text("a file where the folder goes")
     done = call("start", "relu")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
