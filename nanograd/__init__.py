@@ -12,7 +12,7 @@ _PUBLIC = {
     "Device": "nanograd.device.device",
     "Layer": "nanograd.layers.layer",
     "Muon": "nanograd.optim.muon",
-    "Parameter": "nanograd.layers.layer",
+    "Parameter": "nanograd.device.parameter",
     "clip_grad_norm": "nanograd.optim.adamw",
 }
 __all__ = ["AdamW", "BackendUnavailable", "Device", "Layer", "Muon", "Parameter", "clip_grad_norm"]

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from nanograd.layers.layer import Layer, Parameter, to_host
+from nanograd.device.parameter import Parameter
+from nanograd.layers.layer import Layer, to_host
 
 
 class Anomaly(ArithmeticError):

@@ -29,8 +29,9 @@ import numpy as np
 
 from nanograd.device.device import Device, fused
 from nanograd.device.elementwise import add
+from nanograd.device.parameter import Parameter
 from nanograd.device.reductions import add_positions
-from nanograd.layers.layer import Layer, Parameter
+from nanograd.layers.layer import Layer
 
 
 @fused

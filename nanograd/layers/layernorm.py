@@ -30,8 +30,9 @@ The parameters see every position n:
 import numpy as np
 
 from nanograd.device.device import Device, fused
+from nanograd.device.parameter import Parameter
 from nanograd.device.reductions import add_positions, add_rows, dot_channels, mean_channels, scale_rows, sum_positions
-from nanograd.layers.layer import Layer, Parameter
+from nanograd.layers.layer import Layer
 
 
 @fused

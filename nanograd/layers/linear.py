@@ -19,8 +19,9 @@ Positions are independent, so (B, T, C) is treated as (B*T, C): three plain 2-D 
 """
 
 from nanograd.device.device import Device
+from nanograd.device.parameter import Parameter
 from nanograd.device.reductions import add_positions, affine
-from nanograd.layers.layer import Layer, Parameter
+from nanograd.layers.layer import Layer
 
 
 class Linear(Layer):

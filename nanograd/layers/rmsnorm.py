@@ -22,8 +22,9 @@ Normalising erased a common stretch of x, so g loses its component along that. T
 import numpy as np
 
 from nanograd.device.device import Device, fused
+from nanograd.device.parameter import Parameter
 from nanograd.device.reductions import dot_channels, mean_channels, sum_positions
-from nanograd.layers.layer import Layer, Parameter
+from nanograd.layers.layer import Layer
 
 
 @fused

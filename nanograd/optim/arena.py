@@ -15,8 +15,9 @@ import numpy as np
 
 from nanograd.device.device import xp_of
 from nanograd.device.elementwise import cast
+from nanograd.device.parameter import Parameter
 from nanograd.device.partial_sums import PartialSums, Parts
-from nanograd.layers.layer import Layer, Parameter
+from nanograd.layers.layer import Layer
 
 
 class Arena:

@@ -6,9 +6,9 @@ import pytest
 from gpt import GPT, GPTConfig
 from nanograd import Device
 from nanograd.device import partial_sums
+from nanograd.device.parameter import Parameter
 from nanograd.device.partial_sums import ROWS, SLABS, PartialSums, Parts
 from nanograd.device.reductions import add_positions
-from nanograd.layers.layer import Parameter
 from nanograd.optim.arena import arenas_of
 from tests.support.gpu.both_devices import assert_close
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from nanograd import kernels
+from nanograd.device.parameter import Parameter
 from nanograd.device.partial_sums import PartialSums, Parts
 from nanograd.device.rng import RNG
 from nanograd.kernels import launching
 from nanograd.kernels.launching import MOST_BLOCKS, _argument, c_type, elementwise, kernel, launch, vector_width
 from nanograd.layers.activations import GELU
-from nanograd.layers.layer import Parameter
 from tests.support.gpu import array_stub
 from tests.support.gpu.launches import Launches, array, launched, zeros
 
