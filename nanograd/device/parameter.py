@@ -98,7 +98,7 @@ class Parameter:
         if `value` is a view of memory that an optimiser works on."""
         value = self._value
         fits = type(array) is type(value) is np.ndarray and (array.dtype, array.shape) == (value.dtype, value.shape)
-        if not fits or value.base is not None or not (array.flags.carray):
+        if not fits or value.base is not None or not array.flags.carray:
             return False
         self.move(array, self._grad)
         return True
