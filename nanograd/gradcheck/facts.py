@@ -22,14 +22,15 @@ sum that made it, and the sums of those are the bounds of facts. A sum in a bad 
 is beyond it. Of float64 the check itself, which adds up in float64 too, is off by as much: its unit is taken twice.
 """
 
-import contextlib
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import numpy as np
 
+from nanograd.gradcheck.recording import Passes, float64_copy, kept_passes
 from nanograd.layers import (
     GELU,
     Attention,
@@ -46,26 +47,10 @@ from nanograd.layers import (
     RoPE,
     SwiGLU,
 )
-from nanograd.layers.layer import to_host
 
 LAMBDA = 6.0
 TIED = "two uses of a table add up"
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
-
-
-@dataclass
-class Passes:
-    """One layer's two passes: what each was given and gave, float64 copies on the host; and its parameters."""
-
-    layer: Layer
-    given: list
-    y: np.ndarray
-    dy: np.ndarray | None = None
-    beside: np.ndarray | None = None  # the gradient of the residual, which backward adds to dx
-    dx: tuple = ()
-    value: dict[str, np.ndarray] = field(default_factory=dict)
-    grad: dict[str, np.ndarray] = field(default_factory=dict)  # what this backward added
-    bias_before: np.ndarray | None = None  # the gradient of a Linear's bias, when forward was called
 
 
 @dataclass
@@ -103,71 +88,9 @@ class Unit:
         return self.stored * np.abs(result) + (np.sqrt(n) * self.added + self.factors) * size
 
 
-# Recording
-
-
-@contextlib.contextmanager
-def recorded(model: Layer) -> Iterator[dict[str, Passes]]:
+def recorded(model: Layer) -> AbstractContextManager[dict[str, Passes]]:
     """Within it the last two passes of every layer that has facts are kept: {its dotted name: Passes}."""
-    found: dict[str, Passes] = {}
-    layers = [(name or type(layer).__name__, layer) for name, layer in model.named_layers() if type(layer) in FACTS]
-    for name, layer in layers:
-        layer.forward = _kept_forward(found, name, layer, layer.forward)
-        layer.backward = _kept_backward(found, name, layer.backward)
-    try:
-        yield found
-    finally:
-        for _, layer in layers:
-            del layer.forward, layer.backward
-
-
-def _kept_forward(found: dict, name: str, layer: Layer, forward: Callable) -> Callable:
-    @functools.wraps(forward)
-    def kept(*given, **options):
-        before = [_float64(array) for array in given]
-        y = forward(*given, **options)
-        result = _float64(options.get("out", y))
-        if options.get("bias") is not None:  # an activation that adds the bias of the Linear before it
-            before[0] = before[0] + _float64(options["bias"])
-        if not options.get("add_bias", True) and layer.bias is not None:  # and that Linear
-            result = result + _float64(layer.bias.value)
-        found[name] = Passes(layer, before, result)
-        if isinstance(layer, Linear) and layer.bias is not None:
-            found[name].bias_before = _float64(layer.bias.grad)
-        return y
-
-    return kept
-
-
-def _kept_backward(found: dict, name: str, backward: Callable) -> Callable:
-    @functools.wraps(backward)
-    def kept(*given, **options):
-        passes = found[name]
-        own = {n: p for n, p in passes.layer.named_parameters() if "." not in n}
-        before = {n: _float64(p.grad) for n, p in own.items()}
-        if not options.get("add_bias", True) and "bias" in own:  # the layer above has added its gradient already
-            before["bias"] = passes.bias_before
-        passes.dy, passes.beside = _float64(given[0]) if given else np.float64(1), None
-        if len(given) > 1:
-            passes.beside = _float64(given[1])
-        dx = backward(*given, **options)
-        passes.dx = tuple(map(_float64, dx)) if isinstance(dx, tuple) else (_float64(options.get("out", dx)),)
-        passes.value = {n: _float64(p.value) for n, p in own.items()}
-        passes.grad = {n: _float64(p.grad) - before[n] for n, p in own.items()}
-        return dx
-
-    return kept
-
-
-def _float64(value):
-    """A copy on the host, of ids as they are; what is no array is returned as it is."""
-    if not hasattr(value, "dtype"):
-        return value
-    host = to_host(value)
-    return host if host.dtype.kind in "iu" else host.astype(np.float64)
-
-
-# Facts
+    return kept_passes(model, FACTS)
 
 
 def facts_of(found: dict[str, Passes], precision: str) -> Iterator[Fact]:
@@ -360,7 +283,7 @@ def _embedding(p: Passes, unit: Unit):
 def _tied(both: list, unit: Unit) -> Fact:
     """W · dW of a table that is used twice, dW being all of its gradient, is the sum of both y · dy."""
     weight = both[0][1].layer.weight
-    W, dW = _float64(weight.value), _float64(weight.grad)
+    W, dW = float64_copy(weight.value), float64_copy(weight.grad)
     right = off = 0.0
     for _, p in both:
         right += (p.y * p.dy).sum()

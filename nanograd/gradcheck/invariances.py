@@ -11,7 +11,6 @@ import numpy as np
 from nanograd.gradcheck.facts import (
     LAMBDA,
     Fact,
-    Passes,
     Unit,
     attention_bounds,
     attention_parts,
@@ -21,6 +20,7 @@ from nanograd.gradcheck.facts import (
     positions_of,
     recorded,
 )
+from nanograd.gradcheck.recording import Passes
 from nanograd.layers import Attention, CrossEntropy, Embedding, Linear, LMHead, RoPE
 from nanograd.layers.layer import to_host
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nanograd.gradcheck.facts import LAMBDA, Fact, Passes, Unit, attention_bounds, attention_parts, largest_ratio
+from nanograd.gradcheck.facts import LAMBDA, Fact, Unit, attention_bounds, attention_parts, largest_ratio
 from nanograd.gradcheck.invariances import again, on_device
+from nanograd.gradcheck.recording import Passes
 from nanograd.layers import Attention, CrossEntropy, RoPE
 from nanograd.layers.cross_entropy import IGNORED
 from nanograd.layers.layer import to_host
