@@ -171,24 +171,8 @@ __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* d
         float scores[2][4], products[2][4];
         dot_tiles(scores, k_tiles, qs, column);
         dot_tiles(products, v_tiles, gs, column);
-        Drawn drawn[2];
-#pragma unroll
-        for (int n = 0; n < 2; ++n)
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            const int c = 8 * n + column_in_tile(i);
-            const bool seen = row_in_tile(i) <= reach + c;
-            float weight = seen ? exp2f(scores[n][i] * factor - shift[column + c]) : 0.0f, product = products[n][i];
-            const float whole = weight;
-            if (DROPS && seen) {
-              const long long key = start + own + row_in_tile(i), query = from + column + c;
-              if (query < queries) {
-                const float drop = (float)kept(dropping, drawn[i / 2], batch, heads, head, queries, query, key);
-                weight *= drop, product *= drop;
-              }
-            }
-            scores[n][i] = weight, products[n][i] = whole * (product - go[column + c]);  // P m, dS
-          }
+        weigh_tile<DROPS>(scores, products, factor, shift + column, go + column, reach, dropping, batch, heads, head,
+                          queries, from + column, start + own);
         add_tiles(dv_sums, scores, gs, column);
         add_tiles(dk_sums, products, qs, column);
       }

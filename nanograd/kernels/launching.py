@@ -17,7 +17,8 @@ from nanograd.device.device import KERNELS, name_of, xp_of
 FOLDER = Path(__file__).parent
 HEADERS = {"dropout": ("philox.cuh",), "attention": ("philox.cuh", "attention.cuh")}
 HEADERS |= dict.fromkeys(("elementwise", "gelu", "layernorm", "reductions"), ("columns.cuh",))
-HEADERS["attention_mma"] = HEADERS["attention_whole_mma"] = *HEADERS["attention"], "tensor_cores.cuh"
+ON_TENSOR_CORES = *HEADERS["attention"], "tensor_cores.cuh", "attention_mma.cuh"
+HEADERS |= dict.fromkeys(("attention_mma", "attention_whole_mma"), ON_TENSOR_CORES)
 FAMILIES = (
     "elementwise",
     "gelu",

@@ -239,14 +239,3 @@ __device__ __forceinline__ void put_tiles(T* array, long long row_step, long lon
       }
     }
 }
-
-// exp(x) is taken as exp2(x log2(e)), which is one instruction.
-constexpr float LOG2E = 1.4426950408889634f;
-
-// Backward takes log z of a query in powers of two; infinity, and so a weight of 0, for rows beyond the last query.
-__device__ __forceinline__ float shift_of(const float* logz, long long query, long long queries) {
-  return query < queries ? logz[query] * LOG2E : infinity<float>();
-}
-__device__ __forceinline__ float delta_of(const float* delta, long long query, long long queries) {
-  return query < queries ? delta[query] : 0.0f;
-}
