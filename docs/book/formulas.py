@@ -1,4 +1,4 @@
-"""Numbers, vectors and matrices as the formulas of a page, for values.
+"""Numbers, vectors and matrices as the formulas of a page, and its tables, for values.
 
 GitHub reads Markdown before formulas, and takes a backslash before a sign away. What needs one, such as the end of a
 matrix's row, stands in a block of its own, ```math, where GitHub does not.
@@ -33,6 +33,13 @@ def matrix(rows, digits: int = 4) -> str:
 def products(a, b, digits: int = 4) -> str:
     """a_1 · b_1 + a_2 · b_2 + ..., in numbers."""
     return " + ".join(rf"{factor(p, digits)} \cdot {factor(q, digits)}" for p, q in zip(a, b, strict=True))
+
+
+def markdown_table(head, align: str, rows) -> str:
+    """A table of Markdown. `align` has a letter for each column: l, or r for numbers."""
+    line = "".join("|---:" if side == "r" else "|---" for side in align) + "|"
+    head, *cells = (f"| {' | '.join(map(str, row))} |" for row in (head, *rows))
+    return "\n".join([head, line, *cells])
 
 
 def block(*lines: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from book.drawing import BLUE, GREEN, GREY, ORANGE, new_figure
-from book.formulas import block, number, vector
+from book.formulas import block, markdown_table, number, vector
 
 from exercises.catalog import exercise, module_of
 from nanograd import Device, Layer
@@ -105,18 +105,15 @@ def errors():
 def best_errors(lang):
     head = {"en": ("way", "best error, about", "at a step of about"), "zh": ("方法", "最小误差约为", "此时步长约为")}
     names = {
-        "one side": "单边差分",
-        "both sides": "中心差分",
-        "fourth order": "四阶差分",
+        1: {"en": "one side", "zh": "单边差分"},
+        2: {"en": "both sides", "zh": "中心差分"},
+        4: {"en": "fourth order", "zh": "四阶差分"},
     }
-    eps = 2.0**-52
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---:|---:|"]
-    for order, name in enumerate(names, 1):
-        order = (1, 2, 4)[order - 1]
-        step = eps ** (1 / (order + 1))
-        label = name if lang == "en" else names[name]
-        lines.append(f"| {label} | $10^{{{math.log10(step**order):.0f}}}$ | $10^{{{math.log10(step):.0f}}}$ |")
-    return "\n".join(lines)
+    rows = []
+    for order, name in names.items():
+        step = 2.0 ** (-52 / (order + 1))  # eps ** (1 / (order + 1))
+        rows.append((name[lang], *(f"$10^{{{math.log10(value):.0f}}}$" for value in (step**order, step))))
+    return markdown_table(head[lang], "lrr", rows)
 
 
 def kink():
@@ -201,13 +198,13 @@ def tiny_weights(lang):
         "en": ("size of the weights", "largest dW_k", "error of dW_k", "error of dx", "dW_k, relative error"),
         "zh": ("权重大小", "dW_k 的最大值", "dW_k 的误差", "dx 的误差", "dW_k 的相对误差"),
     }
-    lines = [f"| {' | '.join(head[lang])} |", "|---:|---:|---:|---:|---:|"]
+    rows = []
     for scale in (0.02, 0.1, 0.5):
         found = reshaped_keys(scale)
         wrong, right = found["dW_k"]
         numbers = np.abs(right).max(), absolute(wrong, right), absolute(*found["dx"])
-        lines.append(f"| {scale} | {' | '.join(map(short, numbers))} | {relative(wrong, right):.2f} |")
-    return "\n".join(lines)
+        rows.append((scale, *map(short, numbers), f"{relative(wrong, right):.2f}"))
+    return markdown_table(head[lang], "rrrrr", rows)
 
 
 def short(value) -> str:
@@ -317,12 +314,10 @@ def table(lang):
         "en": ("mistake", "a test that passes", "error it sees", "a careful test: relative error"),
         "zh": ("错误", "能通过的测试", "它看到的误差", "认真的测试：相对误差"),
     }
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---|---:|---:|"]
+    of, rows = ("en", "zh").index(lang), []
     for name, (seen, true) in seen_by_tests().items():
-        of = 0 if lang == "en" else 1
-        shown = "0" if seen < 1e-12 else short(seen)
-        lines.append(f"| {NAMES[name][of]} | {TESTS[name][of]} | {shown} | {short(true)} |")
-    return "\n".join(lines)
+        rows.append((NAMES[name][of], TESTS[name][of], "0" if seen < 1e-12 else short(seen), short(true)))
+    return markdown_table(head[lang], "llrr", rows)
 
 
 def adam_hides():
@@ -382,11 +377,8 @@ def ones(lang):
         "zh": ("LayerNorm 的错误", "dy = 1，增益 1", "dy 和增益随机"),
     }
     words = {"en": ("passes", "seen"), "zh": ("通过", "发现")}[lang]
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---|---|"]
-    for mistake, careless, careful in mistakes_by_test():
-        said = [words[int(error > 1e-6)] for error in (careless, careful)]
-        lines.append(f"| {mistake.name(lang)} | {said[0]} | {said[1]} |")
-    return "\n".join(lines)
+    rows = [(task.name(lang), *(words[int(error > 1e-6)] for error in errors)) for task, *errors in mistakes_by_test()]
+    return markdown_table(head[lang], "lll", rows)
 
 
 def passed():

@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 from book.drawing import BLUE, GREY, ORANGE, new_figure
-from book.formulas import block, number, vector
+from book.formulas import block, markdown_table, number, vector
 from book.measured import measured
 
 from gpt import GPT, GPTConfig
@@ -150,15 +150,15 @@ def table_of_passes(lang):
         "en": ("plain → fast", "calls", "arrays read", "arrays written"),
         "zh": ("朴素 → 快速", "调用次数", "读数组", "写数组"),
     }
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---:|---:|---:|"]
+    rows = []
     for name in PAIRS:
         changes = [
             f"{before}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{after}"
             for before, after in zip(*counted_passes(name), strict=True)
         ]
         shown = "交叉熵" if lang == "zh" and name == "cross-entropy" else name
-        lines.append(f"| {shown} | {' | '.join(changes)} |")
-    return "\n".join(lines)
+        rows.append((shown, *changes))
+    return markdown_table(head[lang], "lrrr", rows)
 
 
 # Times, measured
@@ -364,12 +364,12 @@ def table_of_pieces(lang):
         said = chinese.get(name, name) if lang == "zh" else name
         return f"`{name}`" if "(" in name or "@" in name or "np." in name else said
 
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---|---:|"]
+    rows = []
     for what, forms in times()["pieces"].items():
         said = "<br>".join(f"{label(form)} {ms:.3f}" for form, ms in forms.items())
         ratio = max(forms.values()) / min(forms.values())
-        lines.append(f"| {label(what)} | {said} | {ratio:.1f} |")
-    return "\n".join(lines)
+        rows.append((label(what), said, f"{ratio:.1f}"))
+    return markdown_table(head[lang], "llr", rows)
 
 
 def memory_plain():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from book.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure
-from book.formulas import block, number, vector
+from book.formulas import block, markdown_table, number, vector
 from book.measured import measured
 
 from gpt import GPT, GPTConfig, generate, load
@@ -141,12 +141,12 @@ def sizes(lang):
         "zh": ("模型", "层数", "C", "头数", "键值头数", "MLP 宽度", "上下文", "词表", "参数量"),
     }
     names = {"article": {"en": "the article's", "zh": "文章里的模型"}}
-    lines = [f"| {' | '.join(head[lang])} |", "|---|" + "---:|" * 8]
+    rows = []
     for name, c in MODELS.items():
         values = (c.n_layer, c.n_embd, c.n_head, c.kv_heads, c.inner_channels, c.block_size, c.vocab_size)
         total = sum(counted(c).values())
-        lines.append(f"| {names.get(name, {}).get(lang, name)} | {' | '.join(f'{v:,}' for v in values)} | {total:,} |")
-    return "\n".join(lines)
+        rows.append((names.get(name, {}).get(lang, name), *(f"{value:,}" for value in (*values, total))))
+    return markdown_table(head[lang], "l" + "r" * 8, rows)
 
 
 def shares():
@@ -196,12 +196,12 @@ def kv_bytes(lang):
         "en": ("model", "KV cache a token", "with as many heads of k and v as of q"),
         "zh": ("模型", "每个词元的 KV 缓存", "若键值头与查询头一样多"),
     }
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---:|---:|"]
+    rows = []
     for name in ("GPT-2 124M", "SmolLM2 135M", "Llama 3 8B"):
         c = MODELS[name]
         own, full = (2 * 2 * c.n_layer * heads * c.head_channels / 1024 for heads in (c.kv_heads, c.n_head))
-        lines.append(f"| {name} | {own:.1f} KiB | {full:.1f} KiB |")
-    return "\n".join(lines)
+        rows.append((name, f"{own:.1f} KiB", f"{full:.1f} KiB"))
+    return markdown_table(head[lang], "lrr", rows)
 
 
 # Other people's weights
@@ -259,8 +259,8 @@ def silent(lang):
         "pairs side by side, not i and i + D/2": "相邻通道成对，而不是 i 与 i + D/2",
         "theta 10,000, not 100,000": "theta 用 10,000，而不是 100,000",
     }
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---:|---|"]
+    rows = []
     for what, (loss, text) in measured("gpt2_and_llama.silent_mistakes").items():
         said = " ".join(text.split()).replace("|", "")
-        lines.append(f"| {what if lang == 'en' else chinese[what]} | {loss:.2f} | {said} … |")
-    return "\n".join(lines)
+        rows.append((what if lang == "en" else chinese[what], f"{loss:.2f}", f"{said} …"))
+    return markdown_table(head[lang], "lrl", rows)

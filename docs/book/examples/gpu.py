@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from book.drawing import BLUE, ORANGE, new_figure
-from book.formulas import block, vector
+from book.formulas import block, markdown_table, vector
 from book.measured import measured
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -178,12 +178,12 @@ def table(lang):
         "zh": ("逐个数组 → 一个核函数", "启动次数", "读数组", "写数组"),
     }
     chinese = {"end of a branch": "分支末尾", "LayerNorm, backward": "LayerNorm 反向"}
-    lines = [f"| {' | '.join(head[lang])} |", "|---|---:|---:|---:|"]
+    rows = []
     for what, forms in measured("gpu.counts")["traffic"].items():
         pairs = zip(forms["plain"], forms["fused"], strict=True)
         changes = [f"{before:.0f}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{after:.0f}" for before, after in pairs]
-        lines.append(f"| {what if lang == 'en' else chinese.get(what, what)} | {' | '.join(changes)} |")
-    return "\n".join(lines)
+        rows.append((what if lang == "en" else chinese.get(what, what), *changes))
+    return markdown_table(head[lang], "lrrr", rows)
 
 
 def barriers():

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 from book.drawing import BLUE, GREY, ORANGE, new_figure
-from book.formulas import block, matrix, number, vector
+from book.formulas import block, markdown_table, matrix, number, vector
 from book.measured import measured
 
 from gpt import GPT, GPTConfig
@@ -128,9 +128,8 @@ def operations(positions: int, T: int, C: int = 128, layers: int = 2, V: int = 5
 
 def counted(lang):
     head = {"en": ("tokens so far", "the whole window", "with a cache"), "zh": ("已有词元", "整个窗口", "有缓存")}
-    lines = [f"| {' | '.join(head[lang])} |", "|---:|---:|---:|"]
-    lines += [f"| {T} | {operations(T, T):,} | {operations(1, T):,} |" for T in (1, 8, 32, 64)]
-    return "\n".join(lines)
+    rows = [(T, f"{operations(T, T):,}", f"{operations(1, T):,}") for T in (1, 8, 32, 64)]
+    return markdown_table(head[lang], "rrr", rows)
 
 
 def cache_bytes(layers: int, T: int, width: int, bytes_each: int) -> int:
