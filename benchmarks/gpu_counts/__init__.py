@@ -32,8 +32,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.contenders.on_gpu import ours
 from benchmarks.contenders.shapes import Shape
-from benchmarks.gpu import GPU_SHAPES, ours
+from benchmarks.gpu import GPU_SHAPES
 from benchmarks.gpu_counts.assembled import SHARED, Assembled, assembled, occupancy
 from gpt.config.options import GPTConfig
 from nanograd.kernels import attention, launching

@@ -8,6 +8,7 @@ import types
 import pytest
 
 from benchmarks import gpu
+from benchmarks.contenders import on_gpu
 from benchmarks.contenders.shapes import Shape
 from gpt.config.options import GPTConfig
 from nanograd.device.cuda import find_cupy
@@ -18,7 +19,7 @@ TINY = Shape("tiny", 2, GPTConfig(11, block_size=8, n_layer=1, n_head=2, n_embd=
 
 @pytest.fixture
 def busy_for_a_moment(gpu_xp, monkeypatch):
-    monkeypatch.setattr(gpu, "BUSY", 4)
+    monkeypatch.setattr(on_gpu, "BUSY", 4)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
@@ -32,7 +33,7 @@ def test_ours_and_matmuls(busy_for_a_moment, precision):
 @pytest.mark.slow
 def test_torch(monkeypatch):
     torch = pytest.importorskip("torch")
-    monkeypatch.setitem(gpu.CONTENDERS, "torch eager", lambda *a: gpu.in_torch(*a, compiled=False, where="cpu"))
+    monkeypatch.setitem(on_gpu.CONTENDERS, "torch eager", lambda *a: on_gpu.in_torch(*a, compiled=False, where="cpu"))
     try:
         assert gpu.measure(TINY, "torch eager", "bfloat16", seconds=0)["ms"] > 0
     finally:
@@ -87,7 +88,7 @@ def test_pytorch_that_cannot_be_used_is_one_line(monkeypatch, missing):
     torch = types.SimpleNamespace(cuda=types.SimpleNamespace(is_available=lambda: False), __version__="2.0")
     monkeypatch.setitem(sys.modules, "torch", None if missing else torch)
     with pytest.raises(SystemExit, match="not installed" if missing else "cannot use this GPU"):
-        gpu.in_torch(TINY, "bfloat16", compiled=False)
+        on_gpu.in_torch(TINY, "bfloat16", compiled=False)
 
 
 def test_a_contender_that_fails_is_a_line_and_not_the_end(monkeypatch):
