@@ -20,8 +20,8 @@ CAPTION = (
     "What to look for: bars are probabilities, outlines the model's own beside what a control made of them; each "
     "control stands alone here. Where most of it lies with the many other tokens, their bar is cut off (▸). A "
     "temperature below 1 makes likely tokens likelier but drops none; top_k keeps a fixed number, whether the model "
-    "is sure or not; top_p keeps few where the model is sure and many where it is not. What is dropped can never be "
-    "said, and the rest share its probability."
+    "is sure or not; top_p keeps few where the model is sure and many where it is not. What is dropped is never "
+    "drawn, and the rest share its probability."
 )
 
 
@@ -86,7 +86,7 @@ def percent(probability: float) -> str:
 
 def _bars(q, best, others):
     """The probabilities of the best tokens and, where there are more, of all others together."""
-    return np.append(q[best], max(0.0, 1 - q[best].sum())) if others else q[best]
+    return np.append(q[best], np.delete(q, best).sum()) if others else q[best]
 
 
 def undecided(model, ids: Sequence[int], at_least: int = 4) -> int:

@@ -71,7 +71,8 @@ def beginning(text: str, most: int) -> str:
 def _box(axes, label, x, y, cells, fill, families) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle((x, y + 0.06), cells, 0.86, facecolor=fill, edgecolor="#8A8A8A", linewidth=0.7))
+    frame = {"facecolor": fill, "edgecolor": "#8A8A8A", "linewidth": 0.7, "clip_on": False}  # whole at the margin too
+    axes.add_patch(Rectangle((x, y + 0.06), cells, 0.86, **frame))
     family = ["DejaVu Sans Mono", *families]
     axes.text(x + cells / 2, y + 0.5, label, ha="center", va="center_baseline", family=family)
 

@@ -147,7 +147,7 @@ def stream():
     for place, name in ((0.1, "x"), (5.8, "middle"), (11.5, "y")):
         axes.text(place, 0.25, name, ha="center", va="bottom")
     axes.annotate("", (0.2, -0.7), (11.4, -0.7), arrowprops={"arrowstyle": "->", "color": ORANGE, "linewidth": 2})
-    told = "gradients go back by both ways, and add up at each fork"
+    told = "gradients go back along both paths, and add up at each fork"
     axes.text(5.8, -1.1, told, color=ORANGE, ha="center", va="center", fontsize=10.5)
     return figure
 

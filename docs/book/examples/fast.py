@@ -342,7 +342,7 @@ def stairs():
     names = list(steps)[::-1]
     bars = axes.barh(names, [steps[name] for name in names], color=[ORANGE, BLUE, BLUE, GREY])
     axes.bar_label(bars, [f"{steps[name]:.0f} ms" for name in names], padding=4)
-    axes.set(xlabel="one training step, ms", xlim=(0, 1.15 * max(steps.values())))
+    axes.set(xlabel="one training step, ms", xlim=(0, 1.25 * max(steps.values())))
     axes.grid(axis="y", visible=False)
     return figure
 

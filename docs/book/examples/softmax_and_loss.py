@@ -133,7 +133,7 @@ def push():
     above.annotate("this one came", (Y, p[Y] + 0.03), ha="center", color=ORANGE)
     for i in range(3):
         place = {"va": "bottom"} if ds[i] > 0 else {"va": "top"}
-        below.annotate(fraction(ds[i]), (i, ds[i]), ha="center", **place)
+        below.annotate(fraction(ds[i]), (i, ds[i] + (0.04 if ds[i] > 0 else -0.06)), ha="center", **place)
     above.set(ylabel="$p$", ylim=(0, 0.8))
     below.set(ylabel="$ds$", ylim=(-1.1, 1))
     below.set_xticks(range(3), ["$s_1$", "$s_2$", "$s_3$"], color=INK)

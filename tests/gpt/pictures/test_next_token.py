@@ -21,6 +21,13 @@ def model(float64):
     return GPT(GPTConfig(12, block_size=16, n_layer=1, n_head=2, n_embd=16), float64).eval()
 
 
+def test_the_bar_of_tokens_that_were_dropped_is_exactly_0():
+    q = np.zeros(50)
+    q[:5] = np.random.default_rng(3).random(5)
+    q /= q.sum() * (1 + 1e-15)  # the five add up to 1 but for rounding
+    assert _bars(q, np.arange(10), 40)[-1] == 0
+
+
 def test_bars_add_up_to_one():
     q = np.array([0.5, 0.1, 0.3, 0.1])
     assert _bars(q, np.array([0, 2]), 2) == pytest.approx([0.5, 0.3, 0.2])
