@@ -38,7 +38,7 @@ def loaded(steps: int, text: str):
     from gpt.data.batches import get_batch
     from gpt.data.prepare import prepare_for_run
     from gpt.hub.start import open_start
-    from gpt.hub.weights import blank_model
+    from gpt.runs.load import blank_model
     from nanograd import Device
 
     flags = [f"--{name}={value}" for name, value in SETTINGS.items()]

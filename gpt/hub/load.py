@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpt.config.options import GPTConfig
-from gpt.errors import RunError, UsageError
+from gpt.errors import UsageError
 from gpt.hub import folder as hub_folder
 from gpt.hub import known_models
 from gpt.hub.folder import Shards, is_hub_folder, read_config
 from gpt.hub.saved import is_saved, read_saved
 from gpt.hub.shapes import GPT2, Shape, shape_of
 from gpt.hub.vocab import read_tokenizer
-from gpt.hub.weights import blank_model, check_layout, fill
+from gpt.hub.weights import check_layout, fill
 from gpt.model import GPT, WEIGHTS
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.folder import is_run
-from gpt.runs.load import read_run
+from gpt.runs.load import blank_model, hand_over, read_run
 from gpt.tokenizers import Tokenizer
 from nanograd import Device
 
@@ -99,21 +99,8 @@ def opened(source: str | os.PathLike, which: str | int = "best") -> Iterator[Ope
     else:
         config, tokenizer, checkpoint = read_run(path, which)
         state, where, about = checkpoint.model_state, checkpoint.path, f"{path}, step {checkpoint.step}"
-
-    def fill_model(model: GPT) -> None:
-        if config.position == "learned":  # a shorter context has fewer positions
-            state["wpe.weight"] = state["wpe.weight"][: model.config.block_size]
-        try:
-            if state.keys() != dict(model.named_parameters()).keys():
-                model.load_state_dict(state)
-            while state:  # one by one, so that on a GPU no tensor is on the host for long
-                name, value = state.popitem()
-                model.load_state_dict({name: value}, strict=False, assign=True)
-        except ValueError as error:
-            raise RunError(f"{where} does not fit: {error}") from None
-
     double = "wte.weight" in state and state["wte.weight"].dtype == "float64"
-    yield Opened(config, tokenizer, about, double, fill_model, checkpoint, ours=True)
+    yield Opened(config, tokenizer, about, double, lambda model: hand_over(state, model, where), checkpoint, ours=True)
 
 
 def find(source: str | os.PathLike) -> Path:

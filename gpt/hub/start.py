@@ -18,7 +18,7 @@ from gpt.config.model_flags import ModelFlags
 from gpt.config.options import GPTConfig, TrainConfig
 from gpt.errors import UsageError
 from gpt.hub.load import Opened, opened
-from gpt.hub.weights import blank_model
+from gpt.runs.load import blank_model
 from nanograd import Device
 
 FREE = "dropout", "block_size"  # of the model's flags: those that a new run may choose

@@ -6,12 +6,10 @@ float32 or float64; `pieces(name, whole)`, (first row, rows) one after the other
 
 import numpy as np
 
-from gpt.config.options import GPTConfig
 from gpt.errors import RunError
 from gpt.hub.layout import Layout, Part
 from gpt.model import GPT
 from gpt.tensors.safetensors import check_finite, quoted
-from nanograd import Device
 
 
 def check_layout(layout: Layout, source, skipped) -> None:
@@ -32,12 +30,6 @@ def check_layout(layout: Layout, source, skipped) -> None:
             raise RunError(
                 f"{source.where(name)} has a tensor {quoted(name)}, for which a model of its config has no place"
             )
-
-
-def blank_model(config: GPTConfig, device: Device) -> GPT:
-    """A model whose matrices hold nothing yet: drawing what is overwritten takes seconds, and memory twice."""
-    with device.blank_weights():
-        return GPT(config, device)
 
 
 def fill(model: GPT, layout: Layout, source) -> None:

@@ -1,7 +1,7 @@
 """The command: one run's folder -> page.html in it, whole or not at all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpt.cli import command_line as cli
@@ -78,6 +78,8 @@ def main(arguments: list[str]) -> int:
     run = History(run_dir)
     dtype = "float32" if config.full else "float16"
     model, tokenizer, checkpoint = load_model(run_dir, config.which, "numpy")
+    weights = dict(sorted(model.state_dict(copy=False).items()))  # in the order of the file
+    checkpoint = replace(checkpoint, model_state=weights)
     demand_room(checkpoint.model_state, dtype, config.max_mb)
     try:
         data = own_data(run_dir, tokenizer, checkpoint)

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from gpt.config.options import GPTConfig, TrainConfig
 from gpt.config.toml import read_run_config
 from gpt.data.prepare import Data, prepare_for_run
@@ -18,7 +20,8 @@ from nanograd import Device
 def load_model(
     run_dir: str | os.PathLike, which: str | int = "best", device: Device | str = "auto"
 ) -> tuple[GPT, Tokenizer, Checkpoint]:
-    """The model of one checkpoint of a run ("best", "latest" or a step), its tokenizer, and the checkpoint.
+    """The model of one checkpoint of a run ("best", "latest" or a step), its tokenizer, and the checkpoint without the
+    weights, which are in the model.
 
     `device` is a Device, or the name of a backend; then the model computes in the precision its weights were
     saved in. The model is in evaluation mode: dropout is off.
@@ -30,14 +33,34 @@ def load_model(
     if isinstance(device, str):
         double = checkpoint.model_state["wte.weight"].dtype == "float64"
         device = Device(device, dtype="float64" if double else "float32")
-    with device.blank_weights():
-        model = GPT(config, device)
-    try:
-        model.load_state_dict(checkpoint.model_state)
-    except ValueError as error:
-        raise RunError(f"{checkpoint.path} does not fit: {error}") from None
+    model = blank_model(config, device)
+    hand_over(checkpoint.model_state, model, checkpoint.path)
     model.eval()
     return model, tokenizer, checkpoint
+
+
+def blank_model(config: GPTConfig, device: Device) -> GPT:
+    """A model whose matrices hold nothing yet: drawing what is overwritten takes seconds, and memory twice."""
+    with device.blank_weights():
+        return GPT(config, device)
+
+
+def hand_over(state: dict[str, np.ndarray], model: GPT, path: Path) -> None:
+    """Empty `state` into the model: NumPy arrays of its dtype become its parameters, so that weights are held once.
+
+    The model's context may be shorter than that of the learned positions. Raises RunError, with the `path` that the
+    tensors are from, where they do not fit.
+    """
+    if "wpe.weight" in state and model.config.position == "learned":
+        state["wpe.weight"] = state["wpe.weight"][: model.config.block_size]
+    try:
+        if state.keys() != dict(model.named_parameters()).keys():
+            model.load_state_dict(state)
+        while state:  # one by one, so that on a GPU no tensor is on the host for long
+            name, value = state.popitem()
+            model.load_state_dict({name: value}, strict=False, assign=True)
+    except ValueError as error:
+        raise RunError(f"{path} does not fit: {error}") from None
 
 
 def read_run(run_dir: str | os.PathLike, which: str | int) -> tuple[GPTConfig, Tokenizer, Checkpoint]:

@@ -23,10 +23,10 @@ from gpt.errors import RunError, UsageError
 from gpt.files import check_free_space, write_text
 from gpt.hub.load import Opened
 from gpt.hub.start import open_start
-from gpt.hub.weights import blank_model
 from gpt.model import GPT
 from gpt.runs import folder as run_folder
 from gpt.runs.checkpoint import Checkpoint, checkpoint_bytes, load_latest_good, remove_dead, save_checkpoint
+from gpt.runs.load import blank_model
 from gpt.runs.metrics import Metrics, read_metrics
 from gpt.runs.samples import Samples
 from gpt.training.anomaly import TROUBLE, evaluate, likely_causes, trouble_in_step, without_warnings

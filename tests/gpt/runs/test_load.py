@@ -36,6 +36,15 @@ def test_it_loads_the_checkpoint_asked_for(run, which, step):
     assert all(np.array_equal(saved[name], value) for name, value in model.state_dict().items())
 
 
+def test_weights_are_held_once(run, monkeypatch):
+    read = load_checkpoint(run, 20)
+    weights = dict(read.model_state)
+    monkeypatch.setattr("gpt.runs.load.load_checkpoint", lambda *_, **__: read)
+    model, _, checkpoint = load_model(run, 20, "numpy")
+    assert all(np.shares_memory(parameter.value, weights[name]) for name, parameter in model.named_parameters())
+    assert not checkpoint.model_state
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_it_computes_in_the_precision_of_the_weights_or_in_that_of_the_device(tmp_path, dtype):
     run = write_run(tmp_path, dtype=dtype)
@@ -129,6 +138,6 @@ def test_weights_and_shape_that_do_not_fit_are_one_line_with_the_file_and_the_na
 
 def test_a_tied_head_is_loaded_as_the_embedding(tmp_path):
     model, _, checkpoint = load_model(write_run(tmp_path, tie_weights=True), "latest", "numpy")
-    assert "lm_head.weight" not in checkpoint.model_state
+    assert "lm_head.weight" not in load_checkpoint(tmp_path).model_state
     assert model.lm_head.weight is model.wte.weight
     assert dataclasses.asdict(model.config) == checkpoint.state["model"]
