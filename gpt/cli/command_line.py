@@ -34,7 +34,7 @@ OURS = "gpt", "nanograd", "tokenizers"
 
 TRAIN_EXAMPLES = """\
 examples:
-  python train.py                                    train on the stories that come along
+  python train.py                                    train on the stories that come with it
   python train.py --data book.txt --max_steps 3000   on your own text
   python train.py --data tales-zh --tokenizer char   on Chinese, character by character
   python train.py --backend cupy                     on a CUDA GPU
