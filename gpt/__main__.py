@@ -9,7 +9,7 @@ nanograd's commands:
   python -m gpt.pictures         pictures of a run
   python -m gpt.diagnose         what is wrong with a run, and which flag to change
   python -m gpt.evaluate         loss, perplexity and bits per byte over a whole text
-  python -m gpt.page             a run as one page, with the model alive in it
+  python -m gpt.page             a run as one page, with the model running in it
   python -m gpt.hub              write a run for transformers or llama.cpp
   python -m gpt.gradcheck        check the gradients of layers and whole models
   python -m exercises            write the layers yourself, and have them judged

@@ -57,9 +57,9 @@ def summarize(run, stop: StopRequest, tell: Callable[..., object] = show) -> int
         pass  # there is no page for it
     elif may_write_unasked(model.n_parameters()):
         page = write_page(history, load_checkpoint(run.folder, "best", optimizer=False), run.data, found)
-        tell(f"{page} has this model alive in it: open it in a browser")
+        tell(f"{page} has this model running in it: open it in a browser")
     else:
-        tell(f"a page with this model alive in it: python -m gpt.page {where}")
+        tell(f"a page with this model running in it: python -m gpt.page {where}")
     tell(f"the run is in {run.folder}: loss.png, metrics.jsonl, checkpoints. To sample it:")
     tell(f"    {program('sample')} --out_dir {where}")
     return 0

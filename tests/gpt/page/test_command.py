@@ -42,7 +42,7 @@ def fails(arguments, capsys):
 
 def test_training_writes_the_page_and_mentions_it(tmp_path, capsys):
     run_dir = train(tmp_path, sample_tokens=30)
-    assert f"{run_dir / 'page.html'} has this model alive in it" in capsys.readouterr().out
+    assert f"{run_dir / 'page.html'} has this model running in it" in capsys.readouterr().out
     told, page = contents(run_dir / "page.html")
     assert told["name"] == "run" and told["dtype"] == "float16" and told["findings"] is not None
     assert [sample["step"] for sample in told["samples"]] == [0, 2, 4, 6, 8]
