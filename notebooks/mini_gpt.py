@@ -63,7 +63,7 @@ print(device.describe())
 # %% [markdown]
 # ## 2. The corpus
 #
-# Everything a language model knows stands in its text. Ours is a collection of small tales that come with the
+# Everything a language model knows comes from its text. Ours is a collection of small tales that come with the
 # repository. Any UTF-8 file of your own will do: put its path in place of `tales`.
 
 # %%
@@ -102,7 +102,8 @@ draw_segmentation(text[:160], bpe, char.vocab_size, out / "segmentation.png")
 display(Image(out / "segmentation.png"))
 
 # %% [markdown]
-# A small text has only so many pairs to join. A vocabulary that is too large for it is an error, which says what would do:
+# A small text has only so many pairs to join. A vocabulary that is too large for it is an error, and the message says which
+# size works:
 
 # %%
 from gpt.tokenizers import TokenizerError
@@ -259,7 +260,7 @@ under.diagnosis
 #
 # The model gives a probability to every token; one of them is drawn, and so on. **Temperature** below 1 makes the likely
 # ones likelier, **top-k** keeps the k likeliest, **top-p** the likeliest that make up p together. At temperature 0 the
-# likeliest token is taken every time, which easily ends in a loop: that is why a model parrots.
+# likeliest token is taken every time, which easily ends in a loop: one reason why a model parrots.
 
 
 # %%
@@ -280,7 +281,7 @@ draw_next_token(run.model, run.tokenizer, ids, out / "next-token.png", temperatu
 display(Image(out / "next-token.png"))
 
 # %% [markdown]
-# Now with your own hands (the sliders live in a running notebook only):
+# Now try it yourself (the sliders work only in a running notebook):
 
 # %%
 try:
@@ -326,4 +327,4 @@ print(f"the page: {run.folder / 'page.html'}, to be opened in a browser")
 # ## What next
 #
 # More steps (`max_steps=1000`), a text of your own (`data="book.txt"`), the blocks of a Llama (`config="modern"`). The book in
-# `docs/book/en` derives every gradient with a pencil first, and `python -m exercises` lets you write them and judges them.
+# `docs/book/en` derives every gradient with a pencil first; with `python -m exercises` you write them, and it checks them.

@@ -54,7 +54,7 @@ print(device.describe())
 # %% [markdown]
 # ## 2. 语料
 #
-# 语言模型知道的一切都来自文本。这里用仓库自带的小故事。换成你自己的 UTF-8 文件也行：把 `tales-zh` 改成文件路径。
+# 语言模型知道的一切都来自它的文本。这里用仓库自带的小故事。换成你自己的 UTF-8 文件也行：把 `tales-zh` 改成文件路径。
 
 # %%
 from gpt.data.corpus import open_corpus
@@ -67,7 +67,7 @@ print(text[:200])
 # %% [markdown]
 # ## 3. 两种分词器对照
 #
-# 模型只会算数，所以要先**分词**：把文本切成一个个 Token，每个 Token 有一个编号。**字符级**分词的词表小，切出来的序列长。**BPE（子词级）** 反复把最常相邻的一对合并成更长的片段。
+# 模型只会用数字计算，所以要先**分词**：把文本切成一个个**词元**（Token），每个词元有一个编号。**字符级**分词的词表小，切出来的序列长。**BPE（子词级）** 反复把最常相邻的一对合并成更长的片段。
 
 # %%
 from gpt.tokenizers import BPETokenizer, CharTokenizer
@@ -77,7 +77,7 @@ bpe = BPETokenizer.train(text, 1024)
 line = "从前有一只小猫，名叫咪咪。"
 for name, tokenizer in (("字符级", char), ("BPE", bpe)):
     ids = tokenizer.encode(line)
-    print(f"{name}：词表 {tokenizer.vocab_size}，{len(ids)} 个 Token：{ids}")
+    print(f"{name}：词表 {tokenizer.vocab_size}，{len(ids)} 个词元：{ids}")
     assert tokenizer.decode(ids) == line
 
 # %%
@@ -104,7 +104,7 @@ except TokenizerError as error:
 # %% [markdown]
 # ## 4. 批次
 #
-# 模型学的是**预测下一个词**。所以目标 `y` 就是 `x` 往后挪一位：每个位置的正确答案都是紧跟着的那个 Token。一个长度为 T 的窗口就是 T 道题。文本的最后十分之一留作验证集。
+# 模型学的是**预测下一个词**。所以目标 `y` 就是 `x` 往后挪一位：每个位置的正确答案都是紧跟着的那个词元。一个长度为 T 的窗口就是 T 道题。文本的最后十分之一留作验证集。
 
 # %%
 import numpy as np
@@ -116,14 +116,14 @@ train_ids, val_ids = np.split(ids, [len(ids) * 9 // 10])
 B, T = 4, 12
 starts = batch_starts(len(train_ids), B, T, seed=0, purpose=TRAIN_STEP, step=0)
 x, y = get_batch(train_ids, starts, T)
-print(f"训练集 {len(train_ids):,} 个 Token，验证集 {len(val_ids):,} 个；x {x.shape}，y {y.shape}\n")
+print(f"训练集 {len(train_ids):,} 个词元，验证集 {len(val_ids):,} 个；x {x.shape}，y {y.shape}\n")
 for position in range(5):
     print(f"{char.decode(x[0, : position + 1].tolist())!r} -> {char.decode([int(y[0, position])])!r}")
 
 # %% [markdown]
 # ## 5. 模型
 #
-# 编号先变成向量（Token embedding 加位置 embedding），再经过若干个块。每个块里有带因果遮罩的自注意力和前馈网络（MLP），前面各有一个层归一化，外面各有一个残差连接。最后一个线性层给词表里的每个 Token 打分。下表里 V 是词表大小，C 是通道数，`wte.weight` 的形状就是 (V, C)。
+# 编号先变成向量（词向量加位置向量），再经过若干个 block。每个 block 里有带因果遮罩的自注意力和前馈网络（MLP），前面各有一个层归一化，外面各有一个残差连接。最后一个线性层给词表里的每个词元打分。下表里 V 是词表大小，C 是通道数，`wte.weight` 的形状就是 (V, C)。
 
 # %%
 from gpt import GPT, GPTConfig
@@ -134,7 +134,7 @@ model
 # %% [markdown]
 # ## 6. 第一次的损失
 #
-# 什么都没学过的模型，给 V 个 Token 的概率都差不多是 1/V，交叉熵就是 -ln(1/V) = ln V。如果第一次的损失离这个数很远，说明初始权重有问题。
+# 什么都没学过的模型，给 V 个词元的概率都差不多是 1/V，交叉熵就是 -ln(1/V) = ln V。如果第一次的损失离这个数很远，说明初始权重有问题。
 
 # %%
 logits, loss = model(x, y)
@@ -235,7 +235,7 @@ HTML(under.diagnosis.html("zh"))
 # %% [markdown]
 # ## 10. 采样
 #
-# 模型给每个 Token 一个概率，从中抽一个，再接着预测，这就是**自回归**。**温度**低于 1 时，可能的更可能；**top-k** 只留最可能的 k 个；**top-p（核采样）** 只留概率加起来刚到 p 的那些。温度为 0 时每次都取最可能的，很容易绕进循环，这就是**复读**的由来。
+# 模型给每个词元一个概率，从中抽一个，再接着预测，这就是**自回归**。**温度**低于 1 时，可能的更可能；**top-k** 只留最可能的 k 个；**top-p（核采样）** 只留概率加起来刚到 p 的那些。温度为 0 时每次都取最可能的，很容易绕进循环，这是模型**复读**的一个原因。
 
 
 # %%
@@ -271,7 +271,7 @@ else:
 # %% [markdown]
 # ## 11. 注意力在看哪里
 #
-# 一行是一个 Token，颜色表示它看自己和前面每个 Token 各看多少；右上角被因果遮罩挡住。
+# 一行是一个词元，颜色表示它看自己和前面每个词元各看多少；右上角被因果遮罩挡住。
 
 # %%
 from gpt.pictures.attention import draw_attention
@@ -300,4 +300,4 @@ print(f"页面：{run.folder / 'page.html'}，用浏览器打开")
 # %% [markdown]
 # ## 接下来
 #
-# 多训练几步（`max_steps=1000`），换自己的文本（`data="book.txt"`），或者换成 Llama 的块（`config="modern"`）。`docs/book/zh` 这本书先用铅笔推导每个梯度；`python -m exercises` 让你自己来写，并当场判对错。
+# 多训练几步（`max_steps=1000`），换自己的文本（`data="book.txt"`），或者换成 Llama 的 block（`config="modern"`）。`docs/book/zh` 这本书先用铅笔推导每个梯度；`python -m exercises` 让你自己来写，并当场判对错。
