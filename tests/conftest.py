@@ -18,7 +18,7 @@ from nanograd import Device
 
 # deadline=None: how long an example takes says something about the machine, not about the code.
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
-settings.register_profile("quick", max_examples=20, derandomize=True, **COMMON)
+settings.register_profile("quick", max_examples=10, derandomize=True, **COMMON)
 settings.register_profile("full", max_examples=200, derandomize=True, **COMMON)
 settings.register_profile("explore", max_examples=2000, **COMMON)  # --hypothesis-profile=explore: new examples
 

@@ -45,8 +45,9 @@ assert gpt.tokenizers is not tokenizers and hasattr(gpt.tokenizers, "StreamDecod
 """
 
 
-def run(*command, cwd, **options):
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, **options)
+def run(*command, cwd, env=os.environ):
+    env = {name: value for name, value in env.items() if name != "PYTHONPATH"}  # which may name this checkout
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, env=env)
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
@@ -99,34 +100,42 @@ def test_the_sdist_builds_the_same_wheel(built, tmp_path):
     assert names_in(next((tmp_path / "again").glob("*.whl"))) == names_in(next(built.glob("*.whl")))
 
 
-def pythons() -> list[str]:
-    """The names of the Pythons that this machine has, of those that setup.cfg names."""
-    found = []
-    for minor in (11, 12, 13):
-        pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/3.{minor}.*/bin/python")
-        for path in filter(None, [shutil.which(f"python3.{minor}"), *map(str, sorted(pyenv))]):
-            code = "import sys, venv; print(sys.version_info[1])"
-            done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
-            if done.stdout.strip() == str(minor):
-                found.append(path)
-                break
-    return found or [sys.executable]
-
-
-def environments():
-    """(Python, when Hugging Face's packages come): both orders on the first Python, without them on the others."""
-    first, *others = pythons()
-    return [(first, "before"), (first, "after"), *((python, "never") for python in others)]
+def python_of(minor: int) -> str:
+    """The name of this machine's Python 3.`minor`; skips the test where it has none."""
+    if minor == sys.version_info.minor:
+        return sys.executable
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/3.{minor}.*/bin/python")
+    for path in filter(None, [shutil.which(f"python3.{minor}"), *map(str, sorted(pyenv))]):
+        code = "import sys, venv; print(sys.version_info[1])"
+        done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
+        if done.stdout.strip() == str(minor):
+            return path
+    pytest.skip(f"there is no Python 3.{minor}")
 
 
 class Environment:
+    """A fresh one. The pip of this Python installs there, and compiles no file ahead of its first import."""
+
     def __init__(self, python: str, folder: Path):
-        run(python, "-m", "venv", folder, cwd=folder.parent)
+        run(python, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
         self.python = folder / "bin" / "python"
         self.folder = folder
 
-    def pip(self, *arguments) -> None:
-        run(self.python, "-m", "pip", "--disable-pip-version-check", "-q", *arguments, cwd=self.folder)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error) -> None:
+        shutil.rmtree(self.folder)  # hundreds of megabytes, which pytest would keep for three runs
+
+    def install(self, *what) -> None:
+        self._pip("install", "--no-compile", *what)
+
+    def uninstall(self, *what) -> None:
+        self._pip("uninstall", "-y", *what)
+
+    def _pip(self, *arguments) -> None:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python, "-q"]
+        run(*pip, *arguments, cwd=self.folder)
 
     def files(self) -> set[str]:
         (packages,) = self.folder.glob("lib/*/site-packages")
@@ -134,38 +143,77 @@ class Environment:
         return {path.relative_to(packages).as_posix() for path in packages.rglob("*") if ignored not in path.parts}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="an environment's programs are elsewhere there")
-@pytest.mark.parametrize(("python", "theirs"), environments())
-def test_a_fresh_environment_beside_hugging_face(built, tmp_path, python, theirs):
-    wheel, elsewhere = next(built.glob("*.whl")), tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    environment = Environment(python, tmp_path / "environment")
-    if theirs == "before":
-        environment.pip("install", "transformers")
-    before = environment.files()
-    environment.pip("install", wheel)
-    run(environment.python, "-W", "error", "-c", USE, cwd=elsewhere)
-    if theirs == "after":
-        environment.pip("install", "transformers")
-    if theirs != "never":
-        run(environment.python, "-c", THEIRS, cwd=elsewhere)
-        run(environment.python, "-c", USE, cwd=elsewhere)
-    scripts = environment.folder / "bin"
-    options = ["--backend", "numpy", "--max_steps", "4", "--eval_iters", "1", "--threads", "1", "--sample_tokens", "20"]
-    cache = {"NANOGRAD_CACHE": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    said = run(scripts / "nanograd-train", *options, cwd=elsewhere, env=cache)
+no_windows = pytest.mark.skipif(sys.platform == "win32", reason="an environment's programs are elsewhere there")
+
+
+@no_windows
+@pytest.mark.parametrize("minor", [minor for minor in (11, 12, 13) if minor != sys.version_info.minor])
+def test_a_fresh_environment(built, tmp_path, minor):
+    with Environment(python_of(minor), tmp_path / "environment") as environment:
+        before = environment.files()
+        environment.install(next(built.glob("*.whl")))
+        work(environment, tmp_path)
+        leave(environment, before)
+
+
+@no_windows
+def test_a_fresh_environment_beside_hugging_face(built, tmp_path):
+    """Whose packages come first, and then, in the same environment, last."""
+    wheel = next(built.glob("*.whl"))
+    with Environment(sys.executable, tmp_path / "environment") as environment:
+        environment.install("transformers")
+        before = environment.files()
+        environment.install(wheel)
+        beside_theirs(environment, tmp_path)
+        work(environment, tmp_path)
+        leave(environment, before)
+        beside_theirs(environment, tmp_path, ours=False)
+
+        environment.uninstall("transformers", "tokenizers")
+        before = environment.files()
+        assert not {name for name in before if name.startswith(("transformers", "tokenizers"))}
+        environment.install(wheel)
+        environment.install("transformers")
+        beside_theirs(environment, tmp_path)
+        work(environment, tmp_path)
+        leave(environment, before)
+        beside_theirs(environment, tmp_path, ours=False)
+
+
+def elsewhere(folder: Path) -> Path:
+    """A folder that is no checkout."""
+    (folder / "elsewhere").mkdir(exist_ok=True)
+    return folder / "elsewhere"
+
+
+def beside_theirs(environment, folder, ours=True):
+    code = "import tokenizers; assert hasattr(tokenizers, 'AddedToken')"
+    run(environment.python, "-c", THEIRS if ours else code, cwd=elsewhere(folder))
+
+
+def work(environment, folder):
+    """The library and the two commands, in a folder that is no checkout and in this one."""
+    here, scripts = elsewhere(folder), environment.folder / "bin"
+    run(environment.python, "-W", "error", "-c", USE, cwd=here)
+    sizes = ["--n_layer", "1", "--block_size", "32", "--batch_size", "4", "--max_steps", "4", "--eval_iters", "1"]
+    options = [*sizes, "--backend", "numpy", "--threads", "1", "--sample_tokens", "20", "--overwrite"]
+    env = {"NANOGRAD_CACHE": str(folder / "cache"), "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    env["MPLCONFIGDIR"] = os.environ["MPLCONFIGDIR"]
+    said = run(scripts / "nanograd-train", *options, cwd=here, env=env)
     assert "tales: 400,514 bytes" in said and "nanograd-sample --out_dir out/tales" in said
-    run(scripts / "nanograd-sample", "--max_new_tokens", "5", cwd=elsewhere, env=cache)
+    run(scripts / "nanograd-sample", "--max_new_tokens", "5", cwd=here, env=env)
     zh = ["--data", "tales-zh", "--tokenizer", "char", *options]
-    assert "char vocabulary" in run(scripts / "nanograd-train", *zh, cwd=elsewhere, env=cache)
+    assert "char vocabulary" in run(scripts / "nanograd-train", *zh, cwd=here, env=env)
     # In a checkout the folder tokenizers/ is ours, whatever is installed.
     code = "import tokenizers, gpt.tokenizers; print(tokenizers is gpt.tokenizers, tokenizers.__file__)"
-    assert run(environment.python, "-c", code, cwd=ROOT, env=cache).startswith("True")
-    run(environment.python, ROOT / "train.py", *options, "--out_dir", tmp_path / "run", cwd=elsewhere, env=cache)
+    assert run(environment.python, "-c", code, cwd=ROOT, env=env).startswith("True")
+    run(environment.python, ROOT / "train.py", *options, "--out_dir", folder / "run", cwd=here, env=env)
+
+
+def leave(environment, before):
+    """Uninstalling takes every file of ours and none of the others'."""
     after = environment.files()
-    environment.pip("uninstall", "-y", "nanograd")
+    environment.uninstall("nanograd")
     left = environment.files()
     assert not {name for name in left if name.startswith(("gpt", "nanograd"))}
     assert before <= left and left <= after
-    if theirs != "never":
-        run(environment.python, "-c", "import tokenizers; assert hasattr(tokenizers, 'AddedToken')", cwd=elsewhere)

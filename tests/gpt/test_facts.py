@@ -9,7 +9,7 @@ from gpt.gradcheck import command
 from nanograd import Device
 from nanograd.layers import Linear
 from tests.gradcheck.test_facts import LLAMA, facts, model_of
-from tests.support.marks import slow
+from tests.support.marks import long, slow
 from tests.support.tiny_runs import TALE, train
 
 
@@ -47,7 +47,7 @@ def test_mistakes(run, capsys, tmp_path):
         command(["--facts", str(run)])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", slow("float64"), slow("tf32")])
+@pytest.mark.parametrize("precision", ["bfloat16", slow("float32"), *map(long, ["float64", "tf32"])])
 @pytest.mark.parametrize("settings", [{}, LLAMA | {"tie_weights": True}])
 def test_on_a_gpu(gpu_xp, settings, precision):
     found = facts(model_of(settings, Device(gpu_xp, precision)))

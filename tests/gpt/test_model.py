@@ -53,7 +53,7 @@ def batch(B=2, T=5, V=7, seed=0):
         (LLAMA | {"qkv_bias": True, "n_inner": 3}, 1, 4),
         (QWEN3, 2, 5),
         slow(SPEEDRUN, 2, 5),
-        ({"position": "rope", "qk_norm": "rms", "n_embd": 8}, 2, 3),
+        slow({"position": "rope", "qk_norm": "rms", "n_embd": 8}, 2, 3),
         slow({"activation": "swiglu"}, 2, 3),
     ],
 )

@@ -1,5 +1,6 @@
 """What every gradient obeys: it holds for right models of every kind, and says by name what a wrong one breaks."""
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,6 +47,7 @@ def facts(model: GPT, seed: int = 0) -> list:
     return list(facts_of_model(model, tokens, seed))
 
 
+@hypothesis.settings(max_examples=max(10, hypothesis.settings.default.max_examples // 5))  # a tenth of a second each
 @given(st.sampled_from(SETTINGS), st.sampled_from(["float32", "float64"]), st.integers(0, 10**6))
 def test_every_fact_holds_of_a_right_model(settings, dtype, seed):
     found = facts(model_of(settings, Device("numpy", dtype), seed), seed)

@@ -32,11 +32,10 @@ def test_the_floor_is_that_of_the_dtype():
 
 
 def test_the_picture(tmp_path, capsys):
-    for name in ("a.png", "b.svg"):
-        assert command(["--picture", str(tmp_path / name)]) == 0
+    for name, layer in (("a.png", []), ("b.svg", ["--layer", "GELU"])):
+        assert command(["--picture", str(tmp_path / name), *layer]) == 0
         assert (tmp_path / name).stat().st_size > 5000
         assert capsys.readouterr().out.strip() == str(tmp_path / name)
-    assert command(["--picture", str(tmp_path / "c.png"), "--layer", "GELU"]) == 0
 
 
 @pytest.mark.parametrize(

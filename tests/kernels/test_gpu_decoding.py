@@ -6,6 +6,7 @@ import pytest
 from gpt import GPT, GPTConfig
 from gpt.sampling.kv_cache import Decoder
 from nanograd import Device
+from tests.support.marks import slow
 
 T, V = 7, 13
 CONFIGS = {
@@ -28,7 +29,7 @@ def model_on(backend: str, name: str, dtype: str) -> GPT:
 @pytest.mark.usefixtures("gpu_xp")
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-4)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), slow("float32", 1e-4)])
 def test_prompts_of_three_lengths_and_what_follows(dtype, tolerance, name, exact):
     rng = np.random.default_rng(1)
     prompts, more = [rng.integers(0, V, n) for n in (2, T + 3, 5)], rng.integers(0, V, (2 * T, 3))

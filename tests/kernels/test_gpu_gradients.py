@@ -12,14 +12,14 @@ from gpt.training.step import Trainer
 from nanograd import Device
 from nanograd.gradcheck.check import check_layer
 from tests.support import battery
+from tests.support.marks import long, slow
 
-LONG = [pytest.mark.slow, pytest.mark.long]
+# Many products, so many kernels: a block is checked with the slow tests, its attention only as a part of it.
+MARKS = {"Block": slow, "CausalSelfAttention": long}
 
 
-@pytest.mark.parametrize("full", [False, pytest.param(True, marks=LONG)])
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "Block" else n for n in battery.BATTERY]
-)
+@pytest.mark.parametrize("full", [False, long(True)])
+@pytest.mark.parametrize("name", [MARKS.get(name, pytest.param)(name) for name in battery.BATTERY])
 def test_gradients_of_layer(gpu_xp, monkeypatch, name, full):
     device = Device(gpu_xp, "float64", seed=3)
     monkeypatch.setattr(battery, "DEVICE", device)
@@ -49,7 +49,7 @@ def test_later_blocks_train_as_numpys_do(gpu_xp, precision, bound):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "bound"), [("float64", 1e-9), pytest.param("float32", 1e-3, marks=LONG)])
+@pytest.mark.parametrize(("precision", "bound"), [("float64", 1e-9), long("float32", 1e-3)])
 def test_200_steps_follow_numpy(gpu_xp, precision, bound):
     expected, actual = curve(Device("numpy", precision), 200, SMALL), curve(Device(gpu_xp, precision), 200, SMALL)
     np.testing.assert_allclose(actual, expected, rtol=bound)

@@ -126,7 +126,7 @@ def test_a_run_goes_on_on_the_other_backend(gpu_xp, text, capsys, precision):
         assert told == (precision != "float32")
 
 
-SHORT = "--max_steps 20 --n_layer 1 --n_embd 32 --block_size 32 --batch_size 4 --eval_interval 10 --eval_iters 2"
+SHORT = "--max_steps 10 --n_layer 1 --n_embd 32 --block_size 32 --batch_size 2 --eval_interval 5 --eval_iters 2"
 RUNS = {  # flags of both; then those of CuPy alone, and how far apart losses may be
     "float32": ("", "", 1e-5),
     "float64": ("--dtype float64", "", 1e-12),

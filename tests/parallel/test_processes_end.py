@@ -194,13 +194,13 @@ def script(folder, text, **options):
     return subprocess.Popen([sys.executable, str(path)], text=True, **options)
 
 
-def work_for_long(thing):
-    time.sleep(3)
+def work_for_a_while(thing):
+    time.sleep(0.5)
 
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_it_ends_when_the_other_process_is_killed(tmp_path, busy):
-    ending = "worker.submit(work_for_long)" if busy else ""
+    ending = "worker.submit(work_for_a_while)" if busy else ""
     program = f"""
         first, second = WorkerProcess(None), WorkerProcess(None)
         for worker in (first, second):
@@ -248,21 +248,24 @@ def test_a_lock_goes_with_the_process_that_took_it_however_busy_its_helper(tmp_p
         worker = WorkerProcess(None)
         worker.submit(pid_of)
         print(worker.result(), flush=True)
-        worker.submit(work_for_long)
+        worker.submit(work_for_ever)
         print("asked", flush=True)
         time.sleep(1000)
         """
     with script(tmp_path, program, stdout=subprocess.PIPE, cwd=tmp_path) as running:
         pid = int(running.stdout.readline())
         assert running.stdout.readline() == "asked\n"
-        with open(tmp_path / "lock", "w", encoding="utf-8") as file:
-            with pytest.raises(BlockingIOError):
+        try:
+            with open(tmp_path / "lock", "w", encoding="utf-8") as file:
+                with pytest.raises(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                running.kill()
+                running.wait()
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                assert not is_gone(pid), "or this test proves nothing"
+        finally:
             running.kill()
-            running.wait()
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            assert not is_gone(pid), "or this test proves nothing"
-        os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_process_ends_by_itself_with_helpers_that_were_not_ended(tmp_path):

@@ -13,6 +13,7 @@ from gpt.config.options import TrainConfig
 from gpt.config.toml import dump_toml
 from gpt.errors import RunError, UsageError
 from tests.support import ROOT
+from tests.support.marks import slow
 
 
 def command(program, *arguments, cwd, **options):
@@ -107,7 +108,7 @@ COMMAND_LINES = [
 
 
 @pytest.mark.parametrize(("program", "arguments", "code", "line"), COMMAND_LINES)
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize("locale", ["C", slow("C.UTF-8")])
 def test_a_bad_command_line_ends_in_one_line(program, arguments, code, line, locale, tmp_path):
     (tmp_path / "坏.toml").write_text("n_layer =", encoding="utf-8")
     environment = {**os.environ, "LANG": locale, "LC_ALL": locale}

@@ -22,6 +22,7 @@ from gpt.page import command as page
 from gpt.runs.checkpoint import load_checkpoint
 from gpt.training import run as training
 from nanograd import Device
+from tests.support.marks import slow
 from tests.support.small_run import write_run
 from tests.support.tiny_training import TEXT, TINY, at_step, send, timeless
 
@@ -110,8 +111,7 @@ def test_with_rope_the_context_may_be_longer(models):
     assert load("new")[0].config.block_size == 40
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("source", ["run", "llama"])
+@pytest.mark.parametrize(("source", "threads"), [("run", 1), ("llama", 2), slow("run", 2), slow("llama", 1)])
 def test_stopped_and_resumed_is_as_never_stopped(models, monkeypatch, source, threads):
     more = (f"--init_from={source}", "--dropout=0.1", f"--threads={threads}")
     assert go("--out_dir=straight", *more) == 0
@@ -218,7 +218,7 @@ def test_in_float64_and_with_another_tokenizer_than_the_page_has(models):
 
 
 @pytest.mark.usefixtures("gpu_xp")
-@pytest.mark.parametrize("dtype", ["float32", "tf32"])
+@pytest.mark.parametrize("dtype", [slow("float32"), "tf32"])
 def test_on_a_gpu(models, dtype):
     expected = load("llama", device="numpy")[0].state_dict()
     gpu = ("--init_from=llama", "--backend=cupy", f"--dtype={dtype}", "--block_size=9")

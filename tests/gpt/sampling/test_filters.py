@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gpt.sampling import filters
 from tests.support.chi_square import chi_square, chi_square_limit
+from tests.support.marks import slow
 
 INF = math.inf
 
@@ -244,7 +245,7 @@ CHAINS = {
 }
 
 
-@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("chain", [name if name in ("temperature", "top_p", "all") else slow(name) for name in CHAINS])
 def test_twenty_thousand_draws_follow_the_distribution(chain):
     logits = CHAINS[chain](np.random.default_rng(1).normal(size=20) * 1.2)
     uniforms = np.random.default_rng(sum(map(ord, chain))).random(20_000)

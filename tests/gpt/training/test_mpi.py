@@ -11,7 +11,7 @@ import pytest
 from gpt.runs.checkpoint import load_checkpoint
 from gpt.runs.metrics import read_metrics
 from tests.support import ROOT
-from tests.support.marks import slow
+from tests.support.marks import long, slow
 from tests.support.mpi_job import Job, needs_mpi, run_job, wait_until
 
 pytestmark = needs_mpi
@@ -85,12 +85,12 @@ def alone(tmp_path_factory):
     ("n", "dtype", "tolerance"),
     [
         (2, "float64", 1e-12),
-        pytest.param(3, "float32", 1e-5, marks=pytest.mark.slow),
-        pytest.param(1, "float64", 1e-12, marks=pytest.mark.slow),
-        pytest.param(3, "float64", 1e-12, marks=pytest.mark.slow),
-        pytest.param(6, "float64", 1e-12, marks=pytest.mark.slow),
-        pytest.param(1, "float32", 1e-5, marks=pytest.mark.slow),
-        pytest.param(2, "float32", 1e-5, marks=pytest.mark.slow),
+        (3, "float32", 1e-5),
+        (6, "float64", 1e-12),
+        long(1, "float64", 1e-12),
+        long(3, "float64", 1e-12),
+        long(1, "float32", 1e-5),
+        long(2, "float32", 1e-5),
     ],
 )
 def test_ranks_get_the_losses_of_one_process(folder, alone, n, dtype, tolerance):

@@ -29,9 +29,9 @@ def assert_same_run(one, other, step=12):
 
 LATER = {"norm": "rmsnorm", "position": "rope", "activation": "swiglu", "n_kv_head": 1, "qk_norm": "rms_weight"}
 MUON = {"optimizer": "muon", "muon_scale_rows": True, "schedule": "wsd"}
-FLAGS = [{}, {"dtype": "float64", "tie_weights": True}, {"threads": 2}, {"grad_clip": 0.0}]
-FLAGS += [LATER | {"threads": 2}, {"position": "rope", "activation": "relu2", "zero_init": True}]
-FLAGS += [MUON, MUON | {"threads": 2}]
+FLAGS = [{}, {"dtype": "float64", "tie_weights": True}, LATER | {"threads": 2}, MUON | {"threads": 2}]
+FLAGS += map(slow, [{"threads": 2}, {"grad_clip": 0.0}, {"position": "rope", "activation": "relu2", "zero_init": True}])
+FLAGS += [slow(MUON)]
 
 
 @pytest.mark.parametrize("flags", FLAGS)

@@ -20,6 +20,7 @@ from gpt.training import run as training
 from gpt.training.signals import Interrupted
 from gpt.training.step import Trainer
 from nanograd.parallel.processes import may_fork
+from tests.support.marks import slow
 from tests.support.tiny_training import arguments, at_step, kill_a_worker, send, timeless, train, worker_pid
 
 # ---- checkpoints ----
@@ -60,7 +61,7 @@ def test_a_resumed_run_has_most_of_its_room_already(workplace, monkeypatch):
     assert 0 < taken < asked[0] and asked[1] == asked[0] - taken
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("number", [errno.ENOSPC, slow(errno.EIO), slow(errno.EACCES)])
 @pytest.mark.parametrize("call", ["write", "fsync", "mkdir", "rename"])
 def test_a_save_that_fails_ends_the_run_and_leaves_the_checkpoint_before_it(workplace, monkeypatch, call, number):
     assert train(out_dir="straight") == 0
@@ -244,7 +245,7 @@ def poison(trainer, name, value):
 
 
 @pytest.mark.parametrize("grad_clip", [0.0, 1.0])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, slow(-math.inf)])
 def test_a_gradient_that_is_no_number_never_reaches_a_parameter(workplace, monkeypatch, value, grad_clip):
     parameters = []
 
