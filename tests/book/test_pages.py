@@ -51,6 +51,7 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
 
 
+@pytest.mark.slow
 def test_every_page_and_figure_is_current():
     stale = build.build(PAGES, check=True)
     assert not stale, "\n".join([*stale, "to write them anew: python docs/book/build.py"])

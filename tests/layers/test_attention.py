@@ -77,7 +77,8 @@ def test_gradients_of_shared_heads_across_blocks_of_rows(float64, dropout, n_kv_
     assert report.ok, report
 
 
-@pytest.mark.parametrize("dropout", [slow(0.0), 0.3])
+@pytest.mark.slow
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_gradients_across_blocks_of_rows(float64, dropout):
     qkv = np.random.default_rng(0).standard_normal((2, 2 * BLOCK + 2, 6))
     report = check_layer(attention(1, float64, dropout), qkv, samples=20, tolerance=1e-11)

@@ -218,6 +218,7 @@ def test_it_ends_when_the_other_process_is_killed(tmp_path, busy):
         wait_for(lambda: all(map(is_gone, pids)))
 
 
+@pytest.mark.slow
 def test_it_ends_although_a_fork_of_the_other_process_lives_on(tmp_path):
     """Which has a copy of the end of the pipe."""
     program = """

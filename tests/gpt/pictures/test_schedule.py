@@ -7,12 +7,17 @@ from gpt.pictures import figure
 from gpt.pictures import schedule as module
 from gpt.pictures.schedule import draw_schedule
 from gpt.runs.history import History
+from tests.support.marks import slow
 from tests.support.tiny_runs import make_up
 
 
 @pytest.mark.parametrize(
     "flags",
-    [{}, {"max_steps": 1}, {"warmup_steps": 0}, {"max_steps": 10, "warmup_steps": 10}, {"min_lr": 0.0}, {"lr": 3.0}],
+    [
+        {"max_steps": 1},
+        {"max_steps": 10, "warmup_steps": 10},
+        *map(slow, [{}, {"warmup_steps": 0}, {"min_lr": 0.0}, {"lr": 3.0}]),
+    ],
 )
 def test_any_schedule_can_be_drawn(tmp_path, flags):
     run = History(make_up(tmp_path / "run", [{"step": 1, "lr": 1e-4}, {"step": 2, "lr": None}], **flags))

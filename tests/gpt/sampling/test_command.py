@@ -15,6 +15,7 @@ from gpt.sampling import generate as sampling
 from gpt.sampling.command import main
 from gpt.sampling.kv_cache import Decoder
 from tests.support import ROOT
+from tests.support.marks import slow
 from tests.support.small_run import write_run
 from tokenizers import TokenizerError, load_tokenizer
 
@@ -200,9 +201,9 @@ def test_a_reader_that_goes_away_ends_it_quietly(run):
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--temperature", "-1"], 2, "--temperature must be at least 0"),
-        (["--top_p", "1.5"], 2, "--top_p must be"),
-        (["--top_k", "-1"], 2, "--top_k must be"),
+        slow(["--temperature", "-1"], 2, "--temperature must be at least 0"),
+        slow(["--top_p", "1.5"], 2, "--top_p must be"),
+        slow(["--top_k", "-1"], 2, "--top_k must be"),
         (["--prompt", "Ω"], 2, "U+03A9"),
         (["--checkpoint", "999"], 1, "no checkpoint of step 999"),
     ],
