@@ -13,11 +13,12 @@ import numpy as np
 
 from gpt.errors import RunError, UsageError
 from gpt.files import explained, temporary_name
-from gpt.hub.export import exported_shape
+from gpt.hub.export import config_fields, exported_shape
 from gpt.hub.gguf.names import ARCHITECTURES, GPT2_KEYS, LLAMA_KEYS, PATTERNS
 from gpt.hub.gguf.reading import NEEDED
 from gpt.hub.layout import gguf_layout
 from gpt.hub.load import Loaded
+from gpt.hub.shapes import Shape
 from gpt.hub.weights import take
 from gpt.tokenizers import BPETokenizer, ByteLevelTokenizer
 from gpt.tokenizers.bpe_model import BYTE, N_FIXED, NORMAL, UNKNOWN
@@ -52,7 +53,7 @@ def export_gguf(loaded: Loaded, out: Path) -> str:
     with explained("write", out):
         try:
             writer = gguf.GGUFWriter(temporary, architecture)
-            for key, value in keys_of(config, architecture).items():
+            for key, value in keys_of(shape, tokenizer, architecture).items():
                 add_number(writer, key, value)
             if config.rope_scaling == "linear":
                 writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
@@ -72,30 +73,11 @@ def export_gguf(loaded: Loaded, out: Path) -> str:
     return architecture
 
 
-def keys_of(config, architecture: str) -> dict[str, int | float]:
-    names = {theirs: key for key, theirs in (GPT2_KEYS if architecture == "gpt2" else LLAMA_KEYS).items()}
-    if architecture == "gpt2":
-        fields = {
-            "n_positions": config.block_size,
-            "n_embd": config.n_embd,
-            "n_inner": config.inner_channels,
-            "n_layer": config.n_layer,
-            "n_head": config.n_head,
-            "layer_norm_epsilon": config.norm_eps,
-        }
-    else:
-        fields = {
-            "max_position_embeddings": config.block_size,
-            "hidden_size": config.n_embd,
-            "intermediate_size": config.inner_channels,
-            "num_hidden_layers": config.n_layer,
-            "num_attention_heads": config.n_head,
-            "num_key_value_heads": config.kv_heads,
-            "rms_norm_eps": config.norm_eps,
-            "rope_theta": config.rope_theta,
-            "head_dim": config.head_channels,
-        }
-    keys = {f"{architecture}.{names[name]}": value for name, value in fields.items()}
+def keys_of(shape: Shape, tokenizer, architecture: str) -> dict[str, int | float]:
+    """The sizes, under llama.cpp's names; what config.json says of them."""
+    config, fields = shape.config, config_fields(shape, tokenizer)
+    names = GPT2_KEYS if architecture == "gpt2" else LLAMA_KEYS
+    keys = {f"{architecture}.{key}": fields[theirs] for key, theirs in names.items() if theirs in fields}
     if architecture == "llama":
         keys |= {f"llama.{key}": config.head_channels for key in ("rope.dimension_count", "attention.value_length")}
     return keys | {f"{architecture}.vocab_size": config.vocab_size}
