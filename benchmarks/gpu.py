@@ -22,19 +22,17 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 
 from benchmarks.contenders.on_gpu import CONTENDERS
-from benchmarks.contenders.shapes import SHAPES, Shape
+from benchmarks.contenders.shapes import GPT2, SHAPES, Shape
 from benchmarks.contenders.spread import Spread, busy, conditions, until_steady
 from gpt.config.options import GPTConfig
 
-GPT2 = GPTConfig(
-    50304, block_size=1024, n_layer=12, n_head=12, n_embd=768, activation="gelu", tie_weights=True, qkv_bias=True
-)
 GPU_SHAPES = {
-    "gpt2": Shape("GPT-2 124M: 12 layers, 12 heads, C 768, T 1024, B 16, V 50304", 16, GPT2),
+    "gpt2": Shape("GPT-2 124M: 12 layers, 12 heads, C 768, T 1024, B 16, V 50304", 16, replace(GPT2, vocab_size=50304)),
     "baby": SHAPES["baby"],
 }
 # (contender, precision) of a shape, what matters most first

@@ -1,6 +1,6 @@
 """The shapes that speed is measured at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpt.config.options import GPTConfig
 
@@ -57,7 +57,7 @@ SHAPES = {
     "gpt2": Shape(
         "GPT-2 124M: 12 layers, 12 heads, C 768, T 64, B 4, V 50257",
         4,
-        GPTConfig(50257, n_layer=12, n_head=12, n_embd=768, activation="gelu", tie_weights=True, qkv_bias=True),
+        replace(GPT2, block_size=64),
     ),
 }
 
