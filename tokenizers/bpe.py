@@ -88,9 +88,7 @@ class BPETokenizer(Tokenizer):
 
     @classmethod
     def from_header(cls, folder, header: dict) -> "BPETokenizer":
-        check_fields(folder, header, kind=str, vocab_size=int, bytes=int, sha256=str)
-        if header["kind"] != "bpe":
-            raise TokenizerFileError.about(folder, HEADER, f"is of kind {header['kind']!r:.40}, not 'bpe'")
+        check_fields(folder, header, "bpe", bytes=int)
         model = read_file(folder, MODEL, MODEL_BYTES, exactly=header["bytes"])
         check_hash(folder, MODEL, model, header["sha256"])
         try:

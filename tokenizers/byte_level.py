@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .base import Tokenizer, TokenizerError, TokenizerFileError, check_text, sha256
-from .files import HEADER, check_fields, check_hash, read_file, read_header, write_file, write_header
+from .files import check_fields, check_hash, read_file, read_header, write_file, write_header
 
 TOKENS = "tokenizer.bpe.json"
 TOKENS_BYTES = 64 << 20  # at most
@@ -153,9 +153,7 @@ class ByteLevelTokenizer(Tokenizer):
 
     @classmethod
     def from_header(cls, folder, header: dict) -> "ByteLevelTokenizer":
-        check_fields(folder, header, kind=str, vocab_size=int, bytes=int, sha256=str)
-        if header["kind"] != cls.kind:
-            raise TokenizerFileError.about(folder, HEADER, f"is of kind {header['kind']!r:.40}, not {cls.kind!r}")
+        check_fields(folder, header, cls.kind, bytes=int)
         text = read_file(folder, TOKENS, TOKENS_BYTES, exactly=header["bytes"])
         check_hash(folder, TOKENS, text, header["sha256"])
         try:

@@ -71,9 +71,7 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def from_header(cls, folder, header: dict) -> "CharTokenizer":
-        check_fields(folder, header, kind=str, vocab_size=int, sha256=str, characters=str)
-        if header["kind"] != "char":
-            raise TokenizerFileError.about(folder, HEADER, f"is of kind {header['kind']!r:.40}, not 'char'")
+        check_fields(folder, header, "char", characters=str)
         characters = header["characters"]
         try:
             tokenizer = cls(characters)

@@ -69,14 +69,18 @@ def read_header(folder) -> dict:
     return header
 
 
-def check_fields(folder, header: dict, **types) -> None:
-    """Raises TokenizerFileError unless the header has exactly these fields, of these types, besides its version."""
+def check_fields(folder, header: dict, kind: str, **types) -> None:
+    """Raises TokenizerFileError unless the header is of this kind and has, besides what every header has, exactly these
+    fields of these types."""
+    types = {"kind": str, "vocab_size": int, "sha256": str} | types
     for name, wanted in types.items():
         if type(header.get(name)) is not wanted:
             problem = f"is damaged: {name!r} should be {'a number' if wanted is int else 'a string'}"
             raise TokenizerFileError.about(folder, HEADER, problem)
     for name in header.keys() - types.keys() - {"version"}:
         raise TokenizerFileError.about(folder, HEADER, f"is damaged: it has a field {name!r:.40} of no meaning")
+    if header["kind"] != kind:
+        raise TokenizerFileError.about(folder, HEADER, f"is of kind {header['kind']!r:.40}, not {kind!r}")
 
 
 def check_hash(folder, name: str, data: bytes, wanted: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .base import Tokenizer, TokenizerError, TokenizerFileError, check_text, sha256
 from .bpe_model import BYTE, BYTES, NORMAL, SPACE_SIGN, UNKNOWN, fields
-from .files import HEADER, check_fields, check_hash, read_file, read_header, write_file, write_header
+from .files import check_fields, check_hash, read_file, read_header, write_file, write_header
 
 MODEL = "tokenizer.model"
 MODEL_BYTES = 64 << 20  # at most
@@ -77,9 +77,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     @classmethod
     def from_header(cls, folder, header: dict) -> "SentencePieceTokenizer":
-        check_fields(folder, header, kind=str, vocab_size=int, bytes=int, sha256=str, bos=int, ends=str)
-        if header["kind"] != cls.kind:
-            raise TokenizerFileError.about(folder, HEADER, f"is of kind {header['kind']!r:.40}, not {cls.kind!r}")
+        check_fields(folder, header, cls.kind, bytes=int, bos=int, ends=str)
         model = read_file(folder, MODEL, MODEL_BYTES, exactly=header["bytes"])
         check_hash(folder, MODEL, model, header["sha256"])
         try:
