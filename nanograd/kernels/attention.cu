@@ -1,5 +1,6 @@
 // Attention in float, double, or bfloat16 with float arithmetic, for any number of channels up to D. SIDE x SIDE
-// threads share tiles of TILE rows; thread (y, x) looks after rows y R .. y R + R - 1 and columns x, x + SIDE, ….
+// threads share tiles of TILE rows; thread (y, x) computes rows y R .. y R + R - 1, R = TILE / SIDE, and columns x,
+// x + SIDE, …. In shared memory there is an unused number between two rows, so that they begin in different banks.
 
 template <int TILE> constexpr int SIDE = TILE < 16 ? TILE : 16;
 
@@ -147,7 +148,7 @@ __global__ void attention_dq(const T* q, const T* k, const T* v, const T* dout, 
   fetch<T, D, TILE>(gs, locate(dout, o_steps, batch, head), o_steps.row, start, queries, channels);
   fetch<T, D, TILE>(vs, locate(o, o_steps, batch, head), o_steps.row, start, queries, channels);
   __syncthreads();
-  W sums[R][N] = {}, go[R] = {};
+  W sums[R][N] = {}, go[R] = {};  // go: delta of the thread's rows; o is where the values will be
 #pragma unroll
   for (int i = 0; i < R; ++i) {
     const int row = y * R + i;

@@ -1,10 +1,11 @@
-"""Twins of the parameter-free part of attention: the layer's forward and backward, and one step over a KV cache.
+"""Launches of the kernels for attention without its matrices: forward and backward, and one step over a KV cache.
 
 bfloat16 and TF32 go to the tensor cores (attention_mma.cu), everything else, and heads of more than 128 channels, to
 attention.cu. Neither stores scores: memory grows with T, not with its square.
 
 Backward is a kernel for dq and one for dk and dv, seven products of T x T together. Five are enough where one block of
-threads does all of a head (attention_whole_mma.cu): in bfloat16, and where there are heads enough to keep a GPU busy.
+threads does all of a head (attention_whole_mma.cu): in bfloat16, for heads of 33 to 64 channels, and where there are
+heads enough to keep a GPU busy.
 """
 
 import functools
@@ -20,8 +21,8 @@ from nanograd.kernels.sums import add_positions
 MOST_IN_GRID = 65535  # blocks of threads along the second and third axis of a grid
 TENSOR_CORE_ROWS, TENSOR_CORE_GAP = 64, 16  # ROWS in tensor_cores.cuh, and the bytes that its GAPs come to
 CHANNELS = 16, 32, 64, 128, 256  # a head's are padded to the next of these
-TENSOR_CORE_CHANNELS = 128  # at most
-WHOLE = 64  # channels that heads are padded to where one block does all of one
+TENSOR_CORE_CHANNELS = 128  # of a head on tensor cores, at most
+WHOLE = 64  # channels that a head is padded to where one block does all of it
 TILES = 64, 32, 16, 8  # rows of a tile on ordinary cores: the first that fits
 
 
@@ -84,8 +85,8 @@ def _whole(like, sizes, batch: int) -> bool:
 
 
 def fills(blocks: int, multiprocessors: int) -> bool:
-    """Whether so many blocks, of which each multiprocessor holds one, are done before the two kernels would be: these
-    have blocks enough to keep all busy, but 7 / 5 of the work."""
+    """Whether so many blocks, one at a time on each multiprocessor, take no longer than the two kernels: these have
+    enough blocks for all multiprocessors at all times, but 7 / 5 of the work."""
     rounds = -(-blocks // multiprocessors)
     return 7 * blocks >= 5 * rounds * multiprocessors
 
@@ -121,7 +122,8 @@ def _dropout_settings(dropout, heads: int, T: int, block: int) -> tuple:
 
 
 def _run(name: str, tiles: int, inputs, outputs, sizes, drops, batch: int, tf32: bool) -> None:
-    """Launch one of the attention kernels: a block for each tile of rows of each head; `tiles` in shared memory."""
+    """Launch one of the attention kernels, with a block of threads for each tile of rows of each head. A block holds
+    `tiles` tiles in shared memory."""
     like, (heads, sharing, rows, first_query, channels) = inputs[0], sizes[:5]
     if name == "attention_dkv":  # whose rows are keys
         heads, rows = heads // sharing, first_query + rows
@@ -140,12 +142,12 @@ def _run(name: str, tiles: int, inputs, outputs, sizes, drops, batch: int, tf32:
 
 
 def _drop(drops) -> str:
-    """Whether any weights are dropped, as C++ says it."""
+    """Whether any weights are dropped, as C++ writes it."""
     return "true" if drops[4] < 65536 else "false"
 
 
 def _bytes(tiles: int, D: int, itemsize: int) -> int:
-    """Shared memory of tiles on tensor cores."""
+    """Bytes of shared memory for `tiles` tiles on tensor cores."""
     return tiles * TENSOR_CORE_ROWS * (D * itemsize + TENSOR_CORE_GAP)
 
 
@@ -177,7 +179,7 @@ def check_heads(device, channels: int) -> None:
 
 @functools.cache
 def shared_memory(xp, device: int) -> int:
-    """The bytes of shared memory that a block of threads can have on a GPU. Asking for it takes long."""
+    """The bytes of shared memory that a block of threads can have on a GPU. Cached, as asking CUDA is slow."""
     return xp.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
 
 

@@ -1,5 +1,5 @@
-// Attention on tensor cores, in bfloat16 or TF32: 64 queries (or keys) a block, 16 for each of its 4 warps, any number of
-// channels up to D. The weights go from one product into the next in registers.
+// Attention on tensor cores, in bfloat16 or TF32: 64 queries (or keys) a block, 16 for each of its 4 warps, any number
+// of channels up to D. The weights stay in registers between the product that makes them and the one that takes them.
 
 template <typename T, int D, bool DROPS>
 __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* logz, ATTENTION_SIZES,
@@ -74,6 +74,7 @@ __global__ void attention_mma(const T* q, const T* k, const T* v, T* o, float* l
   put_tiles<T, D>(locate(o, o_steps, batch, head), o_steps.row, start + own, queries, channels, sums, inverse);
 }
 
+// dq and delta, for a tile of queries.
 template <typename T, int D, bool DROPS>
 __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* dout, const T* o, const float* logz,
                                  T* dq, float* delta, ATTENTION_SIZES, DROPOUT_SETTINGS) {
@@ -88,7 +89,7 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
   logz += (batch * heads + head) * queries, delta += (batch * heads + head) * queries;
   qs.fetch(q, q_row, start, queries, channels);
   gs.fetch(locate(dout, o_steps, batch, head), o_steps.row, start, queries, channels);
-  vs.template fetch<false>(locate(o, o_steps, batch, head), o_steps.row, start, queries, channels);
+  vs.template fetch<false>(locate(o, o_steps, batch, head), o_steps.row, start, queries, channels);  // for delta alone
   __syncthreads();
   const Own<T, D> q_tiles(qs, own), g_tiles(gs, own);
   const float factor = (float)scale * LOG2E;
@@ -106,7 +107,7 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
     vs.fetch(v, k_row, from, keys, channels);
     __syncthreads();
     for (int column = 0; column < ROWS; column += 16) {
-      const int reach = (int)(first_query + start + own - from) - column;  // row r of the warp sees columns up to reach + r
+      const int reach = (int)(first_query + start + own - from) - column;  // row r sees columns up to reach + r
       if (reach < -15) break;
       float scores[2][4], products[2][4];
       dot_tiles(scores, q_tiles, ks, column);
@@ -133,11 +134,11 @@ __global__ void attention_dq_mma(const T* q, const T* k, const T* v, const T* do
   put_tiles<T, D>(locate(dq, q_steps, batch, head), q_row, start + own, queries, channels, sums, scales);
 }
 
-// Rows are keys here and columns queries.
+// dk and dv, for a tile of keys: rows are keys here and columns queries.
 template <typename T, int D, bool DROPS>
 __global__ void attention_dkv_mma(const T* q, const T* k, const T* v, const T* dout, const float* logz,
                                   const float* delta, T* dk, T* dv, ATTENTION_SIZES, DROPOUT_SETTINGS) {
-  __shared__ float shift[ROWS], go[ROWS];
+  __shared__ float shift[ROWS], go[ROWS];  // log2 z and delta of a tile's queries
   SHARED_MEMORY(T, memory);
   const Shared<T, D> qs{memory}, ks{qs.at + qs.SIZE}, vs{ks.at + ks.SIZE}, gs{vs.at + vs.SIZE};
   UNPACK_ARGUMENTS

@@ -1,9 +1,10 @@
-// What attention's kernels on tensor cores share beyond their products.
+// What attention's kernels on tensor cores share apart from products.
 
-// exp(x) is taken as exp2(x log2(e)), which is one instruction.
+// exp(x) is computed as exp2(x log2(e)): exp2 is one instruction.
 constexpr float LOG2E = 1.4426950408889634f;
 
-// Backward takes log z of a query in powers of two; infinity, and so a weight of 0, for rows beyond the last query.
+// log2 z of a query, which backward subtracts from its scores times log2(e); infinity, and so a weight of 0, beyond the
+// last query.
 __device__ __forceinline__ float shift_of(const float* logz, long long query, long long queries) {
   return query < queries ? logz[query] * LOG2E : infinity<float>();
 }

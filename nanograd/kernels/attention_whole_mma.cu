@@ -1,19 +1,20 @@
-// Attention's backward pass on tensor cores in one kernel, bfloat16, heads of up to 64 channels: five products of T x T where
-// attention_dq_mma and attention_dkv_mma, which both need S and dP, take seven.
+// Attention's backward pass on tensor cores in one kernel, bfloat16, heads of up to 64 channels: five products of T x T
+// where attention_dq_mma and attention_dkv_mma, which both need S and dP, take seven.
 //
-// A block looks after one head of keys and values from end to end. It walks over tiles of KEYS keys, 16 for each of its 8
-// warps, and for each over the tiles of queries that see them, rows being keys and columns queries. dk and dv of a tile are
-// complete then. dq is not: what a tile of keys adds to it is added to `dq_sums`, in float, by the thread that added what
-// the tiles before it did. So no two threads share a sum, and every sum has one order.
+// A block computes all of one head of keys and values. It goes through tiles of KEYS keys, 16 for each of its 8 warps,
+// and for each of these through the tiles of queries that see it; rows are keys and columns queries. After the last of
+// them dk and dv of the tile of keys are complete. dq is complete after the last tile of keys: until then it is in
+// `dq_sums`, in float, where the same thread adds to the same numbers each time. So no two threads share a sum, and
+// every sum has one order.
 //
-// The gradient of a bias of queries, keys and values is the sum over positions of the three. A block adds up those of its
-// head and leaves them for its sample in slab number `batch` of dbias (partial_sums.py), whose slabs are `step` numbers
-// apart; slabs without a sample become 0. With `add` they are added to what is there.
+// The gradient of a bias of queries, keys and values is the sum of dq, dk and dv over positions. A block adds up those
+// of its head and writes them to slab `batch` of dbias (partial_sums.py), whose slabs are `step` numbers apart; slabs
+// beyond the last sample become 0. With `add` all are added to what is there.
 
 constexpr int THREADS = 256, KEYS = 2 * ROWS;
-constexpr int STEP_OF_DS = ROWS + 8;  // elements, with a gap as in tensor_cores.cuh
+constexpr int STEP_OF_DS = ROWS + 8;  // elements from one row of dS to the next, with a gap as in tensor_cores.cuh
 
-// place[c] += factor times the sum of the 16 rows in column c of `sums`. It is for one warp.
+// place[c] += factor times the sum of column c of `sums`, over the 16 rows that a warp holds. The whole warp calls it.
 template <int P>
 __device__ __forceinline__ void add_columns(float* place, const float (&sums)[P][4], float factor) {
 #pragma unroll
@@ -31,15 +32,16 @@ __global__ void attention_whole_mma(const T* q, const T* k, const T* v, const T*
                                     T* dq, T* dk, T* dv, float* delta, float* dq_sums, float* dbias, long long slabs,
                                     long long step, long long add, ATTENTION_SIZES, DROPOUT_SETTINGS) {
   static_assert(sizeof(T) == 2, "dS is transposed 16 bits at a time");
-  __shared__ float shift[ROWS], go[ROWS], of_warp[3][8][D];  // the last: sums of dq, dk and dv over positions
+  __shared__ float shift[ROWS], go[ROWS];  // log2 z and delta of a tile's queries
+  __shared__ float of_warp[3][8][D];       // each warp's sums of dq, dk and dv over positions
   SHARED_MEMORY(T, memory);
   const Shared<T, D> ks{memory}, vs{ks.at + 2 * ks.SIZE}, qs{vs.at + 2 * vs.SIZE}, gs{qs.at + qs.SIZE};
   T* ds = gs.at + gs.SIZE;  // (KEYS, ROWS): dS of a tile
-  const Shared<T, D> os{ds};  // before that is needed
+  const Shared<T, D> os{ds};  // a tile of o, until the place is needed for dS
   UNPACK_ARGUMENTS
   const long long shared_head = blockIdx.y;
   const int warp = threadIdx.x / 32, own = warp * 16;                    // the warp's first key of a tile
-  const int own_query = warp % 4 * 16, own_channel = warp / 4 * (D / 2);  // and the corner of its part of dq
+  const int own_query = warp % 4 * 16, own_channel = warp / 4 * (D / 2);  // and the first of its part of a tile of dq
   const float factor = (float)scale * LOG2E;
   k = locate(k, k_steps, batch, shared_head), v = locate(v, k_steps, batch, shared_head);
   for (int c = threadIdx.x; c < 3 * 8 * D; c += THREADS) of_warp[0][0][c] = 0;
@@ -84,7 +86,7 @@ __global__ void attention_whole_mma(const T* q, const T* k, const T* v, const T*
         for (int column = 0; column < ROWS; column += 16) {
           const int reach = tile_reach + column;  // column c sees rows up to reach + c
           float scores[2][4] = {}, products[2][4] = {};
-          if (reach >= 0) {  // a multiple of 16
+          if (reach >= 0) {  // a multiple of 16: below 0 none of these queries sees one of the keys, and dS is 0
             dot_tiles(scores, k_tiles, qs, column);
             dot_tiles(products, v_tiles, gs, column);
             weigh_tile<DROPS>(scores, products, factor, shift + column, go + column, reach, dropping, batch, heads,
@@ -101,7 +103,7 @@ __global__ void attention_whole_mma(const T* q, const T* k, const T* v, const T*
         }
         __syncthreads();
         float sums[D / 16][4] = {};  // of dq: 16 queries, half of the channels
-        const long long seen = from + ROWS - start;
+        const long long seen = from + ROWS - start;  // the tile's keys that a query of this tile sees
         for (int key = 0; key < KEYS && key < seen; key += 16) {
           unsigned even[2], odd[2], right[2];
           const T* corner = ds + (key + threadIdx.x % 16) * STEP_OF_DS + own_query;
@@ -146,7 +148,7 @@ __global__ void attention_whole_mma(const T* q, const T* k, const T* v, const T*
   if (part > 2 || c >= channels) return;
   float total = 0;
   for (int other = 0; other < 8; ++other) total += of_warp[part][other][c];
-  dbias += (part * heads + shared_head) * channels + c;  // as many heads of keys and values as of queries
+  dbias += (part * heads + shared_head) * channels + c;  // dbias is given where heads share no keys: sharing is 1
   for (long long slab = batch; slab < slabs; slab += gridDim.z) {
     const float own_sum = slab == batch ? total : 0;
     dbias[slab * step] = add ? dbias[slab * step] + own_sum : own_sum;

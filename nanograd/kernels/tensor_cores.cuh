@@ -8,13 +8,12 @@
 //     TF32      A  a0: row g, column t                  a1: row g + 8        a2, a3: the same, column t + 4
 //     8 deep    B  b0: column g, row t                  b1: row t + 4
 //
-// So two C tiles side by side, rounded, are an A tile of bfloat16: what one product made goes into the next in registers.
-// And one C tile is an A tile of TF32 with its columns in the order 0 2 4 6 1 3 5 7, which does no harm where B's rows
-// are taken in that order too.
+// So two C tiles side by side, rounded, are an A tile of bfloat16: the result of one product is an operand of the next
+// without leaving the registers. And one C tile is an A tile of TF32 whose columns are in the order 0 2 4 6 1 3 5 7:
+// with B's rows in that order too, the product is the same.
 
-constexpr int ROWS = 64;
+constexpr int ROWS = 64;  // of a tile in shared memory
 
-#ifndef OWN_TENSOR_CORES
 __device__ __forceinline__ void mma_bfloat16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
   asm volatile(
@@ -44,7 +43,7 @@ __device__ __forceinline__ unsigned to_tf32(float x) {
   return bits;
 }
 
-// Two 8 x 8 tiles, transposed: lane l < 16 names row l % 8 of tile l / 8.
+// Two 8 x 8 tiles, transposed: lane l < 16 gives the address of row l % 8 of tile l / 8.
 __device__ __forceinline__ void load_transposed(unsigned (&b)[2], const bfloat16* row) {
 #if __CUDA_ARCH__ >= 800
   const unsigned address = (unsigned)__cvta_generic_to_shared(row);
@@ -54,8 +53,8 @@ __device__ __forceinline__ void load_transposed(unsigned (&b)[2], const bfloat16
                : "memory");
 #endif
 }
-#endif
 
+// Two neighbouring numbers as a register holds them, the first in the low half
 __device__ __forceinline__ unsigned two(const bfloat16* at) { return *reinterpret_cast<const unsigned*>(at); }
 __device__ __forceinline__ unsigned two(float low, float high) {
 #if __CUDA_ARCH__ >= 800
@@ -66,11 +65,13 @@ __device__ __forceinline__ unsigned two(float low, float high) {
   return narrow<bfloat16>(low).bits | (unsigned)narrow<bfloat16>(high).bits << 16;
 #endif
 }
+
+// x as a product takes it
 __device__ __forceinline__ bfloat16 rounded(bfloat16 x) { return x; }
 __device__ __forceinline__ float rounded(float x) { return __uint_as_float(to_tf32(x)); }
 
-// What a product takes and leaves, for T as arrays are stored. GAP: elements between rows in shared memory, which spread
-// the rows over the banks. A tile begins at `corner` of rows that are `step` elements apart.
+// The product and how its operands are read, for arrays of T. GAP: unused elements between rows in shared memory, so
+// that the rows begin in different banks. A tile begins at `corner`, and its rows are `step` elements apart.
 template <typename T> struct Unit;
 template <> struct Unit<bfloat16> {
   static constexpr int DEPTH = 16, GAP = 8;
@@ -90,6 +91,7 @@ template <> struct Unit<bfloat16> {
   static __device__ __forceinline__ void b_rows(unsigned (&tile)[2], const bfloat16* corner, int step) {
     load_transposed(tile, corner + threadIdx.x % 16 * step);
   }
+  // A from the C tiles n and n + 1
   template <int P> static __device__ __forceinline__ void a_of(unsigned (&tile)[4], const float (&c)[P][4], int n) {
     tile[0] = two(c[n][0], c[n][1]), tile[1] = two(c[n][2], c[n][3]);
     tile[2] = two(c[n + 1][0], c[n + 1][1]), tile[3] = two(c[n + 1][2], c[n + 1][3]);
@@ -109,10 +111,12 @@ template <> struct Unit<float> {
     const float* at = corner + threadIdx.x % 32 / 4 * step + threadIdx.x % 4;
     tile[0] = bits(at[0]), tile[1] = bits(at[4]);
   }
+  // its rows in the order of a_of's columns
   static __device__ __forceinline__ void b_rows(unsigned (&tile)[2], const float* corner, int step) {
     const float* at = corner + threadIdx.x % 4 * 2 * step + threadIdx.x % 32 / 4;
     tile[0] = bits(at[0]), tile[1] = bits(at[step]);
   }
+  // A from the C tile n
   template <int P> static __device__ __forceinline__ void a_of(unsigned (&tile)[4], const float (&c)[P][4], int n) {
     tile[0] = to_tf32(c[n][0]), tile[1] = to_tf32(c[n][2]), tile[2] = to_tf32(c[n][1]), tile[3] = to_tf32(c[n][3]);
   }
@@ -125,7 +129,8 @@ template <typename T, int D> struct Shared {
 
   __device__ __forceinline__ const T* corner(int row, int column) const { return at + row * STEP + column; }
 
-  // By THREADS threads. Zeros beyond `stop` rows and `channels`. ROUND: to what a product takes.
+  // Fill it with rows start .. start + ROWS - 1 of an array, by THREADS threads: zeros from row `stop` and from column
+  // `channels` on. ROUND: to what a product takes.
   template <bool ROUND = true, int THREADS = 128>
   __device__ void fetch(const T* array, long long row_step, long long start, long long stop, long long channels) const {
     const bool whole = channels % V == 0 && row_step % V == 0 && (unsigned long long)array % 16 == 0;
@@ -144,7 +149,8 @@ template <typename T, int D> struct Shared {
   }
 };
 
-// The A tiles of 16 rows, which stay the same while a warp walks over tiles of B: in registers where there is room.
+// The A tiles of 16 rows, which stay the same while a warp goes through tiles of B: in registers where there is room,
+// else read from shared memory each time.
 template <typename T, int D> struct Own {
   static constexpr int DEPTH = Unit<T>::DEPTH;
   static constexpr bool HELD = D <= 64;
@@ -166,7 +172,7 @@ template <typename T, int D> struct Own {
   }
 };
 
-// scores (16 x 8 P) = the own rows times the transpose of rows `column` .. of b
+// scores (16 x 8 P) = the 16 rows of `own` times the transpose of rows column .. column + 8 P - 1 of b
 template <typename T, int D, int P>
 __device__ __forceinline__ void dot_tiles(float (&scores)[P][4], const Own<T, D>& own, const Shared<T, D>& b,
                                           int column) {
@@ -186,7 +192,7 @@ __device__ __forceinline__ void dot_tiles(float (&scores)[P][4], const Own<T, D>
   }
 }
 
-// sums (16 x D) += weights (16 x 8 P) times rows `row` .. of b
+// sums (16 x D) += weights (16 x 8 P) times rows row .. row + 8 P - 1 of b
 template <typename T, int D, int P>
 __device__ __forceinline__ void add_tiles(float (&sums)[D / 8][4], const float (&weights)[P][4],
                                           const Shared<T, D>& b, int row) {
@@ -206,7 +212,7 @@ __device__ __forceinline__ void add_tiles(float (&sums)[D / 8][4], const float (
 __device__ __forceinline__ int row_in_tile(int i) { return threadIdx.x % 32 / 4 + i / 2 * 8; }
 __device__ __forceinline__ int column_in_tile(int i) { return threadIdx.x % 4 * 2 + i % 2; }
 
-// Row `row`, which is one that this lane holds, of a times that of b: summed by the four lanes that hold it.
+// Row `row` of a times row `row` of b, for a row of which this lane holds numbers. All four lanes that do get the sum.
 template <typename T, int D>
 __device__ __forceinline__ float dot_of_rows(const Shared<T, D>& a, const Shared<T, D>& b, int row) {
   float sum = 0;
@@ -219,6 +225,8 @@ __device__ __forceinline__ float dot_of_rows(const Shared<T, D>& a, const Shared
   return sum;
 }
 
+// Rows start .. start + 15 of an array, up to row `stop` and column `channels`, = sums (16 x D) times factor[0] in the
+// first 8 of them and factor[1] in the others.
 template <typename T, int D>
 __device__ __forceinline__ void put_tiles(T* array, long long row_step, long long start, long long stop,
                                           long long channels, const float (&sums)[D / 8][4], const float (&factor)[2]) {
