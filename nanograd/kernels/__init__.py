@@ -1,7 +1,7 @@
-"""CUDA kernels of the functions marked `@fused`: the same result in one launch, for arrays on a GPU.
+"""CUDA kernels of the functions marked `@fused`: the same result in one launch or a few, for arrays on a GPU.
 
 Each function here has the name and the arguments of its definition, which is where the formulas and their meaning are,
-and launches a kernel from a `.cu` file of this folder. Importing this package registers them all. A test compares every
+and launches kernels from a `.cu` file of this folder. Importing this package registers them all. A test compares every
 one with its definition.
 
 They keep to their definitions up to rounding, with three liberties, taken because they save a pass over memory:
@@ -239,9 +239,9 @@ def normalize_backward(dy, weight, xhat, rstd, dx, scratch, residual, dweight, d
 
 @registered
 def masked_exp(scores):
-    asking, keys = scores.shape[-2:]
+    queries, keys = scores.shape[-2:]
     z = xp_of(scores).empty((*scores.shape[:-1], 1), dtype=scores.dtype)
-    launch("softmax", f"masked_exp<{c_type(scores)}>", (z.size,), 128, scores, z, asking, keys, like=scores)
+    launch("softmax", f"masked_exp<{c_type(scores)}>", (z.size,), 128, scores, z, queries, keys, like=scores)
     return z
 
 

@@ -1,7 +1,7 @@
-// What kernels over rows and columns share: which columns a thread looks after, a bias, sums over rows.
+// What kernels over rows and columns share: the column of an element, a bias, sums over rows.
 
 // The columns of neighbouring elements, from the i-th on, of rows of `size`: one division for all of them, in 32 bits
-// where the numbers allow that, as a division of 64 bits takes as long as reading the element does.
+// where the numbers are small enough, as a GPU needs several times as many instructions to divide numbers of 64 bits.
 struct Columns {
   long long size, at;
   __device__ __forceinline__ Columns(long long i, long long size)
@@ -26,7 +26,8 @@ __device__ __forceinline__ Pack<wide<T>, V> with_bias(const T* x, const wide<T>*
   return sum;
 }
 
-// A block that looks after 32 V columns, V a thread, of a slab of the rows: its 8 warps take every eighth row.
+// What a block of 8 warps computes: 32 V columns, V for each thread of a warp, of the `slab` rows of slab blockIdx.y,
+// of which each warp takes every eighth. c: the thread's first column; start: its first row; stop: where the slab ends.
 template <int V> struct Block {
   long long c, start, stop;
   __device__ __forceinline__ Block(long long rows, long long slab)
@@ -35,9 +36,9 @@ template <int V> struct Block {
         stop((blockIdx.y + 1) * slab < rows ? (blockIdx.y + 1) * slab : rows) {}
 };
 
-// Leaves the sums that the 8 warps of such a block have of its columns, N kinds of them, for the slab: out[k][s, c], where
-// it is `step` numbers from one slab's to the next. Where add[k] says so, they are added to what is there. A kind may be
-// null. All threads must come here; warp k adds up kind k.
+// Adds up the sums that the 8 warps of such a block have of its columns, N kinds of sums, and writes kind k for slab s
+// to out[k][s, c]: from one slab to the next it is `step` numbers. Where add[k] is true they are added to what is
+// there. Where out[k] is null nothing is written. Every thread of the block must call it; warp k adds up kind k.
 template <int N, int V, typename W>
 __device__ __forceinline__ void leave_sums(const W (&sums)[N][V], W* const (&out)[N], const bool (&add)[N],
                                            long long c, long long step, long long C) {

@@ -1,8 +1,9 @@
 // What all kernels share: types, vectors, sums over a warp or a block. Prepended to every .cu file here.
 //
-// A kernel is a template over T, how arrays are stored: float, double or bfloat16. Sums and all arithmetic are done
-// in wide<T>, float or double; parameters, their gradients and per-row statistics are stored in it too. Nothing here
-// needs a header, so that NVRTC finds all it needs on a machine without the CUDA toolkit.
+// A kernel is a template over T, the type in which arrays are stored: float, double or bfloat16. Sums and all
+// arithmetic are done in wide<T>, float or double. Parameters and their gradients are stored in it too, and so is what
+// normalisation, attention and cross-entropy keep of a row. No header of CUDA's is included, so that NVRTC is enough
+// and a machine needs no CUDA toolkit.
 
 struct bfloat16 {
   unsigned short bits;
@@ -42,7 +43,7 @@ template <int V, typename T> __device__ __forceinline__ void store(T* to, const 
   *reinterpret_cast<Pack<T, V>*>(to) = pack;
 }
 
-// The first of V elements that this thread looks after, and how many elements all threads take at once.
+// The first of the V elements with which this thread begins, and how far it is from these to its next V.
 template <int V> __device__ __forceinline__ long long first_element() {
   return ((long long)blockIdx.x * blockDim.x + threadIdx.x) * V;
 }
@@ -50,7 +51,7 @@ template <int V> __device__ __forceinline__ long long all_elements() {
   return (long long)gridDim.x * blockDim.x * V;
 }
 
-// Infinity, for which NVRTC has no name of its own.
+// Infinity: INFINITY and numeric_limits are in headers.
 template <typename W> __device__ __forceinline__ W infinity() { return (W)__uint_as_float(0x7f800000u); }
 
 template <typename W> __device__ __forceinline__ W larger(W a, W b) { return a > b || a != a ? a : b; }
@@ -68,7 +69,7 @@ template <typename Combine, typename W> __device__ __forceinline__ W warp_reduce
   return x;
 }
 
-// The same over a block of whole warps, at most 32. All threads must come here.
+// The same over a block of whole warps, 32 at most. Every thread of the block must call it.
 template <typename Combine, typename W> __device__ __forceinline__ W block_reduce(W x) {
   __shared__ W of_warp[32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
@@ -81,9 +82,7 @@ template <typename Combine, typename W> __device__ __forceinline__ W block_reduc
   return x;
 }
 
-// Shared memory whose size the launch decides. (The definition stands back where a host program provides its own.)
-#ifndef SHARED_MEMORY
+// Shared memory whose size the launch decides.
 #define SHARED_MEMORY(type, name)                                    \
   extern __shared__ __align__(16) unsigned char name##_bytes[];      \
   type* name = reinterpret_cast<type*>(name##_bytes)
-#endif

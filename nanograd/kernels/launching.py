@@ -19,7 +19,7 @@ HEADERS = {"dropout": ("philox.cuh",), "attention": ("philox.cuh", "attention.cu
 HEADERS |= dict.fromkeys(("elementwise", "gelu", "layernorm", "reductions"), ("columns.cuh",))
 ON_TENSOR_CORES = *HEADERS["attention"], "tensor_cores.cuh", "attention_mma.cuh"
 HEADERS |= dict.fromkeys(("attention_mma", "attention_whole_mma"), ON_TENSOR_CORES)
-FAMILIES = (
+FAMILIES = (  # .cu files of which all kernels for a dtype are built at once
     "elementwise",
     "gelu",
     "layernorm",
@@ -79,7 +79,7 @@ def kernel(xp, device: int, family: str, name: str, shared: int):
     else:
         names = (name,)
     function = module(xp, family, names).get_function(name)
-    if shared > 40 * 1024:  # with what the kernel declares, it may be more than the 48 KiB that come without asking
+    if shared > 40 * 1024:  # together with what the kernel declares it may exceed 48 KiB, which have to be asked for
         function.max_dynamic_shared_size_bytes = shared
     return function
 
@@ -91,7 +91,7 @@ def launch(family: str, name: str, grid: tuple, threads: int, *args, like, share
 
 
 def registered(function: Callable) -> Callable:
-    """Let `function` take over from the definition of the same name, for arrays on a GPU."""
+    """Have `function` called in place of the definition of the same name, for arrays on a GPU."""
     KERNELS[function.__name__] = function
     return function
 

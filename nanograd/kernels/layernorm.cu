@@ -1,4 +1,4 @@
-// LayerNorm: one warp takes one row of C channels, V at a time.
+// LayerNorm: a warp computes a row of C channels, each thread V of them at a time.
 
 template <typename T, int V>
 __global__ void normalize(const T* x, const wide<T>* weight, const wide<T>* bias, T* xhat, T* y, wide<T>* rstd,
@@ -68,8 +68,9 @@ __global__ void normalize_backward(const T* dy, const wide<T>* weight, const T* 
   }
 }
 
-// The same, and for each slab of rows the sums of dy and of dy xhat that the gradients of bias and weight are, as in
-// columns.cuh: dbias may be null. A row is at most MOST times 32 V channels; a warp keeps the sums of its rows.
+// The same, and the gradients of bias and weight: the sums of dy and of dy xhat over each slab of rows, as in
+// columns.cuh; dbias may be null. A warp keeps the sums of its rows in registers, MOST times V of each kind a thread: C
+// is at most MOST times 32 V.
 constexpr int MOST = 4;
 
 template <typename T, int V>
@@ -111,7 +112,7 @@ __global__ void normalize_backward_sums(const T* dy, const wide<T>* weight, cons
 #pragma unroll
   for (int k = 0; k < MOST; ++k) {
     if (k * 32 * V >= C) break;
-    __syncthreads();  // the sums before these have been read
+    __syncthreads();  // leave_sums uses the same shared memory for every k
     leave_sums<2, V, W>(sums[k], {dbias, dweight}, {add_dbias != 0, add_dweight != 0}, (k * 32 + lane) * V, step, C);
   }
 }

@@ -1,5 +1,6 @@
-// Philox4x64-10 (Salmon et al. 2011), the generator behind nanograd/device/rng.py: each sample of the batch reads a stream
-// of 64-bit words, keyed by (seed, step), that starts at its own counter. Word w of a stream stands in block 1 + w / 4.
+// Philox4x64-10 (Salmon et al. 2011), the generator behind nanograd/device/rng.py: each sample of the batch has a
+// stream of 64-bit words, with (seed, step) as its key and the sample in the top word of the counter. Word w of a
+// stream is in the block with the counter 1 + w / 4, as NumPy counts up before it draws.
 
 struct Words {
   unsigned long long at[4];

@@ -1,5 +1,6 @@
-// RMSNorm: one warp takes one row of C channels, V at a time. x, y, dy and dx may have gaps: `heads` rows lie one after
-// the other, and it is `step` elements from the first of them to the next `heads`, as with the queries of a position.
+// RMSNorm: a warp computes a row of C channels, each thread V of them at a time. x, y, dy and dx may have gaps: `heads`
+// rows lie one after the other, and from the first of them to the first of the next `heads` it is `step` elements, as
+// where rows are the queries in an array that also holds keys and values.
 
 __device__ __forceinline__ long long place(long long row, long long C, long long heads, long long step) {
   return row / heads * step + row % heads * C;

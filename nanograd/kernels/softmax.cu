@@ -1,10 +1,11 @@
 // The masked softmax of attention, not normalised: e = exp(score - the row's maximum), z = the sum of e.
 
-// The last `asking` of `keys` positions ask; the one in row r sees keys 0 .. keys - asking + r. One block a row.
+// A head has a row for each query; the queries are the last `queries` of `keys` positions, and query r sees keys
+// 0 .. keys - queries + r. One block a row.
 template <typename T>
-__global__ void masked_exp(T* scores, T* z, long long asking, long long keys) {
+__global__ void masked_exp(T* scores, T* z, long long queries, long long keys) {
   using W = wide<T>;
-  const long long row = blockIdx.x, seen = keys - asking + row % asking + 1;
+  const long long row = blockIdx.x, seen = keys - queries + row % queries + 1;
   scores += row * keys;
   W top = -infinity<W>();
   for (long long k = threadIdx.x; k < seen; k += blockDim.x) top = larger(top, (W)widen(scores[k]));
@@ -21,7 +22,8 @@ __global__ void masked_exp(T* scores, T* z, long long asking, long long keys) {
 
 // dscores = e (mask dscores - delta), with one delta for each row of `keys`
 template <typename T>
-__global__ void masked_exp_backward(T* dscores, const T* e, const T* delta, const T* mask, long long n, long long keys) {
+__global__ void masked_exp_backward(T* dscores, const T* e, const T* delta, const T* mask, long long n,
+                                    long long keys) {
   for (long long i = first_element<1>(); i < n; i += all_elements<1>()) {
     const wide<T> kept = mask ? widen(mask[i]) : (wide<T>)1;
     dscores[i] = narrow<T>(widen(e[i]) * (kept * widen(dscores[i]) - widen(delta[i / keys])));

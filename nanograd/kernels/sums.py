@@ -1,4 +1,4 @@
-"""Twins of sums over positions and over everything (reductions.cu)."""
+"""Launches of the kernels for sums over positions, channels and everything (reductions.cu)."""
 
 import contextlib
 
@@ -7,7 +7,7 @@ from nanograd.device.device import xp_of
 from nanograd.device.partial_sums import Parts
 from nanograd.kernels.launching import c_type, launch, registered, vector_width, wide
 
-COLUMN_BLOCKS = 1024  # of threads that a sum over positions is split among, about: a few for each multiprocessor
+COLUMN_BLOCKS = 1024  # blocks of threads, about, among which a sum over positions is split: a few a multiprocessor
 
 
 @registered
@@ -38,9 +38,10 @@ def gelu_backward_columns(dy, x, bias, dx, dbias):
 
 @contextlib.contextmanager
 def split(rows, across, like, *totals):
-    """How blocks of threads, `across` side by side, leave sums over `rows` for `totals`, which may be None, arrays (C,)
-    or `Parts`: (slabs, rows of each, numbers between the sums of two slabs, arrays, whether each holds something that
-    is to be added to). Afterwards, what does not wait in `Parts` is added up."""
+    """How the sums over `rows` for `totals`, each None, an array (C,) or `Parts`, are split among blocks of threads,
+    `across` of them side by side over the columns: (slabs, rows of each, numbers from the sums of one slab to those of
+    the next, arrays for the sums, whether each array holds something that is to be added to). Afterwards the sums of
+    all slabs are added up, but for `Parts` of the same PartialSums, which are added up with those of other vectors."""
     given = [total for total in totals if total is not None]
     waiting = given and all(isinstance(total, Parts) and total.sums is given[0].sums for total in given)
     if waiting:
