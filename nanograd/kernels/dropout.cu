@@ -1,4 +1,5 @@
-// Dropout: the masks of nanograd/device/rng.py, bit for bit. One thread computes one block of four words, 16 elements.
+// Dropout: the masks of nanograd/device/rng.py, bit for bit. A thread computes a block of four random words, which
+// decide 16 elements, at a time.
 
 template <typename T>
 __device__ __forceinline__ T kept_or_not(const Words& words, long long word, int element, long long keep_below,
@@ -6,7 +7,8 @@ __device__ __forceinline__ T kept_or_not(const Words& words, long long word, int
   return narrow<T>(bits_of(words, word, element) < keep_below ? (wide<T>)scale : (wide<T>)0);
 }
 
-// mask = 0 or scale; y = x mask, where there is an x. `size` elements a sample, `blocks` of random words for each.
+// mask = 0 or scale; y = x mask, unless x is null. A sample has `size` elements, for which `blocks` blocks of random
+// words are needed, the first element at word `position` of the sample's stream.
 template <typename T>
 __global__ void drop(const T* x, T* mask, T* y, long long samples, long long size, long long blocks,
                      unsigned long long seed, unsigned long long step, long long first, long long position,
@@ -16,7 +18,8 @@ __global__ void drop(const T* x, T* mask, T* y, long long samples, long long siz
   for (long long i = first_element<1>(); i < samples * blocks; i += all_elements<1>()) {
     const long long sample = i / blocks, block = position / 4 + i % blocks;
     const Words words = philox(1 + block, first + sample, seed, step);
-    const long long begin = (4 * block - position) * 4, at = sample * size + begin;  // its first, of the sample, of all
+    const long long begin = (4 * block - position) * 4;  // the block's first element, counted in the sample
+    const long long at = sample * size + begin;          // and in the array
     if (aligned && begin >= 0 && begin + 16 <= size && at % V == 0) {
 #pragma unroll
       for (int part = 0; part < 16; part += V) {

@@ -1,4 +1,4 @@
-// Sums, products, activations: one thread looks after V neighbouring elements at a time.
+// Sums, products, activations: a thread computes V neighbouring elements at a time.
 
 template <typename T, int V>
 __global__ void add(const T* x, const T* y, T* out, long long n) {
@@ -22,7 +22,7 @@ __global__ void add_row(const T* x, const wide<T>* row, T* out, long long n, lon
   }
 }
 
-// y = row, likewise.
+// y = row, for a row of `size` parameters that repeats.
 template <typename T, int V>
 __global__ void fill_row(const wide<T>* row, T* y, long long n, long long size) {
   for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
@@ -33,7 +33,7 @@ __global__ void fill_row(const wide<T>* row, T* y, long long n, long long size) 
   }
 }
 
-// out = x * row, likewise.
+// out = x * row, for a row of `size` parameters that repeats.
 template <typename T, int V>
 __global__ void scale_row(const T* x, const wide<T>* row, T* out, long long n, long long size) {
   for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
@@ -97,7 +97,7 @@ template <typename T, int V>
 __global__ void relu_backward(const T* dy, const T* y, T* dx, long long n) {
   for (long long i = first_element<V>(); i < n; i += all_elements<V>()) {
     const Pack<T, V> d = load<V>(dy + i), a = load<V>(y + i);
-    Pack<T, V> result;  // a product, not a choice, so that NaN in dy or y stays visible, as in the definition
+    Pack<T, V> result;  // a product rather than a choice of dy or 0: NaN in dy or y stays NaN, as in the definition
     for (int j = 0; j < V; ++j) {
       const wide<T> value = widen(a.at[j]), slope = value == value ? (wide<T>)(value > 0) : value;
       result.at[j] = narrow<T>(widen(d.at[j]) * slope);

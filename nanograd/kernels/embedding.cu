@@ -7,9 +7,9 @@ __global__ void gather_rows(const wide<T>* table, const int* ids, T* y, long lon
   for (long long c = threadIdx.x; c < C; c += blockDim.x) y[row * C + c] = narrow<T>(table[id * C + c]);
 }
 
-// order[r] = the position of rank r when positions are sorted by id, equal ids in their order. The rank of a position
-// is counted: it has before it all smaller ids, and the equal ones that stand before it. That takes n^2 comparisons,
-// a tenth of a millisecond for 16,384 positions; a sort by CuPy makes the host wait for the GPU, this does not.
+// order[r] = the position that comes r-th when positions are sorted by id, equal ids by position. That r is counted:
+// how many ids are smaller, or equal at an earlier position. These are n^2 comparisons, but no wait: CuPy's sort would
+// have the host wait for the GPU.
 template <typename T>
 __global__ void sort_ids(const int* ids, int* order, long long n) {
   __shared__ int tile[128];
@@ -22,14 +22,14 @@ __global__ void sort_ids(const int* ids, int* order, long long n) {
     __syncthreads();
     const int before = (int)(i - start < 0 ? 0 : i - start > 128 ? 128 : i - start);  // of the tile, those before i
 #pragma unroll 16
-    for (int j = 0; j < 128; ++j) rank += tile[j] < id + (j < before);
+    for (int j = 0; j < 128; ++j) rank += tile[j] < id + (j < before);  // an equal id counts if it is earlier
   }
   if (i < n) order[rank] = (int)i;
 }
 
-// grad[id] += the sum of dy over the positions with that id. `order` lists the positions sorted by id, in each id's
-// original order. The block of a position that begins a run of equal ids adds up the run: 32 V columns, the run dealt
-// out to 8 warps. All other blocks have nothing to do.
+// grad[id] += the sum of dy over the positions with that id. `order` is what sort_ids gives. There is a block for each
+// of its places and 32 V columns. The block of the first place with an id adds up all with that id, each of its 8 warps
+// every eighth; the other blocks return at once.
 template <typename T, int V>
 __global__ void add_runs(wide<T>* grad, const int* ids, const int* order, const T* dy, long long n, long long C) {
   __shared__ wide<T> of_warp[8][V][32];
@@ -53,7 +53,7 @@ __global__ void add_runs(wide<T>* grad, const int* ids, const int* order, const 
   }
 }
 
-// The same with atomics: no sorting, and another rounding each time.
+// The same with atomics: without sorting, but in an order, and so with a rounding, that differs from run to run.
 template <typename T>
 __global__ void add_atomically(wide<T>* grad, const int* ids, const T* dy, long long C) {
   const long long row = blockIdx.x, id = ids[row];

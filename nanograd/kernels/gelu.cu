@@ -1,7 +1,7 @@
-// GELU as in activations.py, from the same u and t.
+// GELU, with u and t as in nanograd/layers/activations.py.
 __device__ __forceinline__ double tanh_of(double u) { return tanh(u); }
-__device__ __forceinline__ float tanh_of(float u) {  // as 1 - 2 / (e^2u + 1), a fifth of tanh's instructions
-  return 1 - __fdividef(2.0f, exp2f(2.885390082f * u) + 1);
+__device__ __forceinline__ float tanh_of(float u) {  // as 1 - 2 / (e^2u + 1): a quarter of the PTX of tanh
+  return 1 - __fdividef(2.0f, exp2f(2.885390082f * u) + 1);  // 2 log2(e)
 }
 template <typename W> __device__ __forceinline__ W gelu_t(W x) {
   return tanh_of((W)0.79788456080286535588 * (x + (W)0.044715 * x * x * x));
@@ -17,7 +17,8 @@ __global__ void gelu(const T* x, const wide<T>* bias, T* y, long long n, long lo
   }
 }
 
-// dx = dy y'(x + bias), and sums[s, c] = sum of it over the rows of slab s, unless that is null, as in columns.cuh.
+// dx = dy times GELU's slope at x + bias, and sums[s, c] = the sum of dx over the rows of slab s, unless `sums` is
+// null; slabs and `add` as in columns.cuh.
 template <typename T, int V>
 __global__ void gelu_backward(const T* dy, const T* x, const wide<T>* bias, T* dx, wide<T>* sums, long long rows,
                               long long C, long long slab, long long step, long long add) {

@@ -1,8 +1,9 @@
 // Cross-entropy fused with softmax: one block a row of `size` logits. A row whose target is negative is ignored.
 //
-// The logits are read once each way. Forward keeps the highest so far and the sum of exp(logit - highest), corrected when a
-// higher one comes (Milakov & Gimelshein 2018, https://arxiv.org/abs/1805.02867). e are the logits as they are, and z the
-// logarithm of the sum of exp: softmax = exp(e - z).
+// The logits are read once in forward and once in backward. Forward keeps the highest so far, and the sum of the
+// exponentials of all minus that one, which is rescaled where a higher one comes (Milakov & Gimelshein 2018,
+// https://arxiv.org/abs/1805.02867). e holds the logits unchanged, and z the logarithm of the sum of their
+// exponentials: softmax = exp(e - z).
 
 template <typename T, int V>
 __global__ void cross_entropy(const T* logits, const int* targets, T* e, wide<T>* losses, wide<T>* z, long long size) {

@@ -1,7 +1,6 @@
 // What Muon does to flat arenas before and after its matrices are made orthogonal.
 
-// In both, the gradient counts host_scale times what `device_scale` points to, if that is not null; where the factor is
-// not a finite number nothing is changed, as in adamw.cu.
+// The factor of the gradient, as in adamw.cu. Where it is infinite or NaN neither kernel changes anything.
 __device__ __forceinline__ double scale_of(double host_scale, const double* device_scale) {
   return host_scale * (device_scale ? *device_scale : 1.0);
 }

@@ -1,9 +1,9 @@
-// Sums over positions and over everything. Each is two launches, parts and then the sum of the parts (those of a step's
-// vectors wait for each other: partial_sums.py), in an order that is always the same: atomics would be as fast, and
-// another sum each time.
+// Sums over positions, over channels and over everything. Those over positions or everything are two launches, parts
+// and then the sum of the parts (one for all vectors of a step: partial_sums.py), always in the same order; with
+// atomics the order, and so the rounding, would differ from run to run.
 
-// sums[s, c] = sum over the rows n of slab s of a[n, c], and dots[s, c] = that of a[n, c] b[n, c]: the one or the other may
-// be null.
+// sums[s, c] = sum over the rows n of slab s of a[n, c], and dots[s, c] = that of a[n, c] b[n, c]; either may be null.
+// Slabs, `step` and what is added to as in columns.cuh.
 template <typename T, int V>
 __global__ void column_parts(const T* a, const T* b, wide<T>* sums, wide<T>* dots, long long rows, long long C,
                              long long slab, long long step, long long add_sums, long long add_dots) {
@@ -23,8 +23,8 @@ __global__ void column_parts(const T* a, const T* b, wide<T>* sums, wide<T>* dot
   leave_sums<2, V, W>(total, {sums, dots}, {add_sums != 0, add_dots != 0}, own.c, step, C);
 }
 
-// total[c] = sum over s of parts[s, c], and with `add` what was in total; it is `step` numbers from one part to the next. A
-// block takes 32 columns, its 8 warps every eighth part.
+// total[c] = sum over s of parts[s, c], and with `add` what was in total; from one part to the next it is `step`
+// numbers. A block adds up 32 columns, each of its 8 warps every eighth part.
 template <typename T>
 __global__ void add_parts(const wide<T>* parts, wide<T>* total, long long slabs, long long C, long long step,
                           long long add) {
@@ -55,7 +55,7 @@ __global__ void row_dots(const T* a, const T* b, T* dots, long long rows, long l
   if (lane == 0) dots[row] = narrow<T>(total);
 }
 
-// parts[block] = sum of the squares that the block looks after
+// parts[block] = sum of the squares of the elements that the block reads
 template <typename T>
 __global__ void square_parts(const T* g, double* parts, long long n) {
   double total = 0;

@@ -1,5 +1,6 @@
-// RoPE: a thread turns one pair of channels at a time, of arrays (batch, positions, heads, 2 pairs) whose positions may
-// have gaps between them. `sines` holds minus the sine where a pair's first stands.
+// RoPE: a thread rotates one pair of channels at a time, of arrays (batch, positions, heads, 2 pairs) with `x_step` and
+// `y_step` elements from one position to the next. `sines` has minus the sine at a pair's first channel and the sine at
+// its second, which is what is read. `direction` is 1, or -1 for backward.
 
 template <typename T>
 __global__ void rotate(const T* x, const wide<T>* cosines, const wide<T>* sines, T* y, long long n, long long positions,
