@@ -1,8 +1,10 @@
 """Arrays, layers and their gradients; knows nothing of text."""
 
 from nanograd.device.blas_settings import set_up_blas
+from nanograd.missing import shorten_errors
 
 set_up_blas()  # before anything imports NumPy
+shorten_errors()  # where there is no NumPy
 
 __version__ = "0.1.0"
 

@@ -13,9 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import jupytext
-import nbformat
-from nbclient import NotebookClient
+try:
+    import jupytext
+    import nbformat
+    from nbclient import NotebookClient
+except ModuleNotFoundError as error:
+    raise SystemExit(f'error: the package {error.name} is not installed; pip install -e ".[test]" gets it') from None
 
 HERE = Path(__file__).resolve().parent
 NAMES = "mini_gpt", "mini_gpt.zh"

@@ -36,6 +36,8 @@ import types
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # nanograd and gpt of this checkout, whatever is installed
+import nanograd  # noqa: F401  first: where NumPy is missing, it has imports end in one line
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder is the package `book`
 
 import matplotlib

@@ -42,9 +42,7 @@ def parse_given(
         raise SystemExit(0)
     given = spell_out(config_class, arguments)
     if given is None:
-        if examples:
-            print(examples)
-        _print_help(config_class, program)  # ends in SystemExit
+        _print_help(config_class, program, examples)  # ends in SystemExit
         given = []
     try:
         said = io.StringIO()
@@ -188,10 +186,12 @@ def _typed(given: Given, program: str) -> dict[str, Any]:
     return vars(tyro.cli(flags, args=arguments, prog=program, use_underscores=True))
 
 
-def _print_help(config_class: type[Checked], program: str) -> None:
-    """Print every flag, group by group, and exit."""
+def _print_help(config_class: type[Checked], program: str, examples: str) -> None:
+    """Print the examples, then every flag, group by group, and exit."""
     import tyro
 
+    if examples:
+        print(examples)
     titled, seen = {}, set()
     for base in filter(dataclasses.is_dataclass, reversed(config_class.__mro__)):  # each brings its own flags
         own = [field for field in dataclasses.fields(base) if field.name not in seen]

@@ -28,9 +28,9 @@ from gpt.cli.output import program, say
 from gpt.config.flags import Checked, rule_of
 from gpt.config.options import SampleConfig, TrainConfig, refuse_changes
 from gpt.errors import RunError, UsageError
+from nanograd.missing import missing_package
 
 Configuration = TypeVar("Configuration", bound=Checked)
-OURS = "gpt", "nanograd", "tokenizers"
 
 TRAIN_EXAMPLES = """\
 examples:
@@ -176,8 +176,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return 1, f"error: not enough memory{detail}; a smaller batch, context or model needs less"
     if isinstance(error, OSError):
         return 1, f"error: {_os_error(error)}"
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in OURS:
-        return 1, f"error: the package {error.name} is not installed; pip install -e . gets what is needed"
+    if line := missing_package(error):
+        return 1, line
     return 1, (
         f"error: unexpected {type(error).__name__}: {text} (run again with --debug for the trace, and please report it)"
     )
