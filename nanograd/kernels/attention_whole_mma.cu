@@ -5,7 +5,7 @@
 // and for each of these through the tiles of queries that see it; rows are keys and columns queries. After the last of
 // them dk and dv of the tile of keys are complete. dq is complete after the last tile of keys: until then it is in
 // `dq_sums`, in float, where the same thread adds to the same numbers each time. So no two threads share a sum, and
-// every sum has one order.
+// every sum has one order. first_query is 0 here: a query's number is its position.
 //
 // The gradient of a bias of queries, keys and values is the sum of dq, dk and dv over positions. A block adds up those
 // of its head and writes them to slab `batch` of dbias (partial_sums.py), whose slabs are `step` numbers apart; slabs

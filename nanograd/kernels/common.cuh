@@ -54,6 +54,7 @@ template <int V> __device__ __forceinline__ long long all_elements() {
 // Infinity: INFINITY and numeric_limits are in headers.
 template <typename W> __device__ __forceinline__ W infinity() { return (W)__uint_as_float(0x7f800000u); }
 
+// NaN if one of the two is.
 template <typename W> __device__ __forceinline__ W larger(W a, W b) { return a > b || a != a ? a : b; }
 
 struct Add {

@@ -69,7 +69,7 @@ def causal_mask(n: int, dtype):  # -> (n, n)
 
 
 @fused
-def masked_exp(scores):  # (..., R, K), the last R of K positions asking -> (..., R, 1)
+def masked_exp(scores):  # (..., R, K), queries the last R of K positions -> (..., R, 1)
     """Turn scores into E, in place; returns z."""
     rows, keys = scores.shape[-2:]
     small = all_small(scores)
