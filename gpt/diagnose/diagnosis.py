@@ -42,8 +42,8 @@ VALIDATION_SAMPLES = 40
 NUMBERS_IN_CHINESE = {
     "train loss": "训练损失",
     "validation loss": "验证损失",
-    "of a table of token pairs": "只数相邻 token 对的表的损失",
-    "tokens a parameter": "每个参数的训练 token 数",
+    "of a table of token pairs": "只数相邻词元对的表的损失",
+    "tokens a parameter": "每个参数的训练词元数",
     "of validation's": "验证文本中的比例",
     f"distinct-{DISTINCT}": f"distinct-{DISTINCT}（不重复的比例）",
     "validation's": "验证文本的 distinct",

@@ -78,7 +78,7 @@ def worse_than_pairs(curves: Curves) -> Finding | None:
         f"--max_steps {max(1000, 2 * curves.max_steps)}",
         Chinese(
             "还没有学到东西",
-            f"验证损失 {curves.val[-1]:.3f} 还不如统计相邻两个 token 的表，后者是 {curves.pair_loss:.3f}。",
+            f"验证损失 {curves.val[-1]:.3f} 还不如统计相邻两个词元的表，后者是 {curves.pair_loss:.3f}。",
             f"--max_steps {max(1000, 2 * curves.max_steps)}",
         ),
     )
@@ -164,7 +164,7 @@ def rate_too_high(curves: Curves) -> Finding | None:
             f"--lr {brief(curves.usual_rate)} (it was {brief(curves.lr)})",
             Chinese(
                 name_zh,
-                f"验证损失停在 {curves.val[-1]:.3f}，而只数相邻 token 对的表就能达到 {curves.pair_loss:.3f}；对 "
+                f"验证损失停在 {curves.val[-1]:.3f}，而只数相邻词元对的表就能达到 {curves.pair_loss:.3f}；对 "
                 f"{curves.n_parameters:,} 个参数来说，学习率是通常的 {curves.lr / curves.usual_rate:.0f} 倍。",
                 f"--lr {brief(curves.usual_rate)}（原来是 {brief(curves.lr)}）",
             ),
@@ -214,7 +214,7 @@ def _unfinished(curves: Curves) -> tuple[str, str]:
         signs.append(
             f"validation loss {curves.val[-1]:.3f} is no better than a table of token pairs, {curves.pair_loss:.3f}"
         )
-        signs_zh.append(f"验证损失 {curves.val[-1]:.3f} 并不比只数相邻 token 对的表（{curves.pair_loss:.3f}）更好")
+        signs_zh.append(f"验证损失 {curves.val[-1]:.3f} 并不比只数相邻词元对的表（{curves.pair_loss:.3f}）更好")
     share = _last_quarter(curves)
     if share > STILL_FALLING:
         signs.append(f"{100 * share:.0f}% of all progress was made in the last quarter of the steps: still falling")
@@ -247,7 +247,7 @@ def too_little_text(curves: Curves) -> Finding | None:
         "more --data, a smaller --n_embd or --n_layer, or --dropout 0.2",
         Chinese(
             "相对参数量，文本太少",
-            f"{curves.n_parameters:,} 个参数只有 {curves.n_tokens:,} 个训练 token，每个参数 {ratio:.2f} 个"
+            f"{curves.n_parameters:,} 个参数只有 {curves.n_tokens:,} 个训练词元，每个参数 {ratio:.2f} 个"
             f"（Hoffmann 等人 2022 年的结论是约 {TOKENS_PER_PARAMETER} 个最好），读了 {passes:.0f} 遍；"
             f"验证损失比训练损失高 {gap:.2f}。",
             "更多的 --data、更小的 --n_embd 或 --n_layer，或 --dropout 0.2",
@@ -266,7 +266,7 @@ def parroting(share: float, usual: float, n: int) -> Finding | None:
         "fewer --max_steps, --dropout 0.2 or more --data of train.py; a higher --temperature of sample.py",
         Chinese(
             "背书",
-            f"样本里 {100 * share:.0f}% 的 {n} 个 token 的片段一字不差地出现在训练文本中；"
+            f"样本里 {100 * share:.0f}% 的 {n} 个词元的片段一字不差地出现在训练文本中；"
             f"验证文本里是 {100 * usual:.0f}%。",
             "train.py：更少的 --max_steps、--dropout 0.2 或更多的 --data；sample.py：更高的 --temperature",
         ),
@@ -284,7 +284,7 @@ def looping(distinct: float, usual: float, n: int) -> Finding | None:
         f"{SAMPLE_FLAGS}; if that does not help, more --max_steps of train.py",
         Chinese(
             "反复循环（复读）",
-            f"样本的 distinct-{n} 是 {distinct:.2f}：{n} 个 token 的片段中只有这么多不重复；验证文本里是 {usual:.2f}。",
+            f"样本的 distinct-{n} 是 {distinct:.2f}：{n} 个词元的片段中只有这么多不重复；验证文本里是 {usual:.2f}。",
             f"{SAMPLE_FLAGS_ZH}；如果没有用，增加 train.py 的 --max_steps",
         ),
     )

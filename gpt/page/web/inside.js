@@ -1,4 +1,4 @@
-/* Attention of every block and head, and what the head would have said of the residual stream after each block. */
+/* Attention of every block and head, and what the head would predict from the residual stream after each block. */
 "use strict";
 
 const LOOKED_AT = 64; // tokens of the text, at most

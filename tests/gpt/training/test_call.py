@@ -84,6 +84,6 @@ def test_a_notebook_shows_curve_table_diagnosis_and_sample(workplace):
     english, chinese = run._repr_html_(), run.html("zh")
     for part in "<svg", "validation loss", "tokens a parameter", "&lt;b&gt;bold&lt;/b&gt;":
         assert part in english
-    for part in "<svg", "验证损失", "每个参数的训练 token 数", "样本":
+    for part in "<svg", "验证损失", "每个参数的训练词元数", "样本":
         assert part in chinese
     assert "<b>bold" not in english and repr(run).startswith("Trained('called', 12 steps, best validation loss")
