@@ -179,7 +179,7 @@ class GPT(Layer):
 
     def embed(self, ids):  # (B, T) -> (B, T, C)
         """What the first block is given, but for dropout."""
-        x = self.wte(ids)
+        x = self.wte(ids, checked=True)
         return x if self.wpe is None else self.wpe(x)
 
     def save(self, folder: str | os.PathLike, tokenizer=None) -> None:

@@ -23,6 +23,7 @@ from nanograd.layers import (
     LMHead,
     PositionEmbedding,
     ReLU,
+    RMSNorm,
 )
 from nanograd.layers.cross_entropy import IGNORED
 from nanograd.optim.arena import arenas_of
@@ -184,6 +185,25 @@ def test_a_target_that_is_no_id_is_refused(bad):
         gpt(vocab_size=5)(np.zeros((1, 2), dtype=int), targets[None])
 
 
+@pytest.mark.parametrize("wrong", [[0.0, 1.0], np.array([True, False]), np.array([np.nan, 1.0]), [None, 1]])
+def test_targets_that_are_no_integers_are_refused(wrong):
+    with pytest.raises(TypeError, match="targets must be integers, not"):
+        CrossEntropy().forward(np.zeros((2, 5)), wrong)
+
+
+def test_targets_may_be_a_list():
+    logits = np.random.default_rng(0).standard_normal((2, 5))
+    assert CrossEntropy()(logits, [3, IGNORED]) == CrossEntropy()(logits, np.array([3, IGNORED]))
+
+
+@pytest.mark.parametrize("wrong", [np.ones(1), np.ones(5), np.ones((2, 5)), [1.0]])
+def test_the_gradient_of_a_loss_is_one_number(wrong):
+    layer = CrossEntropy()
+    layer.forward(np.zeros((2, 5)), np.array([0, 1]))
+    with pytest.raises(ValueError, match=rf"dloss has shape \({np.shape(wrong)[0]},.*, expected \(\)"):
+        layer.backward(wrong)
+
+
 def test_nothing_but_ignored_targets_is_an_error():
     with pytest.raises(ValueError, match="all targets are -100"):
         CrossEntropy().forward(np.zeros((2, 5)), np.full(2, -100))
@@ -257,6 +277,8 @@ def test_shapes_that_do_not_fit_are_named():
         (lambda: Attention(2).forward(np.ones((2, 3, 4))), r"\(2, 3, 4\), expected \(B, T, 3C\), C a multiple of 2"),
         (lambda: after_forward(Attention(2), np.ones((2, 3, 12)), x[..., :2]), r"\(2, 3, 2\), expected \(2, 3, 4\)"),
         (lambda: MLP(4, device=device).forward(x, np.ones((3, 4))), r"\(3, 4\), expected \(2, 3, 4\)"),
+        (lambda: RMSNorm(1, device=device).forward(np.ones((4, 6))), r"\(4, 6\), expected \(4, 1\)"),
+        (lambda: RMSNorm(4, False, device=device).forward(np.ones((4, 6))), r"\(4, 6\), expected \(4, 4\)"),
         (lambda: CrossEntropy().forward(x, np.zeros((3, 2), dtype=int)), r"\(3, 2\), expected \(2, 3\)"),
     ]
     for call, message in cases:
@@ -286,6 +308,42 @@ def test_tensors_of_torch_are_taken():
     state["lm_head.weight"] = state["wte.weight"] + 1
     with pytest.raises(ValueError, match=r"wte.weight and lm_head.weight differ"):
         other.load_state_dict(state)
+    state["lm_head.weight"] = torch.ones(3, 3)
+    with pytest.raises(ValueError, match=r"wte.weight and lm_head.weight differ"):
+        other.load_state_dict(state)
+
+
+def test_numbers_of_eight_and_sixteen_bits_are_taken():
+    torch, ml_dtypes = pytest.importorskip("torch"), pytest.importorskip("ml_dtypes")
+    model = gpt()
+    state = model.state_dict()
+    state["ln_f.weight"] = torch.full((8,), 0.5, dtype=torch.float8_e4m3fn)
+    state["ln_f.bias"] = np.full(8, 0.25, dtype=ml_dtypes.bfloat16)
+    state["h.0.ln_1.bias"] = [2.0] * 8
+    model.load_state_dict(state)
+    for parameter, expected in ((model.ln_f.weight, 0.5), (model.ln_f.bias, 0.25), (model.h[0].ln_1.bias, 2.0)):
+        np.testing.assert_array_equal(parameter.value, np.full(8, expected))
+
+
+@pytest.mark.parametrize("state", [None, [("wte.weight", np.ones((11, 8)))], "wte.weight"])
+def test_a_state_is_a_dict(state):
+    with pytest.raises(TypeError, match=rf"a state is a dict of tensors by name, not {type(state).__name__}"):
+        gpt().load_state_dict(state)
+
+
+def test_ids_of_torch_are_taken():
+    torch = pytest.importorskip("torch")
+    model, idx, targets = gpt(), ids(0, 2, 5), ids(1, 2, 5)
+    logits, loss = model(idx, targets)
+    theirs, same = model(torch.tensor(idx), torch.tensor(targets))
+    np.testing.assert_array_equal(theirs, logits)
+    assert same == loss == CrossEntropy()(logits, torch.tensor(targets))
+
+
+@pytest.mark.parametrize("wrong", [None, "text", [[0.5, 1.0]], iter([1, 2]), [[True, False]]])
+def test_what_is_no_ids_is_named(wrong):
+    with pytest.raises(TypeError, match="token ids must be integers, not"):
+        gpt()(wrong)
 
 
 def test_all_missing_and_unexpected_tensors_are_named_in_order():
@@ -296,7 +354,8 @@ def test_all_missing_and_unexpected_tensors_are_named_in_order():
     theirs = [name for name in state if name != "wte.weight"]
     with pytest.raises(ValueError) as caught:
         model.load_state_dict(state)
-    assert str(caught.value) == f"missing tensors: {', '.join(own)}; unexpected tensors: {', '.join(theirs)}"
+    names = f"missing tensors: {', '.join(own)}; unexpected tensors: {', '.join(theirs)}"
+    assert str(caught.value) == f"{names}; leave the prefix transformer. out"
     keys = model.load_state_dict(state, strict=False)
     assert keys.missing_keys == own and keys.unexpected_keys == theirs
     np.testing.assert_array_equal(model.wte.weight.value, np.ones((11, 8)))

@@ -35,7 +35,7 @@ class CachedGPT:
 
     def _extend(self, ids, rows, slot, position, positions, first):
         model, n = self.model, ids.shape[1]
-        x = model.wte(model.device.asarray(ids))  # (R, n, C)
+        x = model.wte(model.device.asarray(ids), checked=True)  # (R, n, C)
         if model.wpe is not None:
             places = model.device.asarray(positions[:, None] + np.arange(n))  # (R, n)
             vectors = xp_of(x).empty_like(x)

@@ -49,6 +49,22 @@ def contiguous(array):
     return array if array.flags.c_contiguous else xp_of(array).ascontiguousarray(bits(array)).view(array.dtype)
 
 
+def as_array(value):
+    """`value` as an array: itself, or a NumPy array with the numbers of a list or a torch tensor.
+
+    Floating-point numbers that NumPy has no arithmetic for, as bfloat16, come as float32.
+    """
+    if hasattr(value, "detach"):  # a torch tensor
+        value = value.detach().cpu()
+        known = str(value.dtype) in ("torch.float16", "torch.float32", "torch.float64")
+        return (value.float() if value.is_floating_point() and not known else value).numpy()
+    if not hasattr(value, "dtype"):
+        return np.asarray(value)
+    if isinstance(value, np.ndarray) and name_of(value.dtype) == "bfloat16":
+        return value.astype(np.float32)
+    return value
+
+
 KERNELS: dict[str, Callable] = {}  # {name of a definition: what does the same for arrays on a GPU}
 
 
@@ -221,11 +237,11 @@ class Device:
         unless they were `checked` before. Raises TypeError for anything but integers, ValueError for an id outside
         [0, below).
         """
-        if not isinstance(ids, np.ndarray | list | tuple):  # on the device already
+        ids = as_array(ids)
+        if not isinstance(ids, np.ndarray):  # on the device already
             if not checked:
                 self.check_ids(self.to_host(ids), below, ignored)
             return ids
-        ids = np.asarray(ids)
         self.check_ids(ids, below, ignored)
         return self.asarray(ids) if self.name == "numpy" else self.asarray(ids, dtype=np.int32)
 

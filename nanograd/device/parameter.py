@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nanograd.device.device import xp_of
+from nanograd.device.device import as_array, xp_of
 
 
 class Parameter:
@@ -106,13 +106,6 @@ class Parameter:
     def __repr__(self) -> str:
         return f"Parameter({self.shape}, {self.value.dtype})"
 
-    def __getstate__(self) -> dict:  # for pickle: the values alone
-        return {"_value": self._value, "_grad": None, "grad_is_zero": True}
-
-
-def as_array(value):
-    """`value` as an array: itself, or where it is a torch tensor the NumPy array with its numbers."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
-    return value
+    def __getstate__(self) -> dict:  # for pickle and copies: without the gradient
+        widths = {"widths": self.widths} if self.widths else {}
+        return {"_value": self._value, "_grad": None, "grad_is_zero": True} | widths

@@ -20,7 +20,7 @@ over the others.
 
 import numpy as np
 
-from nanograd.device.device import Device, fused
+from nanograd.device.device import Device, as_array, fused
 from nanograd.device.reductions import sum_channels
 from nanograd.layers.layer import Layer, to_host
 from nanograd.layers.softmax import exp_rows
@@ -70,8 +70,9 @@ def count_targets(targets, below: int) -> int:
 class CrossEntropy(Layer):
     """Mean cross-entropy in nats of `logits` (..., V) against the ids `targets` (...), over those that are not -100.
 
-    Raises ValueError for shapes that do not match, for no positions or none that counts, and for a target that is
-    neither an id nor -100; `checked` says that the targets have been checked, which on a GPU saves a wait.
+    Raises TypeError for targets that are no integers, ValueError for shapes that do not match, for no positions or none
+    that counts, and for a target that is neither an id nor -100. `checked` says that the targets have been checked,
+    which on a GPU saves a wait.
 
     With `count`, the sum over the positions is divided by that instead of their number: a part of a batch then
     contributes its share of the whole batch's mean. With `inplace`, the caller needs `logits` no more, and they are
@@ -83,8 +84,11 @@ class CrossEntropy(Layer):
 
     def forward(self, logits, targets, count: int | None = None, inplace: bool = False, checked: bool = False):
         V = logits.shape[-1]  # logits (..., V), targets (...) -> ()
+        targets = as_array(targets)
         self.expect_shape("targets", targets, logits.shape[:-1])
         targets = targets.reshape(-1)
+        if targets.dtype.kind not in "iu":
+            raise TypeError(f"targets must be integers, not {targets.dtype}")
         if targets.size == 0:
             raise ValueError("the loss of no positions is not defined")
         if not checked:
@@ -99,5 +103,6 @@ class CrossEntropy(Layer):
 
     def backward(self, dloss=1.0):  # () -> (..., V)
         e, z, targets, scale, shape = self.recall()
+        self.expect_shape("dloss", as_array(dloss), ())
         cross_entropy_backward(e, z, targets, scale * dloss)
         return e.reshape(shape)

@@ -36,9 +36,7 @@ from nanograd.layers.layer import Layer
 
 @fused
 def gather_rows(table, ids, y):
-    """y[n] = table[ids[n]]. Raises IndexError for an id outside the table."""
-    if ids.size and (ids.min() < 0 or ids.max() >= len(table)):
-        raise IndexError(f"an id is outside the table of {len(table)} rows")
+    """y[n] = table[ids[n]], for ids in the table."""
     np.take(table, ids, axis=0, out=y, mode="clip")  # mode "raise" would copy y
 
 
@@ -53,13 +51,19 @@ def scatter_add_rows(grad, ids, dy, atomics=False):
 
 
 class Embedding(Layer):
-    """A table of `n` vectors of `dim` channels: `weight` (n, dim), normal with deviation `std`."""
+    """A table of `n` vectors of `dim` channels: `weight` (n, dim), normal with deviation `std`.
+
+    Raises TypeError for ids that are no integers, ValueError for one outside the table; `checked` says that they have
+    been checked, which on a GPU saves a wait.
+    """
 
     def __init__(self, n: int, dim: int, *, device: Device, std: float = 0.02, stream: int = 0):
         self.device = device
         self.weight = Parameter(device.normal((n, dim), std, stream))
 
-    def forward(self, ids):  # (...) integers -> (..., dim)
+    def forward(self, ids, checked: bool = False):  # (...) integers -> (..., dim)
+        if not checked:
+            ids = self.device.ids(ids, below=len(self.weight.value))
         self.remember(ids)
         shape = (*ids.shape, self.weight.shape[1])
         y = self.buffer("y", shape, like=self.device.example(self.weight.value))

@@ -23,15 +23,15 @@ Three rules hold everywhere:
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from nanograd.device import huge_pages
-from nanograd.device.device import xp_of
+from nanograd.device.device import as_array, xp_of
 from nanograd.device.elementwise import cast
-from nanograd.device.parameter import Parameter, as_array
+from nanograd.device.parameter import Parameter
 
 
 class IncompatibleKeys(NamedTuple):
@@ -210,25 +210,21 @@ class Layer:
     def load_state_dict(self, state: dict, strict: bool = True, assign: bool = False) -> IncompatibleKeys:
         """Copy the tensors of `state` into the parameters of the same names; returns what did not match.
 
-        The tensors are NumPy arrays, arrays of the device, or torch tensors. A parameter that two layers share may
-        stand there under either name, or under both with the same numbers. With `assign`, as in torch, parameters take
-        the arrays themselves, without a copy, where that can be: NumPy arrays of the parameter's dtype, and no
+        The tensors are NumPy arrays, arrays of the device, torch tensors or lists. A parameter that two layers share
+        may stand there under either name, or under both with the same numbers. With `assign`, as in torch, parameters
+        take the arrays themselves, without a copy, where that can be: NumPy arrays of the parameter's dtype, and no
         optimiser yet. Raises ValueError, before anything is changed: with `strict` if tensors are missing or
         unexpected, naming them all in order, and always for one of another shape, not of numbers, or not finite.
         """
         own, names = dict(self.named_parameters()), self._names_of_shared()
-        state = {name: as_array(value) for name, value in state.items()}
+        state = arrays_of(state)
         for name, first in names.items():
-            if name in state and first in state and not (state[name] == state[first]).all():
+            if name in state and first in state and not np.array_equal(state[name], state[first]):
                 raise ValueError(f"tensors {first} and {name} differ, and this model has one parameter for both")
         found = {names.get(name, name): value for name, value in reversed(state.items())}
-        keys = IncompatibleKeys(
-            [name for name in own if name not in found],
-            [name for name in state if names.get(name, name) not in own],
-        )
-        if strict and any(keys):
-            kinds = zip(("missing", "unexpected"), keys, strict=True)
-            raise ValueError("; ".join(f"{kind} tensors: {', '.join(names)}" for kind, names in kinds if names))
+        keys = compare_names(own, [names.get(name, name) for name in state])
+        if strict:
+            check_names("tensors", keys)
         for name, parameter in own.items():
             if name in found:
                 check_tensor(name, found[name], parameter.shape)
@@ -273,6 +269,30 @@ def share_scratch(layers: list[Layer]) -> None:
         shared = group[0][1].__dict__.setdefault("_scratch", {})
         for _, layer in group:
             layer._scratch = shared
+
+
+def arrays_of(state: Mapping) -> dict:
+    """{name: array} of a state whose tensors are arrays, torch tensors or lists. Raises TypeError for no mapping."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"a state is a dict of tensors by name, not {type(state).__name__}")
+    return {str(name): as_array(value) for name, value in state.items()}
+
+
+def compare_names(own: Collection[str], given: Collection[str]) -> IncompatibleKeys:
+    """The names that are missing among `given`, and those of `given` that are not of `own`, each in its order."""
+    return IncompatibleKeys([name for name in own if name not in given], [name for name in given if name not in own])
+
+
+def check_names(what: str, keys: IncompatibleKeys) -> None:
+    """Raise ValueError, naming all the missing and unexpected `what`, unless there are none."""
+    missing, unexpected = keys
+    lines = [f"missing {what}: {', '.join(missing)}"] * bool(missing)
+    lines += [f"unexpected {what}: {', '.join(unexpected)}"] * bool(unexpected)
+    if missing:
+        ends = [name.removesuffix(missing[0]) for name in unexpected if name.endswith(f".{missing[0]}")]
+        lines += [f"leave the prefix {prefix} out" for prefix in ends if {prefix + n for n in missing} <= {*unexpected}]
+    if lines:
+        raise ValueError("; ".join(lines))
 
 
 def check_tensor(name: str, value, shape: tuple[int, ...]) -> None:

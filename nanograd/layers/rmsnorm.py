@@ -64,12 +64,11 @@ class RMSNorm(Layer):
 
     def __init__(self, dim: int, weight: bool = True, *, device: Device, eps: float = 1e-5):
         self.weight = Parameter(device.full((dim,), 1)) if weight else None
-        self.eps = eps
+        self.dim, self.eps = dim, eps
 
     def forward(self, x, out=None):  # (..., C) -> (..., C)
         """`out` is where the result goes, by default a buffer; it may be `x`, where the caller needs that no more."""
-        if self.weight is not None:
-            self.expect_shape("x", x, (*x.shape[:-1], *self.weight.shape))
+        self.expect_shape("x", x, (*x.shape[:-1], self.dim))
         xhat = self.buffer("xhat", like=x)
         y = self.buffer("y", like=x) if out is None else out
         weight = None if self.weight is None else self.weight.value

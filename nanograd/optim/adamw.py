@@ -17,14 +17,14 @@ down to it, so that its direction is kept.
 import functools
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 
 from nanograd.device.blas import axpby
 from nanograd.device.device import fused, xp_of
 from nanograd.device.threads import SERIAL, WORTH_A_THREAD, ThreadPool
-from nanograd.layers.layer import Layer, check_tensor, to_host
+from nanograd.layers.layer import Layer, arrays_of, check_names, check_tensor, compare_names, to_host
 from nanograd.optim.arena import arenas_of, parts_of
 
 PASSES = 8  # of an update over its arrays
@@ -95,10 +95,12 @@ def clip_scale(norm, max_norm: float):
 def clip_grad_norm(model: Layer, max_norm: float, pool: ThreadPool = SERIAL):
     """Scale all gradients of `model` so that their global norm is at most `max_norm`; returns the norm before.
 
-    Raises TypeError for anything but a model, ValueError for a `max_norm` that is not above 0.
+    An infinite `max_norm` changes nothing. Raises TypeError for anything but a model, ValueError for a model without
+    parameters and for a `max_norm` that is not above 0.
     """
     check_model(model, "clip_grad_norm(model, 1.0)")
-    check_range("max_norm", max_norm, max_norm > 0, "above 0")
+    if max_norm != math.inf:
+        check_range("max_norm", max_norm, lambda value: value > 0, "above 0")
     norm = grad_norm(model, pool)
     scale = clip_scale(norm, max_norm)
     if not isinstance(scale, float) or scale < 1:
@@ -108,16 +110,31 @@ def clip_grad_norm(model: Layer, max_norm: float, pool: ThreadPool = SERIAL):
 
 
 def check_model(model, call: str) -> None:
-    """Raise TypeError, with the `call` that is right, for parameters where the model is meant."""
+    """Raise TypeError, with the `call` that is right, for parameters where the model is meant; ValueError for a model
+    that has none."""
     if not isinstance(model, Layer):
         kind = type(model).__name__
         raise TypeError(f"the model itself is wanted, not its parameters (this is a {kind}): {call}")
+    if next(model.parameters(), None) is None:
+        raise ValueError(f"{type(model).__name__} has no parameters")
 
 
-def check_range(name: str, value: float, fine: bool, allowed: str) -> None:
-    """Raise ValueError, naming the range, unless `value` is `fine` and finite."""
-    if not fine or not math.isfinite(value):
-        raise ValueError(f"{name} must be {allowed}, not {value}")
+def check_range(name: str, value: float, fine: Callable[[float], bool], allowed: str) -> None:
+    """Raise ValueError, naming the range, unless `value` is a finite number and `fine`."""
+    try:
+        good = fine(value) and math.isfinite(value)
+    except TypeError:  # not a number
+        good = False
+    if not good:
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")
+
+
+def not_negative(value: float) -> bool:
+    return value >= 0
+
+
+def below_one(value: float) -> bool:
+    return 0 <= value < 1
 
 
 def in_slices(pool: ThreadPool, update, arrays: tuple, *settings) -> None:
@@ -143,18 +160,25 @@ class AdamW:
         pool: ThreadPool = SERIAL,
         names: Collection[str] | None = None,
     ):
-        check_model(model, "AdamW(model, lr=...)")
-        check_range("lr", lr, lr >= 0, "at least 0")
-        for name, beta in zip(("beta1", "beta2"), betas, strict=True):
-            check_range(name, beta, 0 <= beta < 1, "at least 0 and below 1")
-        check_range("eps", eps, eps > 0, "above 0")
-        check_range("weight_decay", weight_decay, weight_decay >= 0, "at least 0")
+        check_model(model, f"{type(self).__name__}(model, lr=...)")
+        check_range("lr", lr, not_negative, "at least 0")
+        try:
+            beta1, beta2 = betas
+        except (TypeError, ValueError):
+            raise ValueError(f"betas must be two numbers, beta1 and beta2, not {betas!r}") from None
+        check_range("beta1", beta1, below_one, "at least 0 and below 1")
+        check_range("beta2", beta2, below_one, "at least 0 and below 1")
+        check_range("eps", eps, lambda value: value > 0, "above 0")
+        check_range("weight_decay", weight_decay, not_negative, "at least 0")
         self.lr, self.betas, self.eps, self.weight_decay, self.pool = lr, betas, eps, weight_decay, pool
         self.model = model
-        names = {name for name, _ in model.named_parameters()} if names is None else names
-        self.parts = parts_of(model, names)
-        self.exp_avg, self.exp_avg_sq = ([zeros(part.values) for part in self.parts] for _ in range(2))
+        self.names = {name for name, _ in model.named_parameters()} if names is None else names
         self.steps = 0
+        self._make_moments()
+
+    def _make_moments(self) -> None:
+        self.parts = parts_of(self.model, self.names)
+        self.exp_avg, self.exp_avg_sq = ([zeros(part.values) for part in self.parts] for _ in range(2))
 
     def step(self, grad_scale: float = 1.0) -> None:
         """Update every parameter from its gradient times `grad_scale` (where clipping can be folded in)."""
@@ -185,11 +209,11 @@ class AdamW:
         return {"step": self.steps} | {name: to_host(moment, copy) for name, moment in self._named_moments()}
 
     def load_state_dict(self, state: dict) -> None:
-        """The reverse. Raises ValueError naming the first tensor that does not fit; nothing is changed then."""
+        """The reverse; torch tensors are taken too. Raises ValueError, and nothing is changed then, naming all tensors
+        that are missing or unexpected, or the first that does not fit."""
         own = dict(self._named_moments())
-        expected = own.keys() | {"step"}
-        for name in sorted(expected ^ state.keys()):
-            raise ValueError(f"optimizer tensor {name} is {'missing' if name in expected else 'unknown'}")
+        state = arrays_of(state)
+        check_names("optimizer tensors", compare_names(("step", *own), state))
         for name, moment in own.items():
             check_tensor(name, state[name], moment.shape)
         steps = np.asarray(state["step"])
@@ -198,3 +222,21 @@ class AdamW:
         for name, moment in own.items():
             moment[...] = xp_of(moment).asarray(state[name], dtype=moment.dtype)
         self.steps = int(steps)
+
+    SETTINGS = "lr", "betas", "eps", "weight_decay"
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.SETTINGS)
+        return f"{type(self).__name__}({type(self.model).__name__}, {settings}, steps={self.steps})"
+
+    MADE = "parts", "exp_avg", "exp_avg_sq", "pool"  # made again, or filled from state_dict()
+
+    def __getstate__(self) -> dict:  # for pickle and copies: the moments by name, as arenas belong to one model alone
+        kept = {name: value for name, value in vars(self).items() if name not in self.MADE}
+        return kept | {"moments": self.state_dict()}
+
+    def __setstate__(self, state: dict) -> None:
+        moments = state.pop("moments")
+        vars(self).update(state | {"pool": SERIAL})
+        self._make_moments()
+        self.load_state_dict(moments)

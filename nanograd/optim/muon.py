@@ -30,7 +30,7 @@ from nanograd.device.blas import axpby
 from nanograd.device.device import fused, xp_of
 from nanograd.device.gemm import products
 from nanograd.layers.layer import Layer
-from nanograd.optim.adamw import CHUNK, AdamW, in_slices, zeros
+from nanograd.optim.adamw import CHUNK, AdamW, below_one, check_model, check_range, in_slices, not_negative, zeros
 from nanograd.optim.arena import parts_of
 from nanograd.optim.matrices import Matrix, batches, clear, linear_weights, matrices_of, share_out
 
@@ -116,14 +116,24 @@ class Muon(AdamW):
     def __init__(
         self, model: Layer, *args, muon_lr=0.02, momentum=0.95, scale_rows=False, workers=None, ranks=None, **settings
     ):
-        own = linear_weights(model)
-        super().__init__(model, *args, **settings, names={name for name, _ in model.named_parameters()} - set(own))
-        self.muon_lr, self.momentum, self.ranks, self.muon_parts = muon_lr, momentum, ranks, parts_of(model, own)
+        check_model(model, "Muon(model, lr=...)")
+        check_range("muon_lr", muon_lr, not_negative, "at least 0")
+        check_range("momentum", momentum, below_one, "at least 0 and below 1")
+        if workers is not None:
+            check_range("workers", workers, lambda value: value >= 1, "at least 1")
+        self.muon_lr, self.momentum, self.scale_rows = muon_lr, momentum, scale_rows
+        self.ranks, self.workers = ranks, workers
+        own = set(linear_weights(model))
+        super().__init__(model, *args, **settings, names={name for name, _ in model.named_parameters()} - own)
+
+    def _make_moments(self) -> None:
+        super()._make_moments()
+        self.muon_parts = parts_of(self.model, linear_weights(self.model))
         self.momenta, self.updates = ([zeros(part.values) for part in self.muon_parts] for _ in range(2))
         weights = {name: weight for part in self.muon_parts for name, _, weight in part.parameters()}
-        self.squares = {name: zeros(weight.value[0]) for name, weight in weights.items() if scale_rows}
+        self.squares = {name: zeros(weight.value[0]) for name, weight in weights.items() if self.scale_rows}
         matrices = matrices_of(self.muon_parts, self.updates, self.squares)
-        self.shares = share_out(matrices, ranks.size if ranks else 1, workers or self.pool.size)
+        self.shares = share_out(matrices, self.ranks.size if self.ranks else 1, self.workers or self.pool.size)
 
     def step(self, grad_scale: float = 1.0) -> None:
         super().step(grad_scale)
@@ -146,3 +156,6 @@ class Muon(AdamW):
 
     def arrays(self) -> list:
         return [*super().arrays(), *self.momenta, *self.squares.values()]
+
+    SETTINGS = (*AdamW.SETTINGS, "muon_lr", "momentum", "scale_rows")
+    MADE = (*AdamW.MADE, "muon_parts", "momenta", "updates", "squares", "shares")

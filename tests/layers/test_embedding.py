@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from nanograd import Device
 from nanograd.layers.embedding import Embedding, LMHead, PositionEmbedding
 from tests.support.battery import battery_test, jacobian_test
+from tests.support.gpu import array_stub
 
 test_embedding_battery = battery_test("Embedding")
 test_embedding_jacobian = jacobian_test("Embedding")
@@ -38,8 +40,20 @@ def test_many_ids_over_a_large_table(float64):
 
 @pytest.mark.parametrize("bad", [-1, 5, 1000])
 def test_id_outside_the_table_is_refused(float64, bad):
-    with pytest.raises(IndexError, match="5 rows"):
+    with pytest.raises(ValueError, match=rf"token id {bad} is outside \[0, 5\)"):
         Embedding(5, 3, device=float64)(np.array([0, bad]))
+
+
+def test_ids_that_are_no_integers_are_refused(float64):
+    with pytest.raises(TypeError, match="must be integers, not float64"):
+        Embedding(5, 3, device=float64)([0.0, 1.0])
+
+
+def test_ids_on_a_gpu_are_checked_before_a_kernel_reads_the_table():
+    device = Device(array_stub, dtype="float64")
+    table = Embedding(5, 3, device=device)
+    with pytest.raises(ValueError, match=r"token id 5 is outside"):
+        table(device.asarray(np.array([0, 5])))
 
 
 def test_positions_count_from_the_first(float64):

@@ -182,8 +182,8 @@ def test_state_names():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda s: s.pop("exp_avg.vector"), "exp_avg.vector is missing"),
-        (lambda s: s.update(extra=np.ones(1)), "extra is unknown"),
+        (lambda s: s.pop("exp_avg.vector"), "missing optimizer tensors: exp_avg.vector"),
+        (lambda s: s.update(extra=np.ones(1)), "unexpected optimizer tensors: extra"),
         (lambda s: s.update({"exp_avg.matrix": np.ones((3, 2))}), "exp_avg.matrix has shape"),
         (lambda s: s.update(step=-1), "no number of steps"),
         (lambda s: s.update(step=1.0), "no number of steps"),

@@ -270,7 +270,7 @@ FORGERIES = [
     (lambda model, optimizer, state: model.update(x=np.zeros(3)), "unexpected tensors: x"),
     (lambda model, optimizer, state: model.update({"ln_f.bias": np.zeros(3)}), "tensor ln_f.bias has shape (3,)"),
     (lambda model, optimizer, state: model.update({"ln_f.bias": np.zeros(8, int)}), "tensor ln_f.bias holds int64"),
-    (lambda model, optimizer, state: optimizer.pop("step"), "optimizer tensor step is missing"),
+    (lambda model, optimizer, state: optimizer.pop("step"), "missing optimizer tensors: step"),
     (lambda model, optimizer, state: optimizer.pop("exp_avg.wte.weight"), "tensor exp_avg.wte.weight is missing"),
     (lambda model, optimizer, state: optimizer.update(step=np.zeros(2)), "step of the optimizer"),
 ]
