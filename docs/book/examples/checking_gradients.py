@@ -282,7 +282,7 @@ NAMES = {
     "reshape": ("dK with a reshape", "dK 用了 reshape"),
     "means": ("LayerNorm without its means", "LayerNorm 漏了两个均值"),
     "ids": ("repeated ids", "重复的词元编号"),
-    "tied": ("the tied half", "共享权重的那一半"),
+    "tied": ("the tied half", "绑定的那一半"),
     "dropout": ("dropout in dV", "dV 漏了 dropout"),
     "scale": ("scale N times too large", "大了 N 倍"),
 }

@@ -356,7 +356,7 @@ def table_of_pieces(lang):
         "embedding gradient": "词向量的梯度", "LayerNorm": "LayerNorm 前向加反向",
         "attention": "注意力前向加反向", "cross-entropy": "交叉熵前向加反向",
         "new arrays": "新建数组", "into buffers": "写进缓冲区", "a product, then a sum": "先乘，再加",
-        "one product": "一次乘法", "one-hot product": "one-hot 乘法", "sorted segments": "排序后分段求和",
+        "one product": "一次乘法", "one-hot product": "独热矩阵乘法", "sorted segments": "排序后分段求和",
         "plain": "朴素", "fast": "快速",
     }  # fmt: skip
 
