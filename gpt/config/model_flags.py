@@ -135,3 +135,9 @@ class GPTConfig(ModelFlags):
     """The shape of a GPT. Raises UsageError for one that cannot be."""
 
     vocab_size: int = flag(..., "tokens in the vocabulary", at_least=1)
+
+    def __post_init__(self) -> None:
+        try:
+            super().__post_init__()
+        except UsageError as error:  # made by a call: its parameters have the flags' names, without the hyphens
+            raise UsageError(str(error).replace("--", "")) from None

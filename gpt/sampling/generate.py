@@ -16,7 +16,7 @@ import difflib
 import math
 import operator
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from gpt.errors import RunError, UsageError
 from gpt.sampling import filters
 from gpt.sampling.kv_cache import Decoder
 from gpt.sampling.streaming import Completion
+from nanograd.device.device import as_array
 
 NOTHING = contextlib.nullcontext()
 SAMPLING = 0x53414D50  # what these draws are for, among all that start from one seed
@@ -70,6 +71,7 @@ def generate(
     """
     if stop and tokenizer is None:
         raise UsageError("stop strings need the tokenizer: generate(..., stop=[...], tokenizer=tokenizer)")
+    check_names(controls)
     batch = Generation(model, ids, max_new_tokens, eos_id=eos_id, exact_window=exact_window, **controls)
     texts = [Completion(tokenizer, stop) for _ in batch.prompts] if stop else []
 
@@ -246,15 +248,18 @@ def most_likely(logits, k: int):
 ELSEWHERE = {  # what other libraries call it, and what there is here
     "do_sample": "temperature=0 takes the likeliest token, any other temperature draws one",
     "max_length": "max_new_tokens counts the tokens that are added",
-    "num_return_sequences": "generate_batch(..., num_samples=N) makes several samples",
+    **dict.fromkeys(
+        ("num_return_sequences", "num_samples"), "generate_batch(..., num_samples=N) makes several samples of a prompt"
+    ),
+    "logprobs": "generate_batch(..., logprobs=K) yields tokens with their log-probabilities",
     "eos_token_id": "eos_id is the id that ends a sample",
     "stop_strings": "stop is a list of texts that end a sample",
     "typical_p": "min_p is the nearest there is",
 }
 
 
-def check_controls(seed: int, controls: dict) -> ChoiceFlags:
-    """The controls under Python's names. Raises TypeError for one that is not there, UsageError for a wrong value."""
+def check_names(controls: Iterable[str]) -> None:
+    """Raise TypeError, with a hint, for the first of these names that is no control."""
     names = [field.name for field in fields(ChoiceFlags)]
     for name in controls:
         if name not in names:
@@ -263,6 +268,11 @@ def check_controls(seed: int, controls: dict) -> ChoiceFlags:
             )
             hint = ELSEWHERE.get(name) or (f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}")
             raise TypeError(f"generate has no parameter {name}: {hint}")
+
+
+def check_controls(seed: int, controls: dict) -> ChoiceFlags:
+    """The controls under Python's names. Raises TypeError for one that is not there, UsageError for a wrong value."""
+    check_names(controls)
     try:
         return ChoiceFlags(seed=seed, **controls)
     except UsageError as error:
@@ -271,7 +281,7 @@ def check_controls(seed: int, controls: dict) -> ChoiceFlags:
 
 def check_eos(eos_id, vocab_size: int) -> frozenset[int]:
     """The ids that end a sample. Raises UsageError for one that is none."""
-    ids = [eos_id] if isinstance(eos_id, int | np.integer) else list(eos_id or ())
+    ids = list(eos_id) if isinstance(eos_id, Iterable) else [] if eos_id is None else [eos_id]
     for one in ids:
         if isinstance(one, bool) or not isinstance(one, int | np.integer) or not 0 <= one < vocab_size:
             raise UsageError(f"eos_id must be an id of the vocabulary, 0 to {vocab_size - 1}, or several, not {one!r}")
@@ -296,16 +306,18 @@ def check_count(name: str, value: int, at_least: int) -> int:
 
 def is_nested(ids) -> bool:
     """Are these several prompts, a sequence of sequences?"""
-    if isinstance(ids, np.ndarray):
+    if hasattr(ids, "ndim"):
         return ids.ndim == 2
-    return (
-        isinstance(ids, list | tuple) and bool(ids) and all(isinstance(one, list | tuple | np.ndarray) for one in ids)
-    )
+    several = isinstance(ids, list | tuple) and bool(ids)
+    return several and all(hasattr(one, "__len__") and not isinstance(one, str) for one in ids)
 
 
 def check_prompt(ids: Sequence[int], vocab_size: int):
     """The prompt as an integer array (T,), T >= 1; raises UsageError if it is empty or not made of ids."""
-    prompt = np.asarray(ids)
+    try:
+        prompt = as_array(ids)
+    except ValueError:  # rows of unequal length
+        raise UsageError("a prompt must be a flat sequence of token ids, and several a list of such") from None
     if prompt.size == 0:
         raise UsageError("the prompt is empty: generation needs at least one token to start from")
     if prompt.ndim != 1 or prompt.dtype.kind not in "iu":

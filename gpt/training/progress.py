@@ -78,20 +78,23 @@ def duration(seconds: float) -> str:
 
 
 def watched_samples(steps: Iterable, n_tokens: int) -> Iterator:
-    """The steps of the samples at the end of a run, with a bar, or where there is none one line if they take long.
+    """The steps of the samples at the end of a run, with a bar, or where there is none a line if they take long.
 
-    Ctrl-C ends the samples there, and nothing else.
+    The next lines come when twice the time has passed. Each goes by the pace since the one before: a token costs far
+    more once the window slides. Ctrl-C ends the samples there, and nothing else.
     """
-    start, told = time.monotonic(), False
+    start = since = time.monotonic()
+    due, told = start + FIRST_SECONDS, 0
     with samples_bar(n_tokens) as bar:
         try:
             for done, step in enumerate(steps, 1):
                 yield step
                 bar.update()
-                seconds = time.monotonic() - start
-                if bar.disable and not told and seconds > FIRST_SECONDS:
-                    print_line(f"samples: {done} of {n_tokens} tokens, {seconds / done * (n_tokens - done):.0f} s left")
-                    told = True
+                now = time.monotonic()
+                if bar.disable and now > due and done < n_tokens:
+                    left = duration((now - since) / (done - told) * (n_tokens - done))
+                    print_line(f"samples: {done} of {n_tokens} tokens, about {left} left; Ctrl-C ends them")
+                    due, since, told = now + (now - start), now, done
         except KeyboardInterrupt:
             print_line("the samples end here, as asked")
 

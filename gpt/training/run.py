@@ -192,8 +192,7 @@ class Run:
         rates = [line["lr"] for line in read_metrics(self.folder) if isinstance(line.get("lr"), float)]
         step = self.trainer.step
         rate = self.trainer.lr_at(step)
-        falling = self.config.schedule == "cosine"  # wsd is made for going on
-        if falling and rates and step >= self.config.warmup and rate > JUMP * rates[-1]:
+        if rates and step >= self.config.warmup and rate > JUMP * rates[-1]:
             show(
                 f"the learning rate goes from {rates[-1]:.1e} up to {rate:.1e}, for it falls until the last step; "
                 f"--lr_decay_steps {step} keeps it at {self.config.final_lr:.1e}"

@@ -46,7 +46,16 @@ def test_without_warmup_the_first_step_is_at_lr(steps):
 
 def test_a_run_of_one_step_learns_at_lr():
     assert warmup_cosine(0, lr=0.5, min_lr=0.1, warmup_steps=0, max_steps=1) == 0.5
-    assert warmup_cosine(0, lr=0.5, min_lr=0.1, warmup_steps=1, max_steps=1) == 0.5
+    assert warmup_cosine(0, lr=0.5, min_lr=0.1, warmup_steps=10, max_steps=1) == 0.5
+    assert warmup_stable_decay(0, lr=0.5, min_lr=0.1, warmup_steps=10, max_steps=1, decay_share=0.5) == 0.5
+
+
+@pytest.mark.parametrize("name", ["step", "warmup_steps"])
+def test_a_negative_number_of_steps_is_refused(name):
+    counts = {"step": 0, "warmup_steps": 0, name: -1}
+    for schedule, more in ((warmup_cosine, {}), (warmup_stable_decay, {"decay_share": 0.5})):
+        with pytest.raises(ValueError, match=f"^{name} must be at least 0, not -1"):
+            schedule(**counts, lr=1.0, min_lr=0.1, max_steps=4, **more)
 
 
 def test_flat_then_a_line_worked_by_hand():

@@ -168,8 +168,8 @@ def test_gpt_config_takes_the_vocabulary_first_and_is_frozen():
     assert config == GPTConfig(vocab_size=65, n_layer=3) and hash(config) == hash(GPTConfig(65, n_layer=3))
     with pytest.raises(FrozenInstanceError):
         config.n_layer = 4
-    assert "--vocab_size must be at least 1" in message_of(lambda: GPTConfig(0))
-    assert "multiple of --n_head (3)" in message_of(lambda: GPTConfig(65, n_head=3))
+    assert "vocab_size must be at least 1" in message_of(lambda: GPTConfig(0))
+    assert "multiple of n_head (3)" in message_of(lambda: GPTConfig(65, n_head=3))
 
 
 def test_model_config_carries_every_flag_of_the_model():
@@ -287,3 +287,17 @@ def test_every_flag_has_one_short_line_of_help(config_class):
 def test_no_two_flags_share_a_name(config_class):
     names = [name for f in fields(config_class) for name in (f.name, *rule_of(f).aliases)]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"n_embd": 10, "n_head": 3}, "n_embd must be a multiple of n_head (3), not 10"),
+        ({"vocab_size": 0}, "vocab_size must be at least 1, not 0"),
+        ({"activation": "tanh"}, "activation must be relu or gelu or relu2 or swiglu, not 'tanh'"),
+    ],
+)
+def test_a_model_made_by_a_call_names_parameters_not_flags(given, message):
+    with pytest.raises(UsageError) as caught:
+        GPTConfig(**{"vocab_size": 5} | given)
+    assert str(caught.value) == message

@@ -72,6 +72,8 @@ def test_an_unknown_control_is_named():
         ([[0], []], "empty"),
         ([[0], [5]], "token id 5"),
         ("hello", "flat|whole"),
+        ([0, [1]], "flat"),
+        ([["a"]], "whole"),
     ],
 )
 def test_a_prompt_that_is_not_ids_is_refused(ids, message):
@@ -96,6 +98,8 @@ def test_scores_that_are_not_finite_stop_it(bad, temperature):
         ({"do_sample": True}, "generate has no parameter do_sample: temperature=0 takes the likeliest token"),
         ({"max_length": 5}, "generate has no parameter max_length: max_new_tokens counts"),
         ({"temprature": 1}, r"generate has no parameter temprature: did you mean temperature\?"),
+        ({"num_samples": 4}, r"no parameter num_samples: generate_batch\(\.\.\., num_samples=N\)"),
+        ({"logprobs": 2}, r"no parameter logprobs: generate_batch"),
         ({"beams": 4}, "generate has no parameter beams: there are repetition_penalty, "),
     ],
 )
@@ -117,7 +121,17 @@ def test_a_sample_ends_after_eos(eos):
     assert [[token.id for token in step] for step in batch] == [[1, 1], [2, 2]]
 
 
-@pytest.mark.parametrize("eos", [-1, 4, "a", True, [1, 9]])
+@pytest.mark.parametrize("eos", [-1, 4, "a", True, [1, 9], 1.5, [None]])
 def test_an_eos_that_is_no_id_is_refused(eos):
     with pytest.raises(UsageError, match="eos_id must be an id of the vocabulary, 0 to 3"):
         generate(saying([1, 1], 4), [3], eos_id=eos)
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("kind", ["tuples", "ranges", "tensors", "a tensor"])
+def test_several_prompts_may_be_of_any_kind(kind):
+    torch = pytest.importorskip("torch")
+    tensors = [torch.tensor([0, 1]), torch.tensor([0])]
+    kinds = {"tuples": ((0, 1), (0,)), "ranges": [range(2), range(1)], "tensors": tensors, "a tensor": tensors[0][None]}
+    made = list(generate(saying([1, 2], 4), kinds[kind], 2, temperature=0))
+    assert made == ([[2], [1]] if kind == "a tensor" else [[2, 1], [1, 2]])

@@ -13,11 +13,14 @@ def test_steps_come_through_as_they_are(capfd):
     assert capfd.readouterr() == ("", ""), "off a terminal quick samples say nothing"
 
 
-def test_slow_samples_say_so_once(monkeypatch, capsys):
-    times = iter(range(0, 1000, 30))
+def test_slow_samples_say_how_far_they_are_by_their_pace_of_late(monkeypatch, capsys):
+    times = iter([0, 30, 50, 160, 170, 270, 330])
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    assert len(list(watched_samples(iter(range(4)), 4))) == 4
-    assert capsys.readouterr().out == "samples: 1 of 4 tokens, 90 s left\n"
+    assert len(list(watched_samples(iter(range(6)), 6))) == 6
+    assert capsys.readouterr().out.splitlines() == [
+        "samples: 1 of 6 tokens, about 2 min left; Ctrl-C ends them",  # 5 of 30 s
+        "samples: 3 of 6 tokens, about 3 min left; Ctrl-C ends them",  # 3 of 65 s
+    ]
 
 
 def test_ctrl_c_ends_the_samples_and_nothing_else(workplace, monkeypatch, capsys):

@@ -87,6 +87,30 @@ def test_resuming_a_finished_run_says_so_and_more_steps_go_on(workplace, capsys)
     assert list_steps("run")[-1] == 14
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "wsd"])
+def test_a_leap_of_the_learning_rate_is_told_with_the_flag_that_keeps_it_low(workplace, capsys, schedule):
+    low = 1e-4 if schedule == "cosine" else 0.0
+    assert train(schedule=schedule, lr=1e-3) == 0
+    shutil.copytree("run", "low")
+    capsys.readouterr()
+    assert train(schedule=schedule, lr=1e-3, max_steps=24, resume=True) == 0
+    rate = timeless()[-12]["lr"]
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("the learning rate goes"))
+    assert line.startswith(f"the learning rate goes from {low:.1e} up to ") and line.endswith(
+        f"--lr_decay_steps 12 keeps it at {low:.1e}"
+    )
+    assert rate > 2 * low
+    assert train(schedule=schedule, lr=1e-3, max_steps=24, lr_decay_steps=12, resume=True, out_dir="low") == 0
+    assert "the learning rate goes" not in capsys.readouterr().out
+    assert timeless("low")[-1]["lr"] == low
+
+
+def test_no_leap_is_told_where_wsd_has_not_fallen_yet(workplace, capsys):
+    assert train(schedule="wsd", lr_decay_steps=24) == 0
+    assert train(schedule="wsd", max_steps=24, resume=True) == 0
+    assert "the learning rate goes" not in capsys.readouterr().out
+
+
 def test_config_toml_alone_runs_the_same_run_again_from_anywhere(workplace, monkeypatch):
     Path("books").mkdir()
     shutil.copy("text.txt", "books/中文 1.txt")
@@ -271,7 +295,10 @@ FORGERIES = [
     (lambda model, optimizer, state: model.update({"ln_f.bias": np.zeros(3)}), "tensor ln_f.bias has shape (3,)"),
     (lambda model, optimizer, state: model.update({"ln_f.bias": np.zeros(8, int)}), "tensor ln_f.bias holds int64"),
     (lambda model, optimizer, state: optimizer.pop("step"), "missing optimizer tensors: step"),
-    (lambda model, optimizer, state: optimizer.pop("exp_avg.wte.weight"), "tensor exp_avg.wte.weight is missing"),
+    (
+        lambda model, optimizer, state: optimizer.pop("exp_avg.wte.weight"),
+        "missing optimizer tensors: exp_avg.wte.weight",
+    ),
     (lambda model, optimizer, state: optimizer.update(step=np.zeros(2)), "step of the optimizer"),
 ]
 
