@@ -119,6 +119,8 @@ def run_tests(module: str, source: str, tests: tuple[str, ...], root: Path, answ
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(root))
     os.chdir(root)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]  # those of `root` are meant, which may be a copy
     if source:
         sys.meta_path.insert(0, ChangedSource(module, source))
     failure, output = FirstFailure(), io.StringIO()

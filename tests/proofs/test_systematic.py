@@ -59,6 +59,17 @@ def test_how_a_mutant_is_known(old, new, within, line, mutant):
     assert systematic.key_of("a.py", SOURCE, SOURCE.replace(old, new)) == Key("a.py", within, line, mutant)
 
 
+def test_a_copy_is_tested_by_its_own_tests(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # as warm_up does
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "__init__.py").write_text("WHERE = 'the copy'\n")
+    (tests / "conftest.py").write_text("from hypothesis import settings\nsettings.register_profile('mutants')\n")
+    for where, outcome in (("the copy", "survived"), ("elsewhere", "killed")):
+        (tests / "test_it.py").write_text(f"from tests import WHERE\ndef test_it(): assert WHERE == {where!r}\n")
+        assert mutants.verdict("", "", ("tests/test_it.py",), root=tmp_path)[0] == outcome
+
+
 def test_a_table_is_read_as_it_is_written(tmp_path, monkeypatch):
     keys = [Key("a.py", "f", 'say("it\'s") + "\\n"', "x"), Key("b.py", "", "'''", ""), Key("a.py", "g", "'", '"')]
     monkeypatch.setattr(systematic, "TABLE", tmp_path / "table.toml")
