@@ -39,7 +39,7 @@ class ExerciseFlags(Checked):
     """Write backward passes of your own, and have them judged."""
 
     words: tuple[str, ...] = flag(
-        (), f"{', '.join(COMMANDS)}, and an exercise's name", positional=True, metavar="WORDS"
+        (), f"{', '.join(COMMANDS)}, and an exercise's name", positional=True, metavar="WORDS", default_text="list"
     )
     lang: Literal["auto", "en", "zh"] = flag("auto", "the language; auto is the system's")
     again: bool = flag(False, "start: begin anew; your old file is kept beside it")

@@ -214,7 +214,8 @@ def _tyro_field(field: dataclasses.Field) -> tuple[str, Any, dataclasses.Field]:
     import tyro
 
     rule, kind = rule_of(field), kind_of(field)
-    text = rule.help + (f" (also {', '.join('--' + name for name in rule.aliases)})" if rule.aliases else "")
+    also = ["without the flag's name"] * rule.positional + ["--" + name for name in rule.aliases]
+    text = rule.help + (f" (also {', '.join(also)})" if also else "")
     default = rule.default_text or ("required" if field.default is dataclasses.MISSING else field.default)
     shape = tyro.conf.arg(help=text, metavar=rule.metavar or None, help_behavior_hint=f"(default: {default})")
     if kind is tuple:
