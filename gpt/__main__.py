@@ -2,6 +2,8 @@
 
 import sys
 
+from gpt import __version__
+
 COMMANDS = """\
 nanograd's commands:
   python train.py                train a model (nanograd-train, where the package is installed)
@@ -14,8 +16,8 @@ nanograd's commands:
   python -m gpt.gradcheck        check the gradients of layers and whole models
   python -m exercises            write the layers yourself, and have them judged
   python -m nanograd.doctor      what this machine has for it
-Each has --help. Downloads, tokenizers and tokens are kept in ~/.cache/nanograd, or in $NANOGRAD_CACHE."""
+Each has --help and --version. Downloads, tokenizers and tokens are kept in ~/.cache/nanograd, or in $NANOGRAD_CACHE."""
 
 if __name__ == "__main__":
-    print(COMMANDS)
+    print(f"python -m gpt of nanograd {__version__}" if "--version" in sys.argv else COMMANDS)
     sys.exit(0)

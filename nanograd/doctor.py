@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nanograd import __version__
 from nanograd.device import cuda
 from nanograd.device.cores import available_cores, counted
 
@@ -157,6 +158,9 @@ def _package(report: Report, label: str, package: str, advice: str) -> None:
 
 def main(arguments: Sequence[str] = ()) -> int:
     given = " ".join(arguments).replace("=", " ")
+    if given == "--version":
+        print(f"python -m nanograd.doctor of nanograd {__version__}")
+        return 0
     if given not in ("", "--backend cupy", "--backend numpy"):
         print("usage: python -m nanograd.doctor [--backend cupy]", file=sys.stderr)
         return 0 if given in ("--help", "-h") else 2

@@ -35,7 +35,7 @@ class ExportConfig(WhichFlags, ExportFlags):
 
 
 def main(arguments: list[str]) -> int:
-    if arguments[:1] not in (["export"], ["--help"], ["-h"]):
+    if arguments[:1] not in (["export"], ["--help"], ["-h"], ["--version"]):
         raise UsageError("python -m gpt.hub does one thing: export RUN OUT; --help says how")
     config = cli.parse(ExportConfig, arguments[arguments[:1] == ["export"] :], "python -m gpt.hub export", EXAMPLES)
     print(export(open_model(config.run, config.which, "numpy"), Path(config.out), config.format))

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from nanograd import __version__
 from nanograd.gradcheck.table import layer_cases, layer_rows, print_table, torch_reference
 
 
@@ -30,6 +31,7 @@ def command(arguments: Sequence[str]) -> int:
         description="Check the gradients of every layer. Whole models, and the model of a run: python -m gpt.gradcheck",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s of nanograd {__version__}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="decides inputs, directions and sampled elements (default: 0)"

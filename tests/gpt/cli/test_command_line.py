@@ -1,6 +1,7 @@
 """Commands as a user runs them: exit codes, one line for an error, layers of configuration, odd terminals."""
 
 import os
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from gpt.cli.command_line import explain, parse_sample, parse_train, run
 from gpt.config.options import TrainConfig
 from gpt.config.toml import dump_toml
 from gpt.errors import RunError, UsageError
+from nanograd import __version__
 from tests.support import ROOT
 from tests.support.marks import slow
 
@@ -212,3 +214,16 @@ def test_resume_of_a_run_with_a_damaged_config_names_the_file(tmp_path):
 def test_sample_reads_its_flags():
     config = parse_sample(["--prompt", "Once", "--checkpoint", "300", "--stop", "a", "b", "--top-k", "5"])
     assert (config.prompt, config.which, config.stop, config.top_k) == ("Once", 300, ("a", "b"), 5)
+
+
+MODULES = "gpt", "gpt.pictures", "gpt.diagnose", "gpt.evaluate", "gpt.page", "gpt.hub", "gpt.gradcheck", "exercises"
+
+
+@pytest.mark.parametrize("name", [*MODULES, "nanograd.gradcheck", "nanograd.doctor"])
+def test_every_command_says_its_version(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--version"])
+    for loaded in (f"{name}.__main__", "nanograd.doctor"):  # runpy warns of them
+        monkeypatch.delitem(sys.modules, loaded, raising=False)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module(name, run_name="__main__")
+    assert (stop.value.code or 0) == 0 and capsys.readouterr().out.endswith(f" of nanograd {__version__}\n")
