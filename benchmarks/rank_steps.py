@@ -1,6 +1,6 @@
 """What `benchmarks.scaling` starts, under mpiexec or alone: ranks that do steps, or all-reduces, when told to.
 
-Rank 0 reads orders from stdin, `steps 20` or `all_reduce 4096 100`, and answers with a line of JSON each.
+Rank 0 reads commands from stdin, `steps 20` or `all_reduce 4096 100`, and answers with a line of JSON each.
 """
 
 import json
@@ -87,8 +87,8 @@ def serve(name: str, threads: int) -> None:
         print(json.dumps({"parameters": trainer.model.n_parameters()}), flush=True)
     while True:
         line = sys.stdin.readline().split() if ranks.rank == 0 else []
-        order = [{"steps": 1, "all_reduce": 2}[line[0]], *map(int, line[1:])] if line else [0]
-        what, *numbers = ranks.broadcast(np.array([*order, 0, 0][:3])).tolist()
+        command = [{"steps": 1, "all_reduce": 2}[line[0]], *map(int, line[1:])] if line else [0]
+        what, *numbers = ranks.broadcast(np.array([*command, 0, 0][:3])).tolist()
         if what == 0:
             return
         answer = steps(trainer, ranks, numbers[0]) if what == 1 else all_reduces(ranks.ranks, *numbers)

@@ -57,8 +57,8 @@ class RankContender(Contender):
         self.waiting.append(answer["waiting_ms"])
         self.exchange.append(answer["exchange_ms"])
 
-    def ask(self, order: str) -> dict:
-        print(order, file=self.process.stdin, flush=True)
+    def ask(self, command: str) -> dict:
+        print(command, file=self.process.stdin, flush=True)
         return self._answer()
 
 

@@ -127,7 +127,7 @@ def evaluate(
     )
     loss = total / n_targets
     if not math.isfinite(loss):
-        raise RunError("the model's loss is not finite: its weights are damaged, or its training went astray")
+        raise RunError("the model's loss is not finite: its weights are damaged, or its training diverged")
     n_bytes = count_bytes(tokens[1:], tokenizer)
     return Evaluation(loss, perplexity(loss), bits_per_byte(loss, n_bytes / n_targets), n_targets, n_bytes)
 

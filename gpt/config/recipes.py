@@ -24,7 +24,7 @@ def find_recipe(name: str) -> Path:
     Raises UsageError for a name that is neither.
     """
     path, known = Path(name), recipes()
-    if path.name != name or path.suffix or path.is_file():  # a path, or a name with an ending, is a file's
+    if path.name != name or path.suffix or path.is_file():  # a path, or a name with a suffix, is a file's
         return path
     if name not in known:
         if path.exists():  # a folder, which reading it will say

@@ -5,7 +5,7 @@ What may be written, once or several times:
     nothing          the embedded English tales
     tales-zh         a name: an embedded text or a well-known one (gpt/data/known_corpora.py)
     known:tales      the same, where a file or folder of that name lies in the current folder too
-    novel.txt        a file, whatever its ending
+    novel.txt        a file, whatever its suffix
     books/           a folder: every *.txt in it and below, in order of name; hidden ones are passed over
     'books/*.md'     a glob: the files that match, in order of name; ** matches folders too
 

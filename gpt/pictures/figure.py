@@ -5,7 +5,7 @@ leaves matplotlib's settings as they were. Colours are those of Okabe and Ito (2
 red and green apart can tell from each other; lines differ in their dashes too. A picture shown at its own size,
 one pixel a pixel, has letters of 13 pixels and more.
 
-The ending of its path says what it is written as: PNG, of 100 dots an inch unless `resolution` says otherwise, or SVG.
+The suffix of its path says what it is written as: PNG, of 100 dots an inch unless `resolution` says otherwise, or SVG.
 """
 
 import io

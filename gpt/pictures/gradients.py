@@ -14,8 +14,8 @@ MOST_LABELS = 44
 CAPTION = (
     "What to look for: rows are the model's parts, from the embeddings to the head; bright is a large gradient "
     "before clipping. Parts differ in size (ln_f is dark, for it has few parameters), so compare a row with itself: "
-    "one that turns dark has stopped learning; one that lights up just before the loss jumps is where training went "
-    "astray: lower --lr or --grad_clip. Steps above the dashed line were scaled down to it."
+    "one that turns dark has stopped learning; one that lights up just before the loss jumps is where training "
+    "diverged: lower --lr or --grad_clip. Steps above the dashed line were scaled down to it."
 )
 
 

@@ -61,9 +61,9 @@ class Rotation:
         if tables is not None:
             cos, sin = tables
             pairs = swapped(qk, self.rope.layout)
-            turned = pairs * sin.reshape(*sin.shape[:-1], *pairs.shape[-2:])
+            rotated = pairs * sin.reshape(*sin.shape[:-1], *pairs.shape[-2:])
             qk *= cos
-            qk += turned.reshape(qk.shape)
+            qk += rotated.reshape(qk.shape)
         elif self.scales:
             qk *= self.weights
 

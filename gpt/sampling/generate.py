@@ -200,7 +200,7 @@ class Chooser:
         """The next token, for the model's scores (V,) after the last one. Raises RunError if they are not finite."""
         best = int(logits.argmax())  # of NaN argmax makes the largest of all
         if not math.isfinite(logits[best]):
-            raise RunError("the model's scores are not finite: its weights are damaged, or its training went astray")
+            raise RunError("the model's scores are not finite: its weights are damaged, or its training diverged")
         if self.first is not None:
             logits, self.first = np.where(self.first, logits, -np.inf), None  # (V,)
             best = int(logits.argmax())

@@ -3,11 +3,11 @@
     mpiexec -n 4 python -m mpi4py train.py
 
 Rank 0 runs gpt/training/run.py as a process on its own would: it alone reads checkpoints, writes, logs and draws.
-Where work is shared, a step or an evaluation, it first gives an order; the others wait for orders and nothing
-else. They hold the same parameters, since all start from those of rank 0 and make the same updates.
+Where work is shared, a step or an evaluation, it first sends a command; the others, the workers, wait for commands
+and do nothing else. They hold the same parameters, since all start from those of rank 0 and make the same updates.
 
-An order is a sum over all ranks of a few numbers, so the signals that any rank received travel with it, the
-other way: if one rank receives a signal to stop, all stop after the same step.
+A command is a sum over all ranks of a few numbers, so the signals that any rank received come back with it: if
+one rank receives a signal to stop, all stop after the same step.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ from nanograd import Device
 from nanograd.optim.arena import arenas_of
 from nanograd.parallel.communicator import Communicator, Single
 
-STEP, EVALUATE, STOP = 1, 2, 3  # the orders
+STEP, EVALUATE, STOP = 1, 2, 3  # the commands
 NO_SIGNALS = (0,) * len(STOP_SIGNALS)
 
 
 class Distributed:
-    """The ranks of a training, as its leader sees them. A process on its own is a distributed of one."""
+    """The ranks of a training, as its leader sees them. A process on its own is the only rank."""
 
     def __init__(self, ranks: Communicator):
         self.ranks = ranks
@@ -47,7 +47,7 @@ class Distributed:
         return f"{self.ranks.size} ranks of " if self.ranks.size > 1 else ""
 
     def trainer(self, model: GPT, config: TrainConfig, data: Data) -> Trainer:
-        """A trainer that has its steps and evaluations done by the whole distributed."""
+        """A trainer whose steps and evaluations all ranks share."""
         kind = Trainer if self.ranks.size == 1 else LeaderTrainer
         trainer = kind(model, config, data.train, data.val, config.threads or self.ranks.cores(), self.ranks)
         trainer.distributed = self
@@ -71,7 +71,7 @@ class Distributed:
             self.stop.signal = came
 
     def stop_workers(self, code: int) -> None:
-        """Let the others go home; `code` is their exit code, and ours."""
+        """End the workers' processes; `code` is their exit code, and ours."""
         if self.ranks.size > 1:
             self.command(STOP, code)
 
@@ -110,7 +110,7 @@ class LeaderTrainer(Trainer):
 
 
 def run_worker(config: TrainConfig, device: Device, ranks: Communicator) -> int:
-    """What every rank but the first does: wait for the leader's preparations, then for its orders."""
+    """What every rank but the first does: wait for the leader's preparations, then for its commands."""
     setup = receive_json(ranks)
     folder = Path(setup["folder"])
     data = prepare_for_run(config, folder, load_tokenizer(folder), setup, progress=False)
@@ -121,11 +121,11 @@ def run_worker(config: TrainConfig, device: Device, ranks: Communicator) -> int:
     with StopRequest(silent=True) as stop:
         while True:
             signals = [int(stop.signal == number) for number in STOP_SIGNALS]
-            order, value, *_ = exchange(ranks, 0, 0, signals)
-            if order == STOP:
+            command, value, *_ = exchange(ranks, 0, 0, signals)
+            if command == STOP:
                 return value
             with contextlib.suppress(NotFinite):  # the leader finds out why, says so and ends the job
-                trainer.train_step() if order == STEP else trainer.evaluate()
+                trainer.train_step() if command == STEP else trainer.evaluate()
 
 
 def check_even_split(batch_size: int, n_ranks: int) -> None:
@@ -143,9 +143,9 @@ def check_even_split(batch_size: int, n_ranks: int) -> None:
 # Messages between ranks
 
 
-def exchange(ranks: Communicator, order: int, value: int, signals=NO_SIGNALS) -> list[int]:
-    """[order, value, how many ranks received each signal], the same at all ranks; only the leader gives an order."""
-    return ranks.all_reduce(np.array([order, value, *signals], dtype=np.int64)).tolist()
+def exchange(ranks: Communicator, command: int, value: int, signals=NO_SIGNALS) -> list[int]:
+    """[command, value, how many ranks received each signal], the same at all ranks; only the leader sends a command."""
+    return ranks.all_reduce(np.array([command, value, *signals], dtype=np.int64)).tolist()
 
 
 def broadcast_json(ranks: Communicator, message: dict) -> None:

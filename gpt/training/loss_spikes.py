@@ -4,11 +4,11 @@ A running mean and variance of the loss, over about the last 50 steps,
 
     mean = (1 - a) mean + a loss            variance = (1 - a) (variance + a (loss - mean)^2)           a = 1/50
 
-say what is usual. A loss is a spike if it is above mean + max(10 deviations, 0.3 nats). Noise alone does not get
-there: in batches of two windows of 16 letters of Alice, 6000 of them, the worst stands out by 8 to 10 deviations, and
-larger batches stay below 6. While a model learns, the mean lags behind, above the losses, which widens the gap. A
-spike enters the mean as if it were on the border, so that one step does not move what is usual, and a loss that stays
-high becomes usual; until it has come down, or has become usual, it is reported once.
+say what is usual. A loss is a spike if it is above mean + max(10 standard deviations, 0.3 nats). Noise alone does not
+get there: in batches of two windows of 16 letters of Alice, 6000 of them, the worst stands out by 8 to 10 standard
+deviations, and larger batches stay below 6. While a model learns, the mean lags behind, above the losses, which widens
+the gap. A spike enters the mean as if it were on the border, so that one step does not move what is usual, and a loss
+that stays high becomes usual; until it has come down, or has become usual, it is reported once.
 """
 
 import math

@@ -210,7 +210,7 @@ class Device:
             self._blank = False
 
     def normal(self, shape, std: float, stream: int):
-        """Normal numbers with mean 0 and deviation `std`, the same on every backend, from the stream `stream`."""
+        """Normal numbers of mean 0 and standard deviation `std`, the same on every backend, from stream `stream`."""
         if self._blank:
             return self.empty(shape, self.parameter_dtype)
         rng = np.random.Generator(np.random.Philox(key=[self.seed, stream]))

@@ -262,7 +262,7 @@ def _explain(probe, function, report, rng) -> None:
 
 
 def _spread_out(values, names, spread, rng):
-    """The values, with random numbers of deviation `spread` added to those of `names`."""
+    """The values, with random numbers of standard deviation `spread` added to those of `names`."""
     return {n: v + spread * rng.standard_normal(v.shape) if n in names else v for n, v in values.items()}
 
 

@@ -20,9 +20,9 @@ __device__ __forceinline__ float widen(bfloat16 x) { return __uint_as_float((uns
 template <typename T> __device__ __forceinline__ T narrow(wide<T> x) { return x; }
 template <> __device__ __forceinline__ bfloat16 narrow<bfloat16>(float x) {  // to the nearest, ties to even
 #if __CUDA_ARCH__ >= 800
-  bfloat16 narrowed;
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrowed.bits) : "f"(x));
-  return narrowed;
+  bfloat16 rounded;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded.bits) : "f"(x));
+  return rounded;
 #else
   unsigned bits = __float_as_uint(x);
   if (x != x) return {(unsigned short)((bits >> 16) | 0x40)};

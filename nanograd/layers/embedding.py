@@ -51,7 +51,7 @@ def scatter_add_rows(grad, ids, dy, atomics=False):
 
 
 class Embedding(Layer):
-    """A table of `n` vectors of `dim` channels: `weight` (n, dim), normal with deviation `std`.
+    """A table of `n` vectors of `dim` channels: `weight` (n, dim), normal with standard deviation `std`.
 
     Raises TypeError for ids that are no integers, ValueError for one outside the table; `checked` says that they have
     been checked, which on a GPU saves a wait.
@@ -78,7 +78,7 @@ class Embedding(Layer):
 
 
 class PositionEmbedding(Layer):
-    """Adds to position t the vector `weight[t]`, of a table (n, dim) that is normal with deviation `std`."""
+    """Adds to position t the vector `weight[t]`, of a table (n, dim) that is normal with standard deviation `std`."""
 
     def __init__(self, n: int, dim: int, *, device: Device, std: float = 0.02, stream: int = 0):
         self.weight = Parameter(device.normal((n, dim), std, stream))

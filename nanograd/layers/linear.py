@@ -25,7 +25,7 @@ from nanograd.layers.layer import Layer
 
 
 class Linear(Layer):
-    """x W + b, from `n_in` to `n_out` channels. `weight` (n_in, n_out) starts normal with deviation `std`.
+    """x W + b, from `n_in` to `n_out` channels. `weight` (n_in, n_out) starts normal with standard deviation `std`.
 
     `stream` numbers the random stream that the weights are drawn from.
     """

@@ -95,8 +95,8 @@ def tiled_tables(heads: int, *which):  # -> twice (T, heads, D), or (T, 1, D)
 def rotate(x, cos, sin, layout, backward, y, scratch):  # (B, T, heads, D), (T, 1 or heads, D) twice
     """y = x * cos + swapped(x) * sin, or minus that with `backward`. `y` may be `x`; `scratch` is like x."""
     pairs = swapped(x, layout)
-    turned = scratch.reshape(pairs.shape)
-    np.multiply(pairs, sin.reshape(*sin.shape[:-1], *pairs.shape[-2:]), out=turned)
+    rotated = scratch.reshape(pairs.shape)
+    np.multiply(pairs, sin.reshape(*sin.shape[:-1], *pairs.shape[-2:]), out=rotated)
     np.multiply(x, cos, out=y)
     if backward:
         y -= scratch
@@ -142,5 +142,5 @@ class RoPE(Layer):
         which = self._which(start, start + x.shape[1], x)
         on_host = isinstance(x, np.ndarray)
         cos, sin = tiled_tables(x.shape[2], *which) if on_host else rotation_tables(*which)
-        rotate(x, cos, sin, self.layout, backward, y, self.scratch("turned", like=x))
+        rotate(x, cos, sin, self.layout, backward, y, self.scratch("rotated", like=x))
         return y

@@ -287,7 +287,7 @@ def test_one_nan_among_many_numbers_must_be_passed_on():
 def test_rows_and_parameters_that_nobody_looks_at_break_no_rule():
     class Row(Layer):
         def __init__(self):
-            self.rows, self.spare = Parameter(np.eye(5)), Parameter(np.ones(2))
+            self.rows, self.unused = Parameter(np.eye(5)), Parameter(np.ones(2))
 
         def forward(self, ids):
             self.remember(ids)

@@ -309,7 +309,7 @@ def test_ids_are_sorted_by_a_thread_each(monkeypatch, n, blocks):
     assert first == ("embedding: sort_ids<float>", (blocks,), 128, [n])
 
 
-def test_gelu_goes_back_over_dy_only_where_it_is_spare(monkeypatch):
+def test_gelu_goes_back_over_dy_only_inplace(monkeypatch):
     monkeypatch.setattr(kernels.sums, "launch", lambda *arguments, like: None)
     layer, dy = GELU(), zeros(2, 4)
     for inplace in (False, True):

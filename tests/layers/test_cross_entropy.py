@@ -88,13 +88,13 @@ def test_count_makes_a_part_of_a_larger_mean():
 
 
 @pytest.mark.parametrize("offset", [0, 1000])
-def test_spare_logits_are_overwritten_and_nothing_else_changes(offset):
+def test_inplace_overwrites_the_logits_and_nothing_else_changes(offset):
     rng = np.random.default_rng(0)
     logits, targets = rng.standard_normal((6, 5)) + offset, rng.integers(0, 5, 6)
     loss, gradient = loss_and_gradient(logits.copy(), targets)
-    spare_loss, spare_gradient = loss_and_gradient(logits, targets, inplace=True)
-    assert spare_loss == loss and np.shares_memory(spare_gradient, logits)
-    np.testing.assert_array_equal(spare_gradient, gradient)
+    loss_inplace, gradient_inplace = loss_and_gradient(logits, targets, inplace=True)
+    assert loss_inplace == loss and np.shares_memory(gradient_inplace, logits)
+    np.testing.assert_array_equal(gradient_inplace, gradient)
 
 
 def test_wrong_shapes_are_refused():

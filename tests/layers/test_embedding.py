@@ -10,8 +10,8 @@ test_embedding_battery = battery_test("Embedding")
 test_embedding_jacobian = jacobian_test("Embedding")
 test_position_embedding_battery = battery_test("PositionEmbedding")
 test_position_embedding_jacobian = jacobian_test("PositionEmbedding")
-test_unembedding_battery = battery_test("LMHead")
-test_unembedding_jacobian = jacobian_test("LMHead")
+test_lm_head_battery = battery_test("LMHead")
+test_lm_head_jacobian = jacobian_test("LMHead")
 
 
 @pytest.mark.parametrize("ids", [[0], [2, 2, 2], [1, 0, 1, 0, 4, 1], list(range(5)) * 7, [4, 3, 3, 0]])

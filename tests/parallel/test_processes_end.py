@@ -200,13 +200,13 @@ def work_for_a_while(thing):
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_it_ends_when_the_other_process_is_killed(tmp_path, busy):
-    ending = "worker.submit(work_for_a_while)" if busy else ""
+    last = "worker.submit(work_for_a_while)" if busy else ""
     program = f"""
         first, second = WorkerProcess(None), WorkerProcess(None)
         for worker in (first, second):
             worker.submit(pid_of)
             print(worker.result(), flush=True)
-            {ending}
+            {last}
         print("ready", flush=True)
         time.sleep(1000)
         """
@@ -241,7 +241,7 @@ def test_it_ends_although_a_fork_of_the_other_process_lives_on(tmp_path):
             os.kill(other, signal.SIGKILL)
 
 
-def test_a_lock_goes_with_the_process_that_took_it_however_busy_its_helper(tmp_path):
+def test_a_lock_goes_with_the_process_that_took_it_however_busy_its_worker(tmp_path):
     program = """
         import fcntl
         file = open("lock", "w")
@@ -274,8 +274,8 @@ def test_a_process_ends_by_itself_with_helpers_that_were_not_ended(tmp_path):
     assert done.wait(PATIENCE) == 0
 
 
-@pytest.mark.parametrize("ending", ["pass", "os.kill(os.getpid(), signal.SIGKILL)"])
-def test_it_ends_with_a_process_that_had_no_standard_input(tmp_path, ending):
+@pytest.mark.parametrize("last", ["pass", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_it_ends_with_a_process_that_had_no_standard_input(tmp_path, last):
     """The first file that is opened then has the number 0."""
     running = script(
         tmp_path,
@@ -286,7 +286,7 @@ def test_it_ends_with_a_process_that_had_no_standard_input(tmp_path, ending):
         print(worker.result(), flush=True)
         worker.submit(open_files)
         print(worker.result()[0], flush=True)
-        {ending}
+        {last}
         """,
         stdout=subprocess.PIPE,
         preexec_fn=lambda: os.close(0),

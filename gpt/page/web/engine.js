@@ -393,29 +393,31 @@ const ACTIVATIONS = {
   ],
 };
 
-/** Widen, bend, narrow. SwiGLU has a second matrix: silu(x W_gate) * (x W_fc). */
+/** Widen, activation, narrow. SwiGLU has a second matrix: silu(x W_gate) * (x W_fc). */
 class MLP {
   constructor(parameters, activation) {
     this.c_fc = new Linear(parameters.under("c_fc"));
     this.c_gate = activation === "swiglu" ? new Linear(parameters.under("c_gate")) : null;
     this.c_proj = new Linear(parameters.under("c_proj"));
-    [this.bend, this.slope] = ACTIVATIONS[activation === "swiglu" ? "silu" : activation];
+    [this.activation, this.slope] = ACTIVATIONS[activation === "swiglu" ? "silu" : activation];
   }
 
   forward(x) {  // (n, C) -> (n, C)
-    const { bend } = this;
+    const { activation } = this;
     this.hidden = this.c_fc.forward(x);  // (n, n_inner)
     this.gate = this.c_gate ? this.c_gate.forward(x) : null;
-    const { hidden, gate } = this, bent = new Float32Array(hidden.length);
-    for (let i = 0; i < bent.length; i++) bent[i] = gate ? hidden[i] * bend(gate[i]) : bend(hidden[i]);
-    return this.c_proj.forward(bent);
+    const { hidden, gate } = this, active = new Float32Array(hidden.length);
+    for (let i = 0; i < active.length; i++) {
+      active[i] = gate ? hidden[i] * activation(gate[i]) : activation(hidden[i]);
+    }
+    return this.c_proj.forward(active);
   }
 
   backward(dy) {  // (n, C) -> (n, C)
-    const { bend, slope, hidden, gate } = this, d = this.c_proj.backward(dy);  // (n, n_inner)
+    const { activation, slope, hidden, gate } = this, d = this.c_proj.backward(dy);  // (n, n_inner)
     if (!gate) return this.c_fc.backward(elementwise(d, i => d[i] * slope(hidden[i])));
     const dgate = elementwise(d, i => d[i] * hidden[i] * slope(gate[i]));
-    return plus(this.c_gate.backward(dgate), this.c_fc.backward(elementwise(d, i => d[i] * bend(gate[i]))));
+    return plus(this.c_gate.backward(dgate), this.c_fc.backward(elementwise(d, i => d[i] * activation(gate[i]))));
   }
 }
 

@@ -48,7 +48,7 @@ def test_samples_that_copy_the_training_text_parrot(tmp_path):
     assert finding.name == "parroting" and "100%" in finding.signs and "of 8 tokens" in finding.signs
 
 
-def test_samples_that_go_in_circles_loop(tmp_path):
+def test_samples_that_repeat_themselves_loop(tmp_path):
     circles = [np.tile([1, 2, 3, 4, 5], 40)]
     found = judged(tmp_path, [2.5, 2.0, 1.9, 1.85, 1.84], [2.5, 1.9, 1.8, 1.75, 1.74], circles)
     (finding,) = found.findings
@@ -98,7 +98,7 @@ WORDS = ["red", "blue", "old", "fox", "owl", "sees", "has", "boat", "moon", "tea
 NOISE = " ".join(
     WORDS[i] for i in np.random.default_rng(3).integers(0, len(WORDS), 130)
 )  # nothing to learn but by heart
-BY_HEART = {"lr": 1e-2, "n_embd": 64, "max_steps": 300, "eval_interval": 30}
+MEMORISED = {"lr": 1e-2, "n_embd": 64, "max_steps": 300, "eval_interval": 30}
 SEEN = {"max_steps": 240, "eval_interval": 24, "eval_iters": 8, "log_interval": 4, "batch_size": 8}
 
 
@@ -106,9 +106,9 @@ SEEN = {"max_steps": 240, "eval_interval": 24, "eval_iters": 8, "log_interval": 
 @pytest.mark.parametrize(
     ("name", "flags", "text"),
     [
-        ("overfitting since step", BY_HEART, NOISE),
-        ("too little text", BY_HEART, NOISE),
-        ("parroting", BY_HEART | {"max_steps": 500, "batch_size": 16}, NOISE),
+        ("overfitting since step", MEMORISED, NOISE),
+        ("too little text", MEMORISED, NOISE),
+        ("parroting", MEMORISED | {"max_steps": 500, "batch_size": 16}, NOISE),
         ("underfitting", {"lr": 1e-3}, BOOK),
         ("underfitting", {"lr": 1e-2, "n_layer": 1, "n_head": 1, "n_embd": 2, "max_steps": 600}, BOOK),
         ("learning rate too high", {"lr": 3.0, "grad_clip": 0}, BOOK),

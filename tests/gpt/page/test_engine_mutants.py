@@ -31,7 +31,7 @@ MISTAKES = {
     "ReLU squared: the 2 forgotten": ("x => 2 * Math.max(x, 0)", "x => Math.max(x, 0)"),
     "silu' without its second term": ("sigmoid(x) * (1 + x * (1 - sigmoid(x)))", "sigmoid(x)"),
     "GELU: the cubic's 3 forgotten": ("(1 + 3 * CUBIC * x * x)", "(1 + CUBIC * x * x)"),
-    "SwiGLU: gate and hidden exchanged": ("hidden[i] * bend(gate[i]) :", "gate[i] * bend(hidden[i]) :"),
+    "SwiGLU: gate and hidden exchanged": ("hidden[i] * activation(gate[i]) :", "gate[i] * activation(hidden[i]) :"),
     "SwiGLU: dgate without the hidden layer": ("d[i] * hidden[i] * slope(gate[i])", "d[i] * slope(gate[i])"),
     "RoPE turned the same way back": ("back ? -Math.sin(angle) : Math.sin(angle)", "Math.sin(angle)"),
     "RoPE: neighbours as pairs": ("a < x.length; a += 2 * half)", "a < half; a += 2 * half)"),
