@@ -20,7 +20,7 @@ over the others.
 
 import numpy as np
 
-from nanograd.device.device import Device, as_array, fused
+from nanograd.device.device import Device, as_array, fused, xp_of
 from nanograd.device.reductions import sum_channels
 from nanograd.layers.layer import Layer, to_host
 from nanograd.layers.softmax import exp_rows
@@ -84,7 +84,7 @@ class CrossEntropy(Layer):
 
     def forward(self, logits, targets, count: int | None = None, inplace: bool = False, checked: bool = False):
         V = logits.shape[-1]  # logits (..., V), targets (...) -> ()
-        targets = as_array(targets)
+        targets = xp_of(logits).asarray(as_array(targets))
         self.expect_shape("targets", targets, logits.shape[:-1])
         targets = targets.reshape(-1)
         if targets.dtype.kind not in "iu":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nanograd.gradcheck.check import check_layer
-from nanograd.layers.cross_entropy import CrossEntropy
+from nanograd.layers.cross_entropy import IGNORED, CrossEntropy
 from tests.support.battery import battery_test, jacobian_test
 
 test_battery = battery_test("CrossEntropy")
@@ -102,3 +102,12 @@ def test_wrong_shapes_are_refused():
         CrossEntropy().forward(np.zeros((2, 3)), np.zeros(3, dtype=int))
     with pytest.raises(ValueError, match="no positions"):
         CrossEntropy().forward(np.zeros((0, 3)), np.zeros(0, dtype=int))
+
+
+def test_targets_on_the_host_go_where_the_logits_are(gpu_xp):
+    logits, targets = np.random.default_rng(0).standard_normal((4, 5)), [0, 4, IGNORED, 1]
+    on_gpu = CrossEntropy()
+    loss = on_gpu(gpu_xp.asarray(logits), np.array(targets))
+    expected, gradient = loss_and_gradient(logits, targets)
+    np.testing.assert_allclose(loss.get(), expected, rtol=1e-12)
+    np.testing.assert_allclose(on_gpu.backward().get(), gradient, atol=1e-12)
