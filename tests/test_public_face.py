@@ -95,6 +95,7 @@ def test_a_model_can_be_pickled_at_any_moment(settings):
     model.backward()
     optimizer.step()
     again = pickle.loads(pickle.dumps(model))
+    assert not any(parameter.grad.any() for parameter in again.parameters())
     assert again.config == model.config and again.h[0]._scratch is again.h[1]._scratch
     assert (again.lm_head.weight is again.wte.weight) == bool(settings)
     for other in (model, again):
@@ -122,6 +123,15 @@ def test_a_model_shows_its_layers():
     assert shown.startswith("GPT(\n  (wte): Embedding(weight=(11, 8))\n  (wpe): PositionEmbedding(weight=(6, 8))\n")
     assert "  (dropout): Dropout(p=0.1)\n  (h.0-1): 2 x Block(\n    (ln_1): LayerNorm(weight=(8,)" in shown
     assert "n_head=2" in shown and "0x" not in shown and shown.endswith("(loss): CrossEntropy()\n)")
+
+
+def test_a_list_shows_neighbours_of_one_kind_together():
+    class Stack(nanograd.Layer):
+        def __init__(self, *layers):
+            self.layers = list(layers)
+
+    shown = repr(Stack(GELU(), ReLU(), ReLU(), ReLU(), GELU()))
+    assert shown == "Stack(\n  (layers.0): GELU()\n  (layers.1-3): 3 x ReLU()\n  (layers.4): GELU()\n)"
 
 
 def test_small_things_show_themselves():
