@@ -7,7 +7,7 @@ A message is one line: what is wrong, and what is allowed or what to do. `gpt.cl
 class UsageError(ValueError):
     """The request cannot be: a bad value, an unknown name, flags that contradict each other. Exit code 2."""
 
-    label = "error: "  # stands before the message; a command that speaks another language has its own
+    label = "error: "  # stands before the message; a command in another language has its own
 
 
 class RunError(RuntimeError):

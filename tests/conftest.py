@@ -22,7 +22,7 @@ settings.register_profile("quick", max_examples=10, derandomize=True, **COMMON)
 settings.register_profile("full", max_examples=200, derandomize=True, **COMMON)
 settings.register_profile("explore", max_examples=2000, **COMMON)  # --hypothesis-profile=explore: new examples
 
-# For mutants.py: that a test fails is enough; nobody needs the smallest example.
+# For mutants.py: that a test fails is enough; the smallest example is not needed.
 settings.register_profile(
     "mutants", max_examples=30, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False, **COMMON
 )
@@ -57,7 +57,7 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """The current folder: a short text.txt, a cache of its own, and nobody who would look at loss.png."""
+    """The current folder: a short text.txt and a cache of its own; loss.png is not drawn."""
     from tests.support.tiny_training import TEXT
 
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The three programs for somebody who has never seen a derivative in code: short, plain NumPy, and right."""
+"""The three programs for a reader who has never seen a derivative in code: short, plain NumPy, and right."""
 
 import ast
 import re

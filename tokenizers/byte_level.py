@@ -9,8 +9,9 @@ that are printable in Latin-1 as themselves, the others as U+0100 and up, so tha
 `tiktoken` needs a rank for every token rather than the pairs: a token's rank is when its merge comes. Where ids follow
 the merges, as in nearly all vocabularies, rank and id are the same number.
 
-Special tokens stand for what is no text: where a document ends, who speaks. Writing their names does not make
-them: `encode("<|im_start|>")` is those twelve characters, and decoding gives them back. Their ids are in `special`.
+Special tokens stand for what is no text: where a document ends, whose turn in a conversation begins. Writing their
+names does not make them: `encode("<|im_start|>")` is those twelve characters, and decoding gives them back. Their ids
+are in `special`.
 
 Some vocabularies lack single bytes that their training text never had. `encode` raises for a text with such a byte,
 where others drop it without a word.

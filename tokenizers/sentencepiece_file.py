@@ -1,4 +1,4 @@
-"""Somebody else's sentencepiece model, as early Llamas and Mistrals have it, encoded by `sentencepiece` itself.
+"""A sentencepiece model of another project, as early Llamas and Mistrals have it, encoded by `sentencepiece` itself.
 
 `bpe` is ours: it knows just the models that are trained here, and keeps every text to the byte. A model of another
 project may put a space in front of a text, normalise it, and write a real ▁ as a space; ids are then as it says, and

@@ -95,7 +95,7 @@ def train_config(
 
 @contextlib.contextmanager
 def _saying_where_from(recipe: dict[str, Any], typed: dict[str, Any]):
-    """A message about a flag that nobody typed says that the --config file or recipe has it."""
+    """A message about a flag that was not typed says that the --config file or recipe has it."""
     try:
         yield
     except UsageError as error:

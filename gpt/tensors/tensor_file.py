@@ -1,4 +1,4 @@
-"""Somebody else's safetensors file, read tensor by tensor: nothing is held that was not asked for.
+"""A safetensors file of another program, read tensor by tensor: nothing is held that was not asked for.
 
 Checkpoints of ours are read as a whole (safetensors.py). A model of another project may have its tensors in half
 precision, in another order and layout, and some of them are not needed; so here the header is checked first, and

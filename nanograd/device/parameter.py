@@ -15,8 +15,8 @@ class Parameter:
     After `zero_grad` the gradient is known to be zero, yet not written (`grad_is_zero`). It is filled with zeros when
     it is read, and overwritten when the first thing to be added is a matrix product.
     `widths`: the columns of each of the matrices that stand side by side in it, where there are several. `rounded`: the
-    values as narrower products take them, while somebody holds them so (`rounded_together` in `arena.py`). `parts`:
-    where sums over positions wait to be added to the gradient, on a GPU (`partial_sums.py`).
+    values as narrower products take them, inside `rounded_together` (`arena.py`). `parts`: where sums over positions
+    wait to be added to the gradient, on a GPU (`partial_sums.py`).
     """
 
     widths: tuple[int, ...] = ()

@@ -59,7 +59,7 @@ def test_takes_batches_of_another_shape(gpu_xp):
 
 
 def test_a_batch_stays_until_the_gpu_has_used_it(gpu_xp):
-    """With FAKE_CUDA_LAZY=1 the GPU works only when somebody waits for it."""
+    """With FAKE_CUDA_LAZY=1 the GPU works only when it is waited for."""
     prefetcher, seen = Prefetcher(Device(gpu_xp), fetch, below=51), []
     for step in range(6):
         seen.append([ids + 0 for ids in prefetcher.get(step)])

@@ -235,7 +235,7 @@ def test_what_fails_meanwhile_is_raised_when_all_are_done(pool, log):
     with pytest.raises(ZeroDivisionError):
         call_all(pool, note_and_fail, log, [(0,), (1,), (2,)], lambda: 1 // 0)
     assert log.all()
-    assert call_all(pool, note_and_fail, log, [(2,), (1,), (0,)]) == [2, 1, 0], "nobody's answer is left over"
+    assert call_all(pool, note_and_fail, log, [(2,), (1,), (0,)]) == [2, 1, 0], "no answer is left over"
 
 
 @pytest.mark.parametrize("failing", [[0], [1], [2], [0, 1], [1, 2], [0, 1, 2]])
@@ -244,7 +244,7 @@ def test_the_first_exception_is_raised_when_all_are_done(pool, log, failing):
     with pytest.raises(ValueError, match=f"^task {failing[0]}\n|^task {failing[0]}$"):
         call_all(pool, note_and_fail, log, tasks)
     assert log.all()
-    assert call_all(pool, note_and_fail, log, [(2,), (1,), (0,)]) == [2, 1, 0], "nobody's answer is left over"
+    assert call_all(pool, note_and_fail, log, [(2,), (1,), (0,)]) == [2, 1, 0], "no answer is left over"
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -1037,7 +1037,7 @@ class Writer {
   }
 
   /**
-   * How token i was chosen, computed again from what stood before it. Below 0 it is the prompt's, which nobody drew:
+   * How token i was chosen, computed again from what stood before it. Below 0 it is the prompt's, which was not drawn:
    * then what the model would have had to choose from, without the penalties. Of the first token of all, null.
    */
   explain(i) {

@@ -85,7 +85,7 @@ return class Simd {
     if ((last - first) % step || padded * Math.max(n_in, n_out) > this.scratch) return null;
     if (!inside && w.length > this.scratch) return null;
     if (!inside) new Float32Array(this.buffer, this.w).set(w);
-    new Float32Array(this.buffer, this.x).set(x);  // what lies behind it makes rows that nobody reads
+    new Float32Array(this.buffer, this.x).set(x);  // what lies behind it makes rows that are not read
     for (let j = first; j < last; j += step) {
       for (let r = 0; r < padded; r += rows) {
         run(this.x + 4 * r * n_in, from + 4 * j, this.y + 4 * (r * n_out + j), n_in, 4 * n_in, 4 * n_out);

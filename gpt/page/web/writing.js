@@ -13,7 +13,7 @@ const SLIDERS = {
 };
 const ROWS = 10; // tokens in the table of bars
 const AT_ONCE = 16; // ms of work, then the browser has its turn
-const BARS_EVERY = 150; // ms, while the model writes: nobody reads them faster
+const BARS_EVERY = 150; // ms, while the model writes: they cannot be read faster
 
 class Writing {
   constructor(engine, contents, changed) {

@@ -115,7 +115,7 @@ def test_a_bad_file_is_named_with_its_problem(tmp_path, content, kind, message):
     with pytest.raises(kind) as caught:
         read_toml(TrainConfig, path)
     assert type(caught.value) is kind and str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
-    with pytest.raises(RunError, match=r"bad\.toml"):  # the same in a run's own folder: nobody typed it
+    with pytest.raises(RunError, match=r"bad\.toml"):  # the same in a run's own folder, whose config.toml was not typed
         read_run_config(TrainConfig, path)
 
 

@@ -155,7 +155,7 @@ run(lambda arguments: gpt.training.run.main(parse_train(arguments)))
 
 
 @pytest.mark.slow
-def test_the_first_rank_alone_prepares_writes_and_speaks(folder):
+def test_the_first_rank_alone_prepares_writes_and_prints(folder):
     (folder / "noting.py").write_text(ONLY_RANK_0, encoding="utf-8")
     done = run_job(3, "noting.py", "--out_dir", "run", *flags(BASIC | {"max_steps": 9, "threads": 1}), cwd=folder)
     assert done.returncode == 0, done.stderr
