@@ -53,12 +53,17 @@ def cross_entropy_backward(e, z, targets, scale):  # (N, V), (N, 1), (N,), numbe
         e[targets < 0] = 0
 
 
-def count_targets(targets, below: int) -> int:
-    """How many targets are not IGNORED. Raises ValueError for none, or for one that is no id in [0, below) either."""
-    targets = to_host(targets, copy=False)
+def without_ignored(targets: np.ndarray) -> np.ndarray:  # (...) -> (n,)
+    """The targets that are not IGNORED. Raises ValueError for none."""
     counted = targets[targets != IGNORED]
     if not counted.size:
         raise ValueError(f"all targets are {IGNORED} (ignored): there is nothing to take a mean over")
+    return counted
+
+
+def count_targets(targets, below: int) -> int:
+    """How many targets are not IGNORED. Raises ValueError for none, or for one that is no id in [0, below) either."""
+    counted = without_ignored(to_host(targets, copy=False))
     low, high = int(counted.min()), int(counted.max())
     if low < 0 or high >= below:
         raise ValueError(

@@ -14,6 +14,7 @@ import numpy as np
 
 from nanograd.anomaly import watched
 from nanograd.device.threads import WORTH_A_THREAD, ThreadPool
+from nanograd.layers.cross_entropy import without_ignored
 from nanograd.layers.layer import Layer
 from nanograd.optim.arena import arenas_of, replica_of
 from nanograd.parallel.processes import WorkerProcess, call_all, shared_empty
@@ -66,9 +67,9 @@ class DataParallel:
     def forward_backward(self, idx, targets, count: int, step: int = 0, first: int = 0, meanwhile=None):
         """Add the gradients of this batch's share in a mean over `count` positions; returns its share of the loss.
 
-        idx, targets: (B, T) ids on the host. `step`, `first`: which step, and which global sample the batch begins
-        with, to key the dropout masks. Gradients are complete after `reduce`. `meanwhile` is called when the caller's
-        part is done, while others may still be at work.
+        idx, targets: (B, T) ids on the host; targets of -100 have no loss, and `count` leaves them out. `step`,
+        `first`: which step, and which global sample the batch begins with, to key the dropout masks. Gradients are
+        complete after `reduce`. `meanwhile` is called when the caller's part is done; others may still be at work.
         """
         parts = self.pool.slices(len(idx))
         tasks = [(self.chunk, idx[p], targets[p], count, step, first + p.start) for p in parts]
@@ -85,9 +86,9 @@ class DataParallel:
         return sum(shares)
 
     def loss(self, idx, targets) -> float:
-        """The mean loss of a batch in evaluation mode, without gradients."""
-        parts = self.pool.slices(len(idx))
-        tasks = [(self.chunk, idx[p], targets[p], targets.size) for p in parts]
+        """The mean loss of a batch in evaluation mode, without gradients, over the targets that are not ignored."""
+        parts, count = self.pool.slices(len(idx)), len(without_ignored(targets))
+        tasks = [(self.chunk, idx[p], targets[p], count) for p in parts]
         if self._apart(tasks):
             return float(sum(call_all(self.workers, evaluated_loss, self.model, tasks)))
         return float(sum(self._side_by_side(evaluated_loss, tasks)))

@@ -8,7 +8,7 @@ import pytest
 from nanograd.device.threads import SERIAL, ThreadPool
 
 
-def test_team_maps_in_order_and_side_by_side():
+def test_a_pool_maps_in_order_and_side_by_side():
     pool = ThreadPool(3)
     meeting = threading.Barrier(3, timeout=30)
 
@@ -54,6 +54,6 @@ def test_two_work_side_by_side():
     assert ThreadPool(2).map(lambda i: meeting.wait() >= 0, range(2)) == [True, True]
 
 
-def test_the_serial_team_is_the_caller_alone():
+def test_the_serial_pool_is_the_caller_alone():
     assert SERIAL.size == 1
     assert SERIAL.map(lambda _: threading.current_thread(), range(2)) == [threading.current_thread()] * 2

@@ -33,7 +33,7 @@ def rotation(m, N, C, layout, backward):
     return [x, *(m.pair(t, t.dtype) for t in tables), layout, backward, y, lambda: np.empty(x[0].shape)]
 
 
-# What each twin is called with: a list of pairs (host, device), or of plain values for both. N rows, C channels.
+# What each kernel is called with: a list of pairs (host, device), or of plain values for both. N rows, C channels.
 CASES = {
     "add": lambda m, N, C: [m.act(N, C), m.act(N, C), m.act(N, C)],
     "add a row": lambda m, N, C: [m.act(2, N, C), m.par(N, C), m.act(2, N, C)],
@@ -84,16 +84,16 @@ BY_HAND = {
     *("swiglu_forward", "swiglu_backward", "rms_normalize_backward"),
     *("gelu_forward", "gelu_backward", "normalize_backward", "masked_exp", "cached_attention"),
     *("attention_forward", "attention_backward", "cross_entropy", "cross_entropy_backward"),
-}  # tests of their own below, as twin and definition may differ in something that does not matter
+}  # tests of their own below, as kernel and definition may differ in something that does not matter
 
 
-def on_both(device, definition, twin, make, N, C):
-    """The results of a definition and of its twin: two lists of float64 arrays on the host."""
+def on_both(device, definition, kernel, make, N, C):
+    """The results of a definition and of its kernel: two lists of float64 arrays on the host."""
     m = Maker(device, N)
     arguments = make(m, N, C)
     is_pair = [isinstance(a, tuple) for a in arguments]
     sides = []
-    for side, function in enumerate((definition, twin)):
+    for side, function in enumerate((definition, kernel)):
         values = [a[side] if pair else a() if callable(a) else a for a, pair in zip(arguments, is_pair, strict=True)]
         returned = function(*values)
         returned = returned if isinstance(returned, tuple) else (returned,)
@@ -104,7 +104,7 @@ def on_both(device, definition, twin, make, N, C):
 
 @functools.cache
 def definitions() -> dict:
-    """{name: definition} of everything marked @fused, and of layers' methods that have a twin."""
+    """{name: definition} of everything marked @fused, and of layers' methods that have a kernel."""
     found = {}
     for package in (nanograd, gpt):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -119,7 +119,7 @@ def definitions() -> dict:
     return found | {f"{name}_{way}": getattr(kind, way).definition for name, kind in layers.items() for way in ways}
 
 
-def test_every_fused_function_has_a_twin_and_a_test():
+def test_every_fused_function_has_a_kernel_and_a_test():
     tested = {case.split()[0] for case in CASES} | BY_HAND
     assert definitions().keys() == tested
     for name in definitions():
@@ -129,7 +129,7 @@ def test_every_fused_function_has_a_twin_and_a_test():
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("N", "C"), [(3, 5), (37, 33), (4, 64)])
 @pytest.mark.parametrize("case", CASES)
-def test_twin_agrees_with_definition(gpu_xp, case, N, C, precision):
+def test_kernel_agrees_with_definition(gpu_xp, case, N, C, precision):
     device = Device(gpu_xp, precision)
     name = case.split()[0]
     expected, actual = on_both(device, definitions()[name], getattr(kernels, name), CASES[case], N, C)
@@ -152,10 +152,10 @@ def test_gelu(gpu_xp, rows, size, inplace, biased, precision):
     (x, x_device), (dy, dy_device) = m.act(3, rows, size), m.act(3, rows, size)
     bias, bias_device = m.par(size) if biased else (None, None)
     dbias, dbias_device = m.par(size) if biased else (None, None)
-    layer, twin = GELU(), GELU()
+    layer, on_gpu = GELU(), GELU()
     expected = [layer(x, bias=bias), layer.backward(dy, dbias=dbias), *[dbias] * biased]
-    y_device = twin(x_device, bias=bias_device)
-    dx_device = twin.backward(dy_device, inplace, dbias_device)
+    y_device = on_gpu(x_device, bias=bias_device)
+    dx_device = on_gpu.backward(dy_device, inplace, dbias_device)
     assert (dx_device is dy_device) == inplace
     actual = [y_device, dx_device, *[dbias_device] * biased]
     assert_close(expected, [a.get().astype(float) for a in actual], precision, "gelu")
@@ -354,7 +354,7 @@ def test_compute_sanitizer_finds_nothing(tool):
         "-m",
         "gpu",
         "-k",
-        "twin or attention",
+        "agrees or attention",
         str(Path(__file__).parent),
     ]
     command = [sanitizer, "--tool", tool, "--error-exitcode", "7", *tests]

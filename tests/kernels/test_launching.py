@@ -89,7 +89,7 @@ def test_a_kernel_is_allowed_more_shared_memory_only_where_it_needs_it(monkeypat
     assert made[-1] == ("adamw", ("adamw<double>",))
 
 
-# Which kernels each twin launches, in which grid: a thread, warp or block for each thing to do, and none without
+# Which kernels each function launches, in which grid: a thread, warp or block for each thing to do, and none without
 
 
 @pytest.mark.parametrize(("rows", "blocks"), [(8, 1), (9, 2), (17, 3)])
@@ -208,12 +208,12 @@ def test_softmax_goes_back_by_so_many_blocks(monkeypatch, rows, blocks):
 @pytest.mark.parametrize(("size", "width", "threads"), [(8188, 4, 128), (8191, 1, 128), (8192, 4, 1024)])
 def test_a_loss_takes_a_block_a_row_and_a_large_one_for_a_large_vocabulary(monkeypatch, size, width, threads):
     e, z, targets = zeros(3, size), zeros(3, 1), zeros(3, dtype="int32")
-    for twin, arguments in (
+    for function, arguments in (
         (kernels.cross_entropy, (e, targets, e)),
         (kernels.cross_entropy_backward, (e, z, targets, 1.0)),
     ):
-        asked = launched(monkeypatch, twin, *arguments)
-        assert asked == [(f"losses: {twin.__name__}<float, {width}>", (3,), threads, [size])]
+        asked = launched(monkeypatch, function, *arguments)
+        assert asked == [(f"losses: {function.__name__}<float, {width}>", (3,), threads, [size])]
 
 
 @pytest.mark.parametrize(("columns", "blocks"), [(31, 1), (33, 2), (128, 1), (132, 2)])

@@ -59,7 +59,7 @@ def test_a_bias_is_added_first(activation, inplace):
 
 @pytest.mark.parametrize("activation", [ReLU, ReLUSquared, GELU])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_model_that_is_only_read_bends_the_same(activation, dtype):
+def test_a_model_that_is_only_read_has_the_same_activation(activation, dtype):
     x = np.linspace(-4, 4, 24).reshape(2, 3, 4).astype(dtype)
     expected = activation()(x).copy()
     x *= activation.BEFORE

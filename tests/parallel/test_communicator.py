@@ -172,7 +172,7 @@ def test_a_batch_that_cannot_be_shared(batch_size, n_ranks, way_out):
 # What the leader and the others say
 
 
-def test_orders_words_and_signals_reach_every_rank():
+def test_commands_words_and_signals_reach_every_rank():
     def work(ranks):
         if ranks.rank == 0:
             broadcast_json(ranks, {"folder": "out/故事", "n": 3})

@@ -10,6 +10,7 @@ from gpt.config.options import GPTConfig
 from gpt.model import GPT
 from nanograd import AdamW, Device, clip_grad_norm
 from nanograd.device.threads import ThreadPool
+from nanograd.layers.cross_entropy import IGNORED
 from nanograd.optim import adamw
 from nanograd.parallel import data_parallel
 from nanograd.parallel.data_parallel import CHUNK_ELEMENTS, PARAMETERS_PER_ACTIVATION, DataParallel, Plan, plan_threads
@@ -144,6 +145,25 @@ def test_loss_is_that_of_evaluation_and_training_goes_on():
     assert not any(p.grad.any() for p in model.parameters())
 
 
+def test_targets_that_are_ignored_are_left_out_of_the_mean():
+    model = gpt(dropout=0.0)
+    idx, targets = batch()
+    targets[0] = targets[1, :4] = targets[5, 2] = IGNORED
+    _, loss = model(idx, targets)
+    model.backward()
+    expected = {name: p.grad.copy() for name, p in model.named_parameters()}
+    trainer = DataParallel(model, ThreadPool(2), chunk=1)
+    assert trainer.loss(idx, targets) == pytest.approx(float(loss), rel=1e-13)
+    trainer.zero_grad()
+    share = trainer.forward_backward(idx, targets, count=(targets != IGNORED).sum())
+    trainer.reduce()
+    assert share == pytest.approx(float(loss), rel=1e-13)
+    for name, p in model.named_parameters():
+        np.testing.assert_allclose(p.grad, expected[name], rtol=0, atol=1e-13 * np.abs(p.grad).max())
+    with pytest.raises(ValueError, match="all targets are -100"):
+        trainer.loss(idx, np.full_like(targets, IGNORED))
+
+
 def test_a_step_is_the_first_and_its_batch_whole_unless_said_otherwise():
     losses = []
     for settings in ({}, {"step": 0, "first": 0}):
@@ -153,7 +173,7 @@ def test_a_step_is_the_first_and_its_batch_whole_unless_said_otherwise():
     assert losses[0] == losses[1]
 
 
-def test_as_many_replicas_and_threads_as_the_team_has():
+def test_as_many_replicas_and_threads_as_the_pool_has():
     trainer = DataParallel(gpt(), ThreadPool(3), chunk=1)
     assert len(trainer.replicas) == 3 and trainer.replicas[0] is trainer.model
     meeting = threading.Barrier(3, timeout=30)

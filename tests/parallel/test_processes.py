@@ -136,7 +136,7 @@ def test_what_either_process_writes_the_other_sees():
 # Questions and answers
 
 
-def test_a_helper_is_another_process_and_answers(worker):
+def test_a_worker_is_another_process_and_answers(worker):
     assert call(worker, pid_of) != os.getpid()
     worker = WorkerProcess(10)
     assert call(worker, add, 1) == 11 and call(worker, add, 1, 2) == 13
@@ -160,7 +160,7 @@ def test_it_does_what_it_is_asked_in_that_order_and_the_last_answer_counts(worke
     assert call(worker, contents) == ["a", "b", "c"]
 
 
-def test_each_helper_has_the_thing_to_itself():
+def test_each_worker_has_the_thing_to_itself():
     thing = []
     one, two = WorkerProcess(thing), WorkerProcess(thing)
     one.submit(append, 1)
@@ -248,7 +248,7 @@ def test_the_first_exception_is_raised_when_all_are_done(pool, log, failing):
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_helper_lost_among_others_is_told(pool, log, which):
+def test_a_worker_lost_among_others_is_told(pool, log, which):
     os.kill(call(pool[which], pid_of), signal.SIGKILL)
     with pytest.raises(WorkerLost):
         call_all(pool, note_and_fail, log, [(0,), (1,), (2,)])

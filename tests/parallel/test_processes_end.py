@@ -39,14 +39,14 @@ def lost(worker, function, *args):
 
 
 @pytest.mark.parametrize("end", [something_unpicklable, leave])
-def test_a_helper_that_cannot_answer_is_lost(worker, end):
+def test_a_worker_that_cannot_answer_is_lost(worker, end):
     pid = call(worker, pid_of)
     lost(worker, end)
     assert has_ended(pid)
     lost(worker, pid_of)
 
 
-def test_a_killed_helper_is_lost(worker):
+def test_a_killed_worker_is_lost(worker):
     pid = call(worker, pid_of)
     os.kill(pid, signal.SIGKILL)
     lost(worker, pid_of)
@@ -76,7 +76,7 @@ def test_the_error_keeps_no_view_of_a_buffer(worker):
     gc.collect()  # as filterwarnings makes errors of what is printed, this fails where something is
 
 
-def test_a_helper_that_is_killed_at_work_is_lost(worker):
+def test_a_worker_that_is_killed_at_work_is_lost(worker):
     pid = call(worker, pid_of)
     worker.submit(send_itself, signal.SIGKILL)
     with pytest.raises(WorkerLost):
@@ -269,7 +269,7 @@ def test_a_lock_goes_with_the_process_that_took_it_however_busy_its_worker(tmp_p
             os.kill(pid, signal.SIGKILL)
 
 
-def test_a_process_ends_by_itself_with_helpers_that_were_not_ended(tmp_path):
+def test_a_process_ends_by_itself_with_workers_that_were_not_ended(tmp_path):
     done = script(tmp_path, "workers = [WorkerProcess(None) for _ in range(3)]\nworkers[0].submit(pid_of)\n")
     assert done.wait(PATIENCE) == 0
 

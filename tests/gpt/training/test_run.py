@@ -165,7 +165,7 @@ def test_a_signal_before_the_first_step_leaves_nothing_behind(workplace, monkeyp
 @pytest.mark.slow
 @pytest.mark.skipif(not may_fork(), reason="this system does not fork")
 @pytest.mark.parametrize("step", [1, 7])
-def test_a_run_that_loses_a_helper_saves_says_so_in_a_line_and_can_go_on(workplace, monkeypatch, capsys, step):
+def test_a_run_that_loses_a_worker_saves_says_so_in_a_line_and_can_go_on(workplace, monkeypatch, capsys, step):
     assert train(out_dir="straight", threads=2) == 0
     capsys.readouterr()
     with monkeypatch.context() as patch:

@@ -112,7 +112,7 @@ def test_a_watched_step_is_done_by_threads():
 
 
 @forking
-def test_a_lost_helper_is_an_error_of_the_system_and_changes_nothing():
+def test_a_lost_worker_is_an_error_of_the_system_and_changes_nothing():
     run = trainer(2)
     run.train_step()
     before, steps = values(run), run.step
@@ -126,7 +126,7 @@ def test_a_lost_helper_is_an_error_of_the_system_and_changes_nothing():
 
 
 @forking
-def test_helpers_end_with_their_trainer():
+def test_workers_end_with_their_trainer():
     run = trainer(2)
     run.train_step()
     pid = worker_pid(run.parallel.workers[0])
