@@ -96,6 +96,7 @@ def test_a_model_can_be_pickled_at_any_moment(settings):
     optimizer.step()
     again = pickle.loads(pickle.dumps(model))
     assert not any(parameter.grad.any() for parameter in again.parameters())
+    assert again.h[0].attn.c_attn.weight.widths == model.h[0].attn.c_attn.weight.widths == (8, 8, 8)
     assert again.config == model.config and again.h[0]._scratch is again.h[1]._scratch
     assert (again.lm_head.weight is again.wte.weight) == bool(settings)
     for other in (model, again):
@@ -368,4 +369,7 @@ def test_all_missing_and_unexpected_tensors_are_named_in_order():
     assert str(caught.value) == f"{names}; leave the prefix transformer. out"
     keys = model.load_state_dict(state, strict=False)
     assert keys.missing_keys == own and keys.unexpected_keys == theirs
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"; leave the prefix model\. out$"):
+        model.load_state_dict(state)
     np.testing.assert_array_equal(model.wte.weight.value, np.ones((11, 8)))

@@ -64,6 +64,12 @@ def test_positions_count_from_the_first(float64):
     np.testing.assert_array_equal(layer.weight.grad, [[3, 3]] * 4 + [[0, 0]] * 2)
 
 
+@pytest.mark.parametrize("shape", [(4, 2), (3, 7, 2), (3, 4, 3), (1, 3, 4, 2)])
+def test_positions_refuse_what_has_another_shape(float64, shape):
+    with pytest.raises(ValueError, match=r"expected \(B, T, 2\) with T at most 6"):
+        PositionEmbedding(6, 2, device=float64)(np.ones(shape))
+
+
 def test_tied_table_collects_both_gradients(float64):
     table = Embedding(5, 3, device=float64)
     head = LMHead(5, 3, device=float64, tied=table)
