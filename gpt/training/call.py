@@ -83,9 +83,9 @@ def train(callback: Callable[[dict], object] | None = None, **flags) -> Trained:
     """
     try:
         config = train_config(plain(flags), completed)
+        _, run = training.conduct(config, callback, tell=lambda *text, **how: None)
     except UsageError as error:
         raise UsageError(str(error).replace("--", "")) from None  # the flag's name is the keyword's
-    _, run = training.conduct(config, callback, tell=lambda *text, **how: None)
     if run is None:
         raise RuntimeError("one process alone can call train: several ranks start train.py with mpiexec")
     model = run.trainer.model

@@ -71,6 +71,7 @@ def test_a_flag_is_named_as_a_keyword(workplace):
         ({"list_recipes": True}, TypeError, "train has no parameter list_recipes"),
         ({"max_steps": 0}, UsageError, "max_steps must be at least 1, not 0"),
         ({"warmup_steps": 99}, UsageError, "warmup_steps must be at most max_steps (12), not 99"),
+        ({"data": "no such text"}, UsageError, "data no such text: no such file, folder or name"),
     ):
         with pytest.raises(kind) as caught:
             gpt.train(**CALL | flags)
