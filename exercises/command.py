@@ -154,7 +154,7 @@ def verdict_lines(name: str, verdict: dict, lang: str) -> list[str]:
         if verdict.get("remark"):
             lines.append(say(f"remark_{verdict['remark']}", lang))
     elif verdict["problem"]:
-        lines = [f"{name}: " + say(verdict["problem"], lang, **verdict["values"])]
+        lines = [problem_line(name, verdict, lang)]
         lines += question_lines(name, verdict, lang) if verdict.get("mistakes") else []
     else:
         lines = [say("check_wrong", lang, name=name)]
@@ -164,6 +164,11 @@ def verdict_lines(name: str, verdict: dict, lang: str) -> list[str]:
     if verdict.get("lines"):
         lines.append(say("printed", lang, lines=verdict["lines"], first=verdict["first"]))
     return lines
+
+
+def problem_line(name: str, verdict: dict, lang: str) -> str:
+    again = "bug" if name == "bug" else f"start {name} --again"
+    return f"{name}: " + say(verdict["problem"], lang, again=again, **verdict["values"])
 
 
 def wrong_lines(verdict: dict, lang: str, most: int = 6) -> list[str]:
@@ -269,7 +274,7 @@ def check_bug(progress: Progress, name: str, flags: ExerciseFlags, lang: str) ->
         return 0
     lines = [say("bug_wrong", lang)]
     if verdict["problem"]:
-        lines = ["bug: " + say(verdict["problem"], lang, **verdict["values"])]
+        lines = [problem_line("bug", verdict, lang)]
     elif held["level"] < 3:
         lines += wrong_lines(verdict, lang)
     write("\n".join([*lines, ""]))
@@ -323,12 +328,17 @@ def train(progress: Progress, name: str, flags: ExerciseFlags, lang: str) -> int
     folder, steps = str(progress.folder.resolve()), str(flags.steps)
     result = run_child("exercises.own_model", folder, ",".join(yours), steps, limit=60 + 2 * flags.steps)
     if result["problem"]:
-        write(f"{result.get('part', 'train')}: " + say(result["problem"], lang, **result["values"]) + "\n")
+        write(problem_line(result.get("part", "train"), result, lang) + "\n")
         return 1
     for step, loss, plain in result["losses"]:
         write(say("train_step", lang, step=step, loss=loss, plain=plain) + "\n")
     end = {key: result[key] for key in ("parameters", "ln_v", "difference")}
-    write(say("train_end", lang, **end) + "\n" + say("train_sample", lang, text=result["text"]) + "\n")
+    write(
+        say("train_end" if yours else "train_end_none", lang, **end)
+        + "\n"
+        + say("train_sample", lang, text=result["text"])
+        + "\n"
+    )
     return 0
 
 

@@ -36,7 +36,7 @@ BODIES = {  # what backward does: what the sentence says
     "        a = np.ones(10**12)\n        return a\n": "MemoryError",
 }
 FILES = {
-    "": "is empty",
+    "": "is empty; a fresh one: python -m exercises start linear --again",
     "\n\n": "is empty",
     "def f(:\n": "line 1 is not Python",
     "x = 'a\n": "line 1 is not Python",

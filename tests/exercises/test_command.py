@@ -296,6 +296,7 @@ def test_own_layers_train_the_real_model(run, tmp_path):
 
 @pytest.mark.slow
 def test_training_uses_solutions_for_what_is_not_solved_and_names_the_file_that_fails(run, tmp_path):
+    assert "The solutions' layers trained" in run("train --steps 1")[1]
     fill(tmp_path / "my_layers", ["relu"], lambda name: exercise(name).solution())
     code, printed = run("train --steps 1")
     assert code == 0 and "yours: relu; from the solutions: linear, layernorm" in printed
