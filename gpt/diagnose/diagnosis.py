@@ -232,7 +232,7 @@ def main(arguments: list[str]) -> int:
         data, reason = find_text(run_dir, tokenizer, checkpoint, config.data)
         controls = choices(config, run.config.seed if config.seed is None else config.seed)
         say(f"{run_dir}, step {checkpoint.step}; samples with seed {controls['seed']}")
-        with blas_threads(config.threads):
+        with blas_threads(config.threads, model):
             samples = sample_ids(model, tokenizer, config.max_new_tokens, config.num_samples, **controls)
     else:  # it diverged, or was stopped, before the first one
         say(f"{run_dir} has no checkpoint, so there are no samples to judge")

@@ -23,6 +23,8 @@ from gpt.sampling.interactive import converse
 from gpt.sampling.streaming import Completion, complete, start_of
 from gpt.utf8 import decode, read_text, shown
 
+SMALL = 2 * 10**6  # parameters, up to which a model is sampled in one thread
+
 
 def main(config: SampleConfig) -> int:
     """Carry out one call of sample.py; its exit code. Raises what `gpt.cli.command_line.run` turns into one line."""
@@ -32,7 +34,7 @@ def main(config: SampleConfig) -> int:
     seed = fresh_seed() if config.seed is None else config.seed
     say(f"{label}; {model.device.describe()}; seed {seed}")
     controls = choices(config, seed) | {"exact_window": config.exact_window}
-    with blas_threads(config.threads):
+    with blas_threads(config.threads, model):
         if config.interactive:
             return converse(model, tokenizer, prompt, config.max_new_tokens, config.stop, controls)
         return sample(model, tokenizer, prompt, config, controls)
@@ -152,8 +154,14 @@ def choices(config: ChoiceFlags, seed: int) -> dict:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(ChoiceFlags)} | {"seed": seed}
 
 
-def blas_threads(threads: int | None):
-    """A context in which matrix products use `threads` threads; None leaves the choice to the BLAS library."""
+def blas_threads(threads: int | None, sampled=None):
+    """A context in which matrix products use `threads` threads; None leaves the choice to the BLAS library.
+
+    That is for large products. Those of a small model that is `sampled` are over before a second thread has begun, and
+    where other programs are at work on the same cores each waits for it: so it gets one thread.
+    """
+    if threads is None and sampled is not None and sampled.n_parameters() <= SMALL:
+        threads = 1
     if threads is None:
         return contextlib.nullcontext()
     from threadpoolctl import threadpool_limits

@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from gpt.config.options import SampleConfig
 from gpt.errors import UsageError
 from gpt.sampling import generate as sampling
-from gpt.sampling.command import main
+from gpt.sampling.command import blas_threads, main
 from gpt.sampling.kv_cache import Decoder
 from tests.support import ROOT
 from tests.support.marks import slow
@@ -44,6 +46,17 @@ def start(run, *flags):
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
     )
+
+
+@pytest.mark.parametrize(("size", "asked", "used"), [(10**6, None, 1), (10**7, None, 2), (10**6, 2, 2), (10**7, 1, 1)])
+def test_a_small_model_is_sampled_in_one_thread_unless_more_are_asked_for(size, asked, used):
+    def most():
+        return max(library["num_threads"] for library in threadpool_info())
+
+    with threadpool_limits(2):
+        several = most()
+        with blas_threads(asked, SimpleNamespace(n_parameters=lambda: size)):
+            assert most() == (1 if used == 1 else several)
 
 
 # ---- text ----
