@@ -75,6 +75,8 @@ def train_config(
     from gpt.config.toml import read_run_config, read_toml
     from gpt.runs import folder as run_folder
 
+    if typed.get("minutes") is not None and "max_steps" in typed:
+        raise UsageError("--minutes finds out how many steps fit into the time: leave out it or --max_steps")
     recipe = read_toml(TrainConfig, find_recipe(typed["config"])) if typed.get("config") else {}
     given = start_of_run(recipe | typed)
     folder = None

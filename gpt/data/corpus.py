@@ -60,14 +60,17 @@ class Corpus:
             raise RunError(f"{self.label} was changed while it was being read; start again")
 
 
-def open_corpus(specs: Sequence[str] = (), run_dir: Path | None = None, skip_unreadable: bool = False) -> Corpus:
+def open_corpus(
+    specs: Sequence[str] = (), run_dir: Path | None = None, skip_unreadable: bool = False, flag: str = "--data"
+) -> Corpus:
     """Find the texts that `specs` name, read them through once, and describe them.
 
-    `run_dir` is the folder of the run that reads them, which is no text. With `skip_unreadable` files that cannot be
-    used are left out, and noted. Raises UsageError for a name or path that is not there, RunError for a text that
-    cannot be used: unreadable, not UTF-8, no text, empty, or not to be had over the network.
+    `run_dir` is the folder of the run that reads them, which is no text; `flag` is where the names were typed. With
+    `skip_unreadable` files that cannot be used are left out, and noted. Raises UsageError for a name or path that is
+    not there, RunError for a text that cannot be used: unreadable, not UTF-8, no text, empty, or not to be had over the
+    network.
     """
-    found = find(specs, run_dir)
+    found = find(specs, run_dir, flag)
     digest, n_bytes, n_chars, last = hashlib.sha256(), 0, 0, "\n"
     files, notes, problems = [], [], []  # files: (path, bytes, hash)
     for path in found:
@@ -98,7 +101,7 @@ def open_corpus(specs: Sequence[str] = (), run_dir: Path | None = None, skip_unr
     paths = tuple(path for path, _, _ in files)
     label = specs[0] if len(specs) == 1 and len(paths) == 1 else _count(specs, paths)
     if not n_chars:
-        raise RunError(f"{shown(label)} is empty: there is no text to train on")
+        raise RunError(f"{shown(label)} is empty: there is no text in it")
     notes = [note for note in notes if note]
     if len(notes) > MOST_NOTES:
         notes[MOST_NOTES:] = [f"and so in {len(notes) - MOST_NOTES} more files"]

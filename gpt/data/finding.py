@@ -33,16 +33,16 @@ KNOWN = "known:"
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
-def find(specs: Sequence[str], run_dir: Path | None = None) -> list[Path]:
+def find(specs: Sequence[str], run_dir: Path | None = None, flag: str = "--data") -> list[Path]:
     """The files that `specs` name, in order. Raises UsageError for what is not there or is named twice, RunError.
 
-    `run_dir` is the folder of the run that will read them.
+    `run_dir` is the folder of the run that will read them, `flag` where the names were typed.
     """
     if not specs:
         return [known_corpora.find(known_corpora.DEFAULT)]
     found: dict[object, Path] = {}
     for spec in specs:
-        for path in _once(_find(spec, run_dir)):
+        for path in _once(_find(spec, run_dir, flag)):
             key = identity(path)
             if key in found:
                 also = f" (also as {shown(found[key])})" if found[key] != path else ""
@@ -83,14 +83,14 @@ def _once(paths):
     return list({identity(path): path for path in reversed(paths)}.values())[::-1]
 
 
-def _find(spec, run_dir):
-    """One thing written after --data -> the files it means."""
+def _find(spec, run_dir, flag):
+    """One thing written after the flag -> the files it means."""
     if not spec:
-        raise UsageError(f"--data is empty; give a file, folder, glob or one of: {', '.join(known_corpora.names())}")
+        raise UsageError(f"{flag} is empty; give a file, folder, glob or one of: {', '.join(known_corpora.names())}")
     if spec.startswith(KNOWN):
         name = spec.removeprefix(KNOWN)
         if not known_corpora.is_known(name):
-            raise UsageError(f"--data {shown(spec)}: no such name; names are: {', '.join(known_corpora.names())}")
+            raise UsageError(f"{flag} {shown(spec)}: no such name; names are: {', '.join(known_corpora.names())}")
         return [known_corpora.find(name)]
     path = Path(os.path.expanduser(spec))
     try:
@@ -98,25 +98,25 @@ def _find(spec, run_dir):
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, OSError) and error.errno not in _ABSENT:  # a folder on the way is closed
             raise RunError(f"cannot read {shown(spec)}: {error.strerror or error}") from error
-        return _find_absent(spec, path, run_dir)
+        return _find_absent(spec, path, run_dir, flag)
     own = run_dir is not None and identity(path) == identity(run_dir)
     if known_corpora.is_known(spec):
         if own:
             return [known_corpora.find(spec)]
         raise UsageError(
-            f"--data {spec}: there is a text of that name and a file or folder here too: "
+            f"{flag} {spec}: there is a text of that name and a file or folder here too: "
             f"give ./{spec} for what is here, or {KNOWN}{spec} for the text"
         )
     if own:
-        raise UsageError(f"--data {shown(spec)} is the run's own folder: name the text, or another --out_dir")
+        raise UsageError(f"{flag} {shown(spec)} is the run's own folder: name the text, or another --out_dir")
     if stat.S_ISDIR(mode):
-        return _texts_below(path, run_dir)
+        return _texts_below(path, run_dir, flag)
     if not stat.S_ISREG(mode):
-        raise UsageError(f"{shown(spec)} is a pipe or a device; the text is read more than once: give a file")
+        raise UsageError(f"{flag} {shown(spec)} is a pipe or a device; the text is read more than once: give a file")
     return [path]
 
 
-def _find_absent(spec, path, run_dir):
+def _find_absent(spec, path, run_dir, flag):
     if known_corpora.is_known(spec):
         return [known_corpora.find(spec)]
     if glob.has_magic(spec):
@@ -126,8 +126,8 @@ def _find_absent(spec, path, run_dir):
             files = _matching(re.sub(r"\[(?!\[\])", "[[]", str(path)), run_dir)
         if files:
             return files
-        raise UsageError(f"--data {shown(spec)}: no file matches this pattern")
-    raise UsageError(f"--data {shown(spec)}: no such file, folder or name{_did_you_mean(spec, path)}")
+        raise UsageError(f"{flag} {shown(spec)}: no file matches this pattern")
+    raise UsageError(f"{flag} {shown(spec)}: no such file, folder or name{_did_you_mean(spec, path)}")
 
 
 def _plain_beginning(path: Path) -> str:
@@ -181,12 +181,12 @@ def _did_you_mean(spec, path):
     return f"{guess} names are: {', '.join(names)}"
 
 
-def _texts_below(folder, run_dir):
+def _texts_below(folder, run_dir, flag):
     found = [path for path in _files_below(folder, run_dir) if path.name.lower().endswith(".txt")]
     found = [path for path in found if not path.name.startswith(".")]
     if not found:
         raise UsageError(
-            f"--data {shown(folder)}: no .txt file in this folder; for other endings give a glob such as "
+            f"{flag} {shown(folder)}: no .txt file in this folder; for other endings give a glob such as "
             f"'{shown(folder / '*.md')}'"
         )
     return sorted(found, key=lambda path: path.relative_to(folder).parts)

@@ -73,7 +73,7 @@ def prepare(
     and TokenizerError.
     """
     corpus = open_corpus(specs, run_dir, skip_unreadable)
-    val_corpus = open_corpus(val_data, run_dir, skip_unreadable) if val_data else None
+    val_corpus = open_corpus(val_data, run_dir, skip_unreadable, "--val_data") if val_data else None
     for text, name, wanted in (corpus, "data", sha256), (val_corpus, "val_data", val_sha256):
         if text is not None and wanted is not None and text.sha256 != wanted:
             raise UsageError(

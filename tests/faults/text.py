@@ -131,6 +131,8 @@ def parts_that_are_unlike_each_other_get_a_word(place: Place):
     assert code == 0 and "the validation text is unlike the training text" in err and "--split spread" in err
     place.write("even.txt", ENGLISH)
     assert "unlike" not in place.train("--data=even.txt", max_steps=1)[2]
+    place.write("again.txt", "hello world " * 20_000)  # losses of 0.001, one of them twice the other
+    assert "unlike" not in place.train("--data=again.txt", max_steps=1)[2]
 
 
 @fault(3)
