@@ -59,7 +59,10 @@ def read_run_config(config_class: type[Configuration], path: str | Path) -> Conf
     Raises RunError for whatever is wrong with it, since a program wrote it, and OSError.
     """
     try:
-        return config_class(**read_toml(config_class, path))
+        values = read_toml(config_class, path)
+        if not values:  # every run notes what it trained on, and how long
+            raise UsageError(f"{path} is empty")
+        return config_class(**values)
     except UsageError as error:
         message = str(error) if str(path) in str(error) else f"{path}: {error}"
         raise RunError(f"{message} (the file of a run; was it changed by hand?)") from error

@@ -34,7 +34,10 @@ def converse(model, tokenizer, text: str, max_new_tokens: int, stop: Sequence[st
         try:
             line = read_line(terminal)
         except (EOFError, KeyboardInterrupt):
-            say("")
+            if terminal:
+                say("")
+            elif text and not text.endswith("\n"):
+                write("\n")
             return 0
         try:
             start = start_of(tokenizer, text + line)

@@ -132,6 +132,12 @@ def test_flags_that_contradict_each_other_in_a_runs_own_file(tmp_path):
         read_run_config(TrainConfig, tmp_path / "config.toml")
 
 
+def test_a_runs_own_file_that_is_empty_does_not_mean_the_defaults(tmp_path):
+    (tmp_path / "config.toml").write_text("")
+    with pytest.raises(RunError, match=r"config.toml is empty \(the file of a run"):
+        read_run_config(TrainConfig, tmp_path / "config.toml")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs an endless device")
 def test_an_endless_file_is_not_read_for_ever():
     with pytest.raises(RunError, match="larger than"):
