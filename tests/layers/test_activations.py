@@ -20,6 +20,16 @@ def test_relu_at_and_around_zero():
     np.testing.assert_array_equal(layer.backward(np.array([5.0, 5.0, 5.0, 5.0])), [0, 0, 0, 5])
 
 
+@pytest.mark.parametrize("kind", ACTIVATIONS.values())
+def test_nan_is_not_hidden(kind):
+    layer, numbers = kind(), kind()
+    y, expected = layer(np.array([[np.nan, 1.0, -1.0]])), numbers(np.array([[0.5, 1.0, -1.0]]))
+    dx, slopes = layer.backward(np.array([[2.0, 3.0, 4.0]])), numbers.backward(np.array([[2.0, 3.0, 4.0]]))
+    for found, other in ((y, expected), (dx, slopes)):
+        assert np.isnan(found[0, 0])
+        np.testing.assert_array_equal(found[0, 1:], other[0, 1:])
+
+
 def test_gelu_is_gpt2s_tanh_form():
     x = np.linspace(-4, 4, 9)
     expected = [0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) for v in x]

@@ -161,6 +161,7 @@ def test_shapes_names_and_biases(float64):
 def test_columns_are_queries_then_keys_then_values_rotated_and_normalised(float64):
     norms = RMSNorm(4, device=float64), RMSNorm(4, device=float64)
     layer = CausalSelfAttention(6, 4, n_kv_head=2, head_dim=4, device=float64, rope=RoPE(4), qk_norm=norms)
+    assert layer.c_attn.weight.widths == (16, 8, 8)
     shapes = {name: p.shape for name, p in layer.named_parameters()}
     assert shapes == {
         "c_attn.weight": (6, 32),
