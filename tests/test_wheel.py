@@ -43,6 +43,12 @@ assert tokenizers.__file__.split("/")[-3] == "site-packages" and hasattr(tokeniz
 import gpt.tokenizers
 assert gpt.tokenizers is not tokenizers and hasattr(gpt.tokenizers, "StreamDecoder")
 """
+IN_A_CHECKOUT = """
+from transformers import AutoTokenizer
+import tokenizers, gpt.tokenizers
+assert tokenizers.__file__.split("/")[-3] == "site-packages" and tokenizers is not gpt.tokenizers
+assert gpt.tokenizers.CharTokenizer.train("abc").encode("cab") == [2, 0, 1]
+"""
 
 
 def run(*command, cwd, env=os.environ):
@@ -166,6 +172,7 @@ def test_a_fresh_environment_beside_hugging_face(built, tmp_path):
         environment.install(wheel)
         beside_theirs(environment, tmp_path)
         work(environment, tmp_path)
+        run(environment.python, "-c", IN_A_CHECKOUT, cwd=ROOT)
         leave(environment, before)
         beside_theirs(environment, tmp_path, ours=False)
 
@@ -204,7 +211,7 @@ def work(environment, folder):
     run(scripts / "nanograd-sample", "--max_new_tokens", "5", cwd=here, env=env)
     zh = ["--data", "tales-zh", "--tokenizer", "char", *options]
     assert "char vocabulary" in run(scripts / "nanograd-train", *zh, cwd=here, env=env)
-    # In a checkout the folder tokenizers/ is ours, whatever is installed.
+    # In a checkout the folder tokenizers/ is ours, whatever is installed, unless a package asks for it.
     code = "import tokenizers, gpt.tokenizers; print(tokenizers is gpt.tokenizers, tokenizers.__file__)"
     assert run(environment.python, "-c", code, cwd=ROOT, env=env).startswith("True")
     run(environment.python, ROOT / "train.py", *options, "--out_dir", folder / "run", cwd=here, env=env)

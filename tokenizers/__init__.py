@@ -11,26 +11,25 @@ tokens of a model as they come.
 
 The folder's name is also that of Hugging Face's package, which this one neither uses nor replaces. So the program calls
 it `gpt.tokenizers`: gpt/__init__.py finds it there in a checkout, and an installed package has it there. Inside the
-repository's root `tokenizers` means the same modules.
+repository's root `tokenizers` means the same modules, unless a package as `transformers` imports it (namesake.py).
 """
 
 import sys
 
-if __name__ == "tokenizers":  # by the folder's name, in a checkout: the same modules, and no class twice
-    from importlib import import_module
-    from pkgutil import iter_modules
+if __name__ == "tokenizers":  # by the folder's name, in a checkout: another module takes the place of this one
+    from .namesake import chosen
 
-    for found in iter_modules(__path__):
-        sys.modules[f"{__name__}.{found.name}"] = import_module(f"gpt.tokenizers.{found.name}")
-    sys.modules[__name__] = import_module("gpt.tokenizers")
+    sys.modules[__name__] = chosen()
+else:
+    from .base import Tokenizer, TokenizerError, TokenizerFileError
+    from .bpe import BPETokenizer
+    from .byte_level import ByteLevelTokenizer
+    from .char import CharTokenizer
+    from .files import HEADER, read_header
+    from .sentencepiece_file import SentencePieceTokenizer
+    from .streaming import StreamDecoder
 
-from .base import Tokenizer, TokenizerError, TokenizerFileError
-from .bpe import BPETokenizer
-from .byte_level import ByteLevelTokenizer
-from .char import CharTokenizer
-from .files import HEADER, read_header
-from .sentencepiece_file import SentencePieceTokenizer
-from .streaming import StreamDecoder
+    KINDS = {kind.kind: kind for kind in (CharTokenizer, BPETokenizer, ByteLevelTokenizer, SentencePieceTokenizer)}
 
 __all__ = [
     "BPETokenizer",
@@ -43,8 +42,6 @@ __all__ = [
     "TokenizerFileError",
     "load_tokenizer",
 ]
-
-KINDS = {kind.kind: kind for kind in (CharTokenizer, BPETokenizer, ByteLevelTokenizer, SentencePieceTokenizer)}
 
 
 def load_tokenizer(folder):
