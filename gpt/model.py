@@ -25,6 +25,7 @@ from gpt.files import atomic_file, explained, make_folder, write_text
 from gpt.notebook import html
 from gpt.tensors.safetensors import write_safetensors
 from nanograd import Device
+from nanograd.device.device import check_device
 from nanograd.device.rng import RNG
 from nanograd.layers.attention import CausalSelfAttention
 from nanograd.layers.cross_entropy import IGNORED, CrossEntropy
@@ -107,6 +108,7 @@ class GPT(Layer):
     """
 
     def __init__(self, config: GPTConfig, device: Device):
+        check_device(device)
         self.config, self.device = config, device
         if device.name != "numpy":
             self._check_heads()

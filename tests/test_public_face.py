@@ -163,6 +163,13 @@ def test_every_layer_is_made_with_a_device():
     assert set(nanograd.layers.__all__) >= {type(layer).__name__ for layer in made}
 
 
+@pytest.mark.parametrize("kind", [Linear, LayerNorm, RMSNorm, GELU, CausalSelfAttention, GPT])
+def test_a_name_is_no_device(kind):
+    sizes = {Linear: (3, 2), GELU: (), CausalSelfAttention: (4, 2), GPT: (GPTConfig(vocab_size=3),)}.get(kind, (4,))
+    with pytest.raises(TypeError, match=r"^device is a nanograd.Device, such as Device\('numpy'\), not 'numpy'$"):
+        kind(*sizes, device="numpy")
+
+
 # Targets that do not count
 
 

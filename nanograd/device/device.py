@@ -256,6 +256,12 @@ class Device:
             raise ValueError(f"token id {bad} is outside [0, {below})")
 
 
+def check_device(device) -> None:
+    """Raises TypeError for what is neither a Device nor None, such as the name of a backend."""
+    if not isinstance(device, Device | None):
+        raise TypeError(f"device is a nanograd.Device, such as Device('numpy'), not {device!r}")
+
+
 def bfloat16() -> np.dtype:
     """NumPy's name for bfloat16, which the package ml_dtypes brings. Raises BackendUnavailable without it."""
     try:

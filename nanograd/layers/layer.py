@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nanograd.device import huge_pages
-from nanograd.device.device import as_array, xp_of
+from nanograd.device.device import Device, as_array, check_device, xp_of
 from nanograd.device.elementwise import cast
 from nanograd.device.parameter import Parameter
 
@@ -53,6 +53,10 @@ class Layer:
     """The base of every layer. A subclass writes `forward` and `backward`, and nothing else by necessity."""
 
     training = True
+
+    def __new__(cls, *values, device: Device | None = None, **settings):
+        check_device(device)
+        return super().__new__(cls)
 
     def forward(self, x):
         raise TypeError(f"{type(self).__name__} does not define forward")
