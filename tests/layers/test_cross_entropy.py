@@ -111,3 +111,61 @@ def test_targets_on_the_host_go_where_the_logits_are(gpu_xp):
     expected, gradient = loss_and_gradient(logits, targets)
     np.testing.assert_allclose(loss.get(), expected, rtol=1e-12)
     np.testing.assert_allclose(on_gpu.backward().get(), gradient, atol=1e-12)
+
+
+# Targets that do not count
+
+
+def test_ignored_targets_leave_the_mean_over_the_others():
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((2, 3, 5)), rng.integers(0, 5, (2, 3))
+    hidden = np.array([[False, True, False], [True, False, False]])
+    layer, rest = CrossEntropy(), CrossEntropy()
+    loss = layer.forward(logits, np.where(hidden, IGNORED, targets))
+    np.testing.assert_allclose(loss, rest.forward(logits[~hidden], targets[~hidden]), rtol=1e-15)
+    dlogits = layer.backward()
+    np.testing.assert_allclose(dlogits[~hidden], rest.backward(), rtol=1e-15)
+    assert not dlogits[hidden].any()
+
+
+@pytest.mark.parametrize("targets", [[4, -100, 0, 2], [-100, -100, -100, 0], [0, 1, 2, -100], [1, 2, 3, 4]])
+def test_ignored_targets_as_torch_has_them(targets):
+    torch = pytest.importorskip("torch")
+    logits = np.random.default_rng(1).standard_normal((4, 5))
+    theirs = torch.tensor(logits, requires_grad=True)
+    expected = torch.nn.functional.cross_entropy(theirs, torch.tensor(targets))
+    expected.backward()
+    loss, gradient = loss_and_gradient(logits, targets)
+    np.testing.assert_allclose(loss, expected.item(), rtol=1e-14)
+    np.testing.assert_allclose(gradient, theirs.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("bad", [-1, -99, -101, 5, 10**6])
+def test_a_target_that_is_no_id_is_refused(bad):
+    logits, targets = np.zeros((2, 5)), np.array([1, bad])
+    with pytest.raises(ValueError, match=rf"target {bad} is neither in \[0, 5\) nor -100"):
+        CrossEntropy().forward(logits, targets)
+
+
+@pytest.mark.parametrize("wrong", [[0.0, 1.0], np.array([True, False]), np.array([np.nan, 1.0]), [None, 1]])
+def test_targets_that_are_no_integers_are_refused(wrong):
+    with pytest.raises(TypeError, match="targets must be integers, not"):
+        CrossEntropy().forward(np.zeros((2, 5)), wrong)
+
+
+def test_targets_may_be_a_list():
+    logits = np.random.default_rng(0).standard_normal((2, 5))
+    assert CrossEntropy()(logits, [3, IGNORED]) == CrossEntropy()(logits, np.array([3, IGNORED]))
+
+
+@pytest.mark.parametrize("wrong", [np.ones(1), np.ones(5), np.ones((2, 5)), [1.0]])
+def test_the_gradient_of_a_loss_is_one_number(wrong):
+    layer = CrossEntropy()
+    layer.forward(np.zeros((2, 5)), np.array([0, 1]))
+    with pytest.raises(ValueError, match=rf"dloss has shape \({np.shape(wrong)[0]},.*, expected \(\)"):
+        layer.backward(wrong)
+
+
+def test_nothing_but_ignored_targets_is_an_error():
+    with pytest.raises(ValueError, match="all targets are -100"):
+        CrossEntropy().forward(np.zeros((2, 5)), np.full(2, -100))
