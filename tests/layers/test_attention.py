@@ -193,6 +193,24 @@ def test_heads_that_do_not_divide_the_channels_or_each_other_are_refused(float64
         CausalSelfAttention(8, 4, n_kv_head=3, device=float64)
 
 
+@pytest.mark.parametrize(
+    ("n_kv_head", "shape", "expected"),
+    [
+        (None, (2, 3, 4), r"\(2, 3, 4\), expected \(B, T, 3C\), C a multiple of 2"),
+        (None, (3, 6), r"\(3, 6\), expected \(B, T, 3C\)"),
+        (1, (2, 3, 6), r"\(2, 3, 6\), expected \(B, T, \(2 \+ 2 \* 1\) D\)"),
+    ],
+)
+def test_another_shape_is_refused(n_kv_head, shape, expected):
+    with pytest.raises(ValueError, match=f"^Attention: qkv has shape {expected}"):
+        Attention(2, n_kv_head=n_kv_head)(np.ones(shape))
+
+
+def test_without_a_dropout_nothing_is_dropped():
+    qkv = np.random.default_rng(0).standard_normal((2, 5, 12))
+    np.testing.assert_array_equal(Attention(2)(qkv), Attention(2, Dropout(0.0))(qkv))
+
+
 def test_starts_normal_with_gpt2s_deviation(float64):
     layer = CausalSelfAttention(64, 2, device=float64)
     for linear in (layer.c_attn, layer.c_proj):

@@ -142,7 +142,7 @@ def test_ignored_targets_as_torch_has_them(targets):
 
 @pytest.mark.parametrize("bad", [-1, -99, -101, 5, 10**6])
 def test_a_target_that_is_no_id_is_refused(bad):
-    logits, targets = np.zeros((2, 5)), np.array([1, bad])
+    logits, targets = np.zeros((2, 5)), np.array([0, bad])
     with pytest.raises(ValueError, match=rf"target {bad} is neither in \[0, 5\) nor -100"):
         CrossEntropy().forward(logits, targets)
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from nanograd.device.device import Device
 from nanograd.device.rng import RNG
 from nanograd.layers.dropout import Dropout
 from tests.support.battery import battery_test, jacobian_test
@@ -48,6 +49,12 @@ def test_masks_differ_from_call_to_call_and_layer_to_layer(float64):
 def test_p_outside_its_range_is_refused(float64, p):
     with pytest.raises(ValueError, match="dropout must be"):
         Dropout(p, device=float64)
+
+
+def test_without_an_rng_the_devices_seed_decides_or_0():
+    x = np.ones((20, 20))
+    for seed, device in ((0, None), (5, Device("numpy", seed=5))):
+        np.testing.assert_array_equal(Dropout(0.5, device=device)(x), Dropout(0.5, rng=RNG(seed))(x))
 
 
 def test_a_mask_to_be_used_elsewhere(float64):
