@@ -7,6 +7,7 @@ import pytest
 
 from nanograd.missing import missing_package
 from tests.support import ROOT
+from tests.support.marks import slow
 
 COMMANDS = [
     "train.py",
@@ -27,7 +28,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [slow(name) if i % 3 else name for i, name in enumerate(COMMANDS)])
 def test_without_packages_every_command_ends_in_one_line(command):
     done = subprocess.run(
         [sys.executable, "-S", "-E", *command.split()], cwd=ROOT, capture_output=True, text=True, timeout=60

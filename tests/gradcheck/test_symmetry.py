@@ -8,6 +8,7 @@ from nanograd import Device, Layer, Parameter
 from nanograd.gradcheck import check_layer, check_symmetry
 from nanograd.gradcheck.table import layer_cases
 from nanograd.layers import Dropout, Linear, ReLU
+from tests.support.marks import slow
 
 CASES = {name: (layer, inputs) for name, layer, inputs in layer_cases(np.random.default_rng(5))}
 X = np.random.default_rng(0).standard_normal((3, 4))
@@ -20,7 +21,7 @@ def test_every_layer(name):
     assert report.ok and report.error < 1e-14, report
 
 
-@pytest.mark.parametrize("name", GPTS)
+@pytest.mark.parametrize("name", [slow(name) if i % 2 else name for i, name in enumerate(GPTS)])
 def test_whole_models(name):
     model, idx, targets, _ = gpt_case(GPTS[name], np.random.default_rng(3))
     before = {n: (p.value, p.value.copy()) for n, p in model.named_parameters()}
