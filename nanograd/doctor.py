@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nanograd import __version__
+from nanograd.command import run
 from nanograd.device import cuda
 from nanograd.device.cores import available_cores, counted
 
@@ -170,10 +171,4 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        code = main(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # the pipe is closed, as by `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
-    sys.exit(code)
+    run(main)

@@ -8,6 +8,7 @@ from typing import NoReturn
 import numpy as np
 
 from nanograd import __version__
+from nanograd.command import run
 from nanograd.gradcheck.table import layer_cases, layer_rows, print_table, torch_reference
 
 
@@ -73,4 +74,4 @@ def picture(parser: Parser, path: str, name: str, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command(sys.argv[1:]))
+    run(command)
