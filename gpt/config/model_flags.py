@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gpt.config.flags import Checked, flag
-from gpt.errors import UsageError
+from gpt.errors import UsageError, flags_as_parameters
 
 LARGEST_AXIS = 2**20  # of a batch, a context, a layer: more is a slip of the finger
 GATED = 8 / 3  # a gated MLP has three matrices, not two: so wide, it has as many parameters as one of 4 C without
@@ -137,7 +137,5 @@ class GPTConfig(ModelFlags):
     vocab_size: int = flag(..., "tokens in the vocabulary", at_least=1)
 
     def __post_init__(self) -> None:
-        try:
+        with flags_as_parameters():
             super().__post_init__()
-        except UsageError as error:  # made by a call: its parameters have the flags' names, without the hyphens
-            raise UsageError(str(error).replace("--", "")) from None

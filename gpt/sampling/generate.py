@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpt.config.options import ChoiceFlags
-from gpt.errors import RunError, UsageError
+from gpt.errors import RunError, UsageError, flags_as_parameters
 from gpt.sampling import filters
 from gpt.sampling.kv_cache import Decoder
 from gpt.sampling.streaming import Completion
@@ -273,10 +273,8 @@ def check_names(controls: Iterable[str]) -> None:
 def check_controls(seed: int, controls: dict) -> ChoiceFlags:
     """The controls under Python's names. Raises TypeError for one that is not there, UsageError for a wrong value."""
     check_names(controls)
-    try:
+    with flags_as_parameters():
         return ChoiceFlags(seed=seed, **controls)
-    except UsageError as error:
-        raise UsageError(str(error).replace("--", "")) from None  # the flag's name is the parameter's
 
 
 def check_eos(eos_id, vocab_size: int) -> frozenset[int]:

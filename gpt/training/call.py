@@ -18,7 +18,7 @@ from gpt.cli.command_line import train_config
 from gpt.config.options import TrainConfig
 from gpt.data.prepare import Data
 from gpt.diagnose.diagnosis import Diagnosis
-from gpt.errors import UsageError
+from gpt.errors import flags_as_parameters
 from gpt.hub.start import completed
 from gpt.model import GPT
 from gpt.notebook import html
@@ -81,11 +81,9 @@ def train(callback: Callable[[dict], object] | None = None, **flags) -> Trained:
     Raises TypeError for a flag that is not there, UsageError for a value that cannot be, RunError for files, memory and
     numbers, BackendUnavailable.
     """
-    try:
+    with flags_as_parameters():
         config = train_config(plain(flags), completed)
         _, run = training.conduct(config, callback, tell=lambda *text, **how: None)
-    except UsageError as error:
-        raise UsageError(str(error).replace("--", "")) from None  # the flag's name is the keyword's
     if run is None:
         raise RuntimeError("one process alone can call train: several ranks start train.py with mpiexec")
     model = run.trainer.model
