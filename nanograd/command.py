@@ -1,5 +1,6 @@
 """How `python -m nanograd.doctor` and `python -m nanograd.gradcheck` end: with an exit code, never with a trace."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,15 @@ def run(command: Callable[[Sequence[str]], int]) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written
+        drop_output()
         code = 141
     sys.exit(code)
+
+
+def drop_output() -> None:
+    """Keep Python from complaining at exit about output that cannot be written any more."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

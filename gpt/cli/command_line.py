@@ -28,6 +28,7 @@ from gpt.cli.output import program, say
 from gpt.config.flags import Checked, rule_of
 from gpt.config.options import SampleConfig, TrainConfig, refuse_changes
 from gpt.errors import RunError, UsageError
+from nanograd.command import drop_output
 from nanograd.missing import missing_package
 
 Configuration = TypeVar("Configuration", bound=Checked)
@@ -141,7 +142,7 @@ def run(main: Callable[[list[str]], int | None], arguments: Sequence[str] | None
         code, message = explain(error)
         if fails_first():
             _say(error if "--debug" in arguments else None, message)
-        _drop_output()
+        drop_output()
         end_job(code)
     sys.exit(code)
 
@@ -166,10 +167,11 @@ def explain(error: BaseException) -> tuple[int, str]:
         _class("gpt.tokenizers.base", "TokenizerError"),
         _class("nanograd.device.device", "BackendUnavailable"),
     )
+    label = getattr(error, "label", "error: ")
     if isinstance(error, world):  # first: a TokenizerFileError is a TokenizerError too
-        return 1, f"{getattr(error, 'label', 'error: ')}{text}"
+        return 1, f"{label}{text}"
     if isinstance(error, usage):
-        return 2, f"{getattr(error, 'label', 'error: ')}{text}"
+        return 2, f"{label}{text}"
     gpu = sys.modules.get("nanograd.device.cuda")
     if gpu is not None and (line := gpu.describe_error(error)):
         return 1, f"error: {line}"
@@ -218,12 +220,3 @@ def _say(error: BaseException | None, message: str) -> None:
             traceback.print_exception(error)
         if message:
             say(message)
-
-
-def _drop_output() -> None:
-    """Keep Python from complaining at exit about output that cannot be written any more."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        try:
-            sys.stdout.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
