@@ -132,6 +132,7 @@ def test_a_file_named_like_a_module_is_not_imported(tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.slow
 def test_a_pipe_in_place_of_a_file(tmp_path):
     os.mkfifo(tmp_path / "linear.py")
     verdict = run_child("exercises.judge", "linear", str(tmp_path / "linear.py"), limit=1)

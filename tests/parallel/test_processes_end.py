@@ -29,6 +29,7 @@ from tests.parallel.test_processes import (
     wait_for,
 )
 from tests.support import ROOT
+from tests.support.marks import slow
 
 # How one is lost
 
@@ -198,7 +199,7 @@ def work_for_a_while(thing):
     time.sleep(0.5)
 
 
-@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("busy", [False, slow(True)])
 def test_it_ends_when_the_other_process_is_killed(tmp_path, busy):
     last = "worker.submit(work_for_a_while)" if busy else ""
     program = f"""

@@ -111,7 +111,7 @@ def test_with_rope_the_context_may_be_longer(models):
     assert load("new")[0].config.block_size == 40
 
 
-@pytest.mark.parametrize(("source", "threads"), [("run", 1), ("llama", 2), slow("run", 2), slow("llama", 1)])
+@pytest.mark.parametrize(("source", "threads"), [("llama", 2), slow("llama", 1), slow("run", 1), slow("run", 2)])
 def test_stopped_and_resumed_is_as_never_stopped(models, monkeypatch, source, threads):
     more = (f"--init_from={source}", "--dropout=0.1", f"--threads={threads}")
     assert go("--out_dir=straight", *more) == 0

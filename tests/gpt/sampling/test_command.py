@@ -217,7 +217,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(run):
         slow(["--temperature", "-1"], 2, "--temperature must be at least 0"),
         slow(["--top_p", "1.5"], 2, "--top_p must be"),
         slow(["--top_k", "-1"], 2, "--top_k must be"),
-        (["--prompt", "Ω"], 2, "U+03A9"),
+        slow(["--prompt", "Ω"], 2, "U+03A9"),
         (["--checkpoint", "999"], 1, "no checkpoint of step 999"),
     ],
 )

@@ -259,6 +259,7 @@ def test_a_signal_to_any_rank_stops_all_after_the_same_step(folder, target, numb
     assert read_metrics(folder / "run")[-1]["step"] == saved
 
 
+@pytest.mark.slow
 def test_the_ranks_of_a_machine_share_its_cores(folder):
     from nanograd.device.cores import available_cores
 
